@@ -1,0 +1,1 @@
+//! candlescope: an interpretability and alignment workbench.
