@@ -1,1 +1,12 @@
-//! candlescope: an interpretability and alignment workbench.
+//! candlescope: an interpretability and alignment workbench for language-model checkpoints.
+//!
+//! One line for each room; a room uses only those below it.
+
+pub mod activations;
+pub mod audit;
+pub mod cli;
+pub mod hooks;
+pub mod lens;
+pub mod model;
+pub mod steer;
+pub mod text;

@@ -1,2 +1,2 @@
-//! The binary.
+//! The binary: parses, calls the library, maps the outcome to an exit code. Nothing else.
 fn main() {}

@@ -1,0 +1,1 @@
+//! Harvesting activations from a model onto disk, streamed and bounded in memory.

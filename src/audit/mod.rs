@@ -1,0 +1,1 @@
+//! Auditing a checkpoint: signals, statistics, gate, report.

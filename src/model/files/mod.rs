@@ -1,0 +1,1 @@
+//! Tensor files: safetensors folders and GGUF, read with bounds and written atomically.
