@@ -1,1 +1,3 @@
 //! Words in and out: tokenizer, chat template, prompt suites.
+
+pub mod suites;
