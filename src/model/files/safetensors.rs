@@ -65,6 +65,11 @@ impl SafetensorsFile {
         &self.metadata
     }
 
+    /// All tensor names, sorted.
+    pub fn names(&self) -> Vec<String> {
+        self.tensors.keys().cloned().collect()
+    }
+
     pub(super) fn tensors(&self) -> &BTreeMap<String, Entry> {
         &self.tensors
     }
