@@ -70,13 +70,15 @@ pub struct RecordedFile {
     pub bytes: u64,
     /// SHA-256, hex.
     pub sha256: String,
-    /// Address it came from, without credentials.
-    pub url: String,
+    /// Addresses of what it was made from, in order, without credentials.
+    pub urls: Vec<String>,
 }
 
 /// Where one model lies, or would lie, in the cache.
 #[derive(Debug, Clone)]
 pub(super) struct Place {
+    /// The name under which the model is opened.
+    pub name: String,
     /// Short text that is unique among models and a plain file name: for locks and partial folders.
     pub key: String,
     /// The model's folder.
@@ -164,6 +166,7 @@ impl Cache {
     /// The folder of a known model that came from the package index.
     pub(super) fn known_place(&self, model: &KnownModel) -> Place {
         Place {
+            name: model.name.to_owned(),
             key: model.name.to_owned(),
             folder: self.models().join(model.name),
             file: Some(GGUF),
@@ -172,8 +175,14 @@ impl Cache {
 
     /// The folder of a hub repository at a revision.
     pub(super) fn hub_place(&self, org: &str, name: &str, revision: &str) -> Place {
+        let at = if revision == "main" {
+            String::new()
+        } else {
+            format!("@{revision}")
+        };
         let (repo, revision) = (format!("{org}--{name}"), revision.replace('/', "--"));
         Place {
+            name: format!("{org}/{name}{at}"),
             key: format!("{repo}@{revision}"),
             folder: self.models().join(repo).join(revision),
             file: None,

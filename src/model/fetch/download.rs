@@ -177,7 +177,9 @@ fn transfer(
         let outcome = attempt(web, item, part, progress);
         progress.done();
         let Err(error) = outcome else { return Ok(()) };
-        if !is_passing(&error) && !(matches!(error, FetchError::Unreachable { .. }) && before > 0) {
+        // The list that named this file could be reached, so a lost connection is worth another try.
+        let passing = is_passing(&error) || matches!(error, FetchError::Unreachable { .. });
+        if !passing {
             return Err(error);
         }
         if part.len() >= before.saturating_add(HEADWAY) {

@@ -262,12 +262,10 @@ fn is_loopback(url: &Url) -> bool {
 
 /// An address fit to be shown: without user, password, and query (which may be a signature).
 pub(super) fn shown(url: &str) -> String {
-    let Ok(mut url) = Url::parse(url) else {
-        return if url.contains('@') {
-            "(an address that cannot be parsed)".to_owned()
-        } else {
-            url.to_owned()
-        };
+    let parsed = Url::parse(url).ok().filter(Url::has_host);
+    let Some(mut url) = parsed else {
+        // `user:password@host` without a scheme is no address, yet holds a password.
+        return url.rsplit('@').next().unwrap_or_default().to_owned();
     };
     // These fail only on addresses that cannot have a user, which is as good.
     let _ = url.set_username("");

@@ -2,14 +2,16 @@
 //! and safetensors are fetched. Pickles are never read. What always holds: all files are of the same commit, and no
 //! listed name leaves the model's folder. Next: `download.rs` moves the bytes.
 
+use std::path::Path;
+
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 
 use super::cache::{Cache, Place, Record, RecordedFile, require_room};
 use super::download::{Item, Received, download, hex};
 use super::error::FetchError;
 use super::http::{Web, shown};
 use super::progress::Progress;
-use sha2::{Digest, Sha256};
 
 /// The list of a repository is at most this long.
 const LIST_LIMIT: u64 = 32 << 20;
@@ -126,16 +128,12 @@ pub(super) fn fetch(
             name: file.rfilename.clone(),
             bytes,
             sha256,
-            url: shown(&url),
+            urls: vec![shown(&url)],
         });
     }
     let record = Record {
         schema: "candlescope.source/1".to_owned(),
-        name: if revision == "main" {
-            format!("{org}/{name}")
-        } else {
-            format!("{org}/{name}@{revision}")
-        },
+        name: place.name.clone(),
         source: format!("hub:{org}/{name}@{commit}"),
         sha256: digest_of_list(&files),
         bytes: files.iter().map(|file| file.bytes).sum(),
@@ -234,7 +232,8 @@ fn is_small(name: &str) -> bool {
     matches!(
         name,
         "config.json" | "generation_config.json" | "special_tokens_map.json" | SHARDS
-    ) || name.starts_with("tokenizer") && name.ends_with(".json")
+    ) || name.starts_with("tokenizer")
+        && Path::new(name).extension().is_some_and(|end| end == "json")
         || name.starts_with("chat_template")
 }
 

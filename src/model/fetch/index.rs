@@ -1,6 +1,8 @@
 //! The simple package index, JSON (PEP 691) or HTML (PEP 503): which files a package has. Foreign text: bounded,
 //! never trusted, addresses resolved against the page's own. Next: `pypi.rs` takes the wheels.
 
+use std::path::Path;
+
 use serde::Deserialize;
 use url::Url;
 
@@ -44,7 +46,7 @@ pub(super) fn wheel(
 
 fn is_wheel(name: &str, start: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    name.starts_with(start) && name.ends_with(".whl")
+    name.starts_with(start) && Path::new(&name).extension().is_some_and(|end| end == "whl")
 }
 
 /// The files a page lists. Some mirrors answer HTML whatever one asks for, so the answer's own type counts.

