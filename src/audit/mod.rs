@@ -1,1 +1,7 @@
 //! Auditing a checkpoint: signals, statistics, gate, report.
+
+pub mod catalogue;
+pub mod charts;
+pub mod measure;
+pub mod result;
+pub mod verdict;
