@@ -6,10 +6,7 @@ use candle_core::{DType, Device, Result as CandleResult, Tensor};
 use candlescope_ops as ops;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Axis, HookError, HookPoint, Pass, Point, PositionSelect, Selector,
-    select::mask,
-};
+use super::{Axis, HookError, HookPoint, Pass, Point, PositionSelect, Selector, select::mask};
 use crate::model::config::ModelConfig;
 
 /// A vector along a tensor's last axis.
@@ -101,9 +98,13 @@ impl EditOp {
 impl fmt::Debug for EditOp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Closure { name, function } => write!(f, "closure({name}@{:p})", Arc::as_ptr(function)),
+            Self::Closure { name, function } => {
+                write!(f, "closure({name}@{:p})", Arc::as_ptr(function))
+            }
             Self::Patch { from } => {
-                let values = from.to_dtype(DType::F64).and_then(|t| t.flatten_all()?.to_vec1::<f64>());
+                let values = from
+                    .to_dtype(DType::F64)
+                    .and_then(|t| t.flatten_all()?.to_vec1::<f64>());
                 write!(f, "patch({:?} {values:?})", from.dims())
             }
             serialisable => f.write_str(&serde_json::to_string(serialisable).unwrap_or_default()),
@@ -127,7 +128,11 @@ pub struct Edit {
 impl Edit {
     /// An edit of the whole tensor.
     pub fn new(at: HookPoint, op: EditOp) -> Self {
-        Self { at, op, select: Selector::all() }
+        Self {
+            at,
+            op,
+            select: Selector::all(),
+        }
     }
 
     /// Restricted to a selection.
@@ -141,32 +146,61 @@ impl Edit {
         match &self.select.positions {
             PositionSelect::All => 0,
             PositionSelect::From(first) => *first,
-            PositionSelect::At(list) => {
-                list.iter().map(|&p| usize::try_from(p).unwrap_or(0)).min().unwrap_or(0)
-            }
+            PositionSelect::At(list) => list
+                .iter()
+                .map(|&p| usize::try_from(p).unwrap_or(0))
+                .min()
+                .unwrap_or(0),
         }
     }
 
     /// Checks what can be checked before a pass and prepares the constants.
-    pub(super) fn compile(&self, config: &ModelConfig, dtype: DType) -> Result<Compiled, HookError> {
+    pub(super) fn compile(
+        &self,
+        config: &ModelConfig,
+        dtype: DType,
+    ) -> Result<Compiled, HookError> {
         let at = self.at.check(config)?;
         let dims = at.point.info().dims(config, 1, 1, 1);
         let width = dims[dims.len() - 1];
         let attention = matches!(at.point, Point::AttnScores | Point::Pattern);
-        let refuse = |why| HookError::EditPoint { at: at.to_string(), edit: self.op.name(), why };
-        let value = |what: String| HookError::EditValue { at: at.to_string(), edit: self.op.name(), what };
+        let refuse = |why| HookError::EditPoint {
+            at: at.to_string(),
+            edit: self.op.name(),
+            why,
+        };
+        let value = |what: String| HookError::EditValue {
+            at: at.to_string(),
+            edit: self.op.name(),
+            what,
+        };
         let finite = |x: f64, what: &str| {
-            if x.is_finite() { Ok(()) } else { Err(value(format!("{what} must be finite, found {x}"))) }
+            if x.is_finite() {
+                Ok(())
+            } else {
+                Err(value(format!("{what} must be finite, found {x}")))
+            }
         };
         if let (Axis::Only(heads), 3..) = (&self.select.heads, dims.len()) {
-            let size = if attention { dims[1] } else { dims[2.min(dims.len() - 1)] };
+            let size = if attention {
+                dims[1]
+            } else {
+                dims[2.min(dims.len() - 1)]
+            };
             if let (4, Some(&head)) = (dims.len(), heads.iter().find(|&&h| h >= size)) {
-                return Err(HookError::OutOfRange { at: at.to_string(), axis: "head", index: head as i64, size });
+                return Err(HookError::OutOfRange {
+                    at: at.to_string(),
+                    axis: "head",
+                    index: head as i64,
+                    size,
+                });
             }
         }
         let vector = |v: &Vector| -> Result<Tensor, HookError> {
             if attention {
-                return Err(refuse("scores and patterns have no fixed last axis; use scale, patch, knockout or a closure"));
+                return Err(refuse(
+                    "scores and patterns have no fixed last axis; use scale, patch, knockout or a closure",
+                ));
             }
             if v.len() != width {
                 return Err(HookError::EditShape {
@@ -179,7 +213,10 @@ impl Edit {
             if v.iter().any(|x| !x.is_finite()) {
                 return Err(value("the vector has an entry that is not finite".into()));
             }
-            tensor(v, dtype).map_err(|source| HookError::Candle { at: at.to_string(), source })
+            tensor(v, dtype).map_err(|source| HookError::Candle {
+                at: at.to_string(),
+                source,
+            })
         };
         let ready = match &self.op {
             EditOp::Add { vector: v, alpha } => {
@@ -192,39 +229,59 @@ impl Edit {
                     vector(direction)?;
                 }
                 let basis = orthonormal(directions).map_err(&value)?;
-                Ready::Ablate(matrix(&basis, width, dtype).map_err(|source| HookError::Candle { at: at.to_string(), source })?, *amount)
+                Ready::Ablate(
+                    matrix(&basis, width, dtype).map_err(|source| HookError::Candle {
+                        at: at.to_string(),
+                        source,
+                    })?,
+                    *amount,
+                )
             }
             EditOp::Scale { factor } => {
                 finite(*factor, "factor")?;
                 if at.point == Point::AttnScores {
-                    return Err(refuse("masked scores are -inf and cannot be scaled; scale the pattern or q instead"));
+                    return Err(refuse(
+                        "masked scores are -inf and cannot be scaled; scale the pattern or q instead",
+                    ));
                 }
                 Ready::Scale(*factor)
             }
-            EditOp::Clamp { direction, min, max } => {
+            EditOp::Clamp {
+                direction,
+                min,
+                max,
+            } => {
                 finite(*min, "min")?;
                 finite(*max, "max")?;
                 if min > max {
                     return Err(value(format!("min {min} is above max {max}")));
                 }
                 if at.point == Point::AttnScores {
-                    return Err(refuse("clamping would lift the causal mask; use knockout or a closure"));
+                    return Err(refuse(
+                        "clamping would lift the causal mask; use knockout or a closure",
+                    ));
                 }
                 match direction {
                     None => Ready::Clamp(*min, *max),
                     Some(d) => {
                         vector(d)?;
                         let basis = orthonormal(std::slice::from_ref(d)).map_err(&value)?;
-                        let basis = matrix(&basis, width, dtype)
-                            .map_err(|source| HookError::Candle { at: at.to_string(), source })?;
+                        let basis =
+                            matrix(&basis, width, dtype).map_err(|source| HookError::Candle {
+                                at: at.to_string(),
+                                source,
+                            })?;
                         Ready::ClampProjection(basis, *min, *max)
                     }
                 }
             }
             EditOp::Replace { vector: v } => Ready::Replace(vector(v)?),
-            EditOp::Patch { from } => Ready::Patch(
-                from.to_dtype(dtype).map_err(|source| HookError::Candle { at: at.to_string(), source })?,
-            ),
+            EditOp::Patch { from } => {
+                Ready::Patch(from.to_dtype(dtype).map_err(|source| HookError::Candle {
+                    at: at.to_string(),
+                    source,
+                })?)
+            }
             EditOp::Knockout { edges } => {
                 if at.point != Point::AttnScores {
                     return Err(refuse("attention edges are cut at attn_scores"));
@@ -236,7 +293,12 @@ impl Edit {
             }
             EditOp::Closure { function, .. } => Ready::Closure(function.clone()),
         };
-        Ok(Compiled { at, ready, select: self.select.clone(), edit: self.op.name() })
+        Ok(Compiled {
+            at,
+            ready,
+            select: self.select.clone(),
+            edit: self.op.name(),
+        })
     }
 }
 
@@ -266,7 +328,10 @@ enum Ready {
 impl Compiled {
     /// The edited tensor; same shape.
     pub(super) fn apply(&self, x: &Tensor, pass: &Pass) -> Result<Tensor, HookError> {
-        let candle = |source| HookError::Candle { at: self.at.to_string(), source };
+        let candle = |source| HookError::Candle {
+            at: self.at.to_string(),
+            source,
+        };
         let shape = |expected: String, found: &Tensor| HookError::EditShape {
             at: self.at.to_string(),
             edit: self.edit,
@@ -278,14 +343,19 @@ impl Compiled {
             Ready::Ablate(basis, amount) => subtract_projection(x, basis, *amount),
             Ready::Scale(factor) => x.affine(*factor, 0.0),
             Ready::Clamp(min, max) => x.clamp(*min, *max),
-            Ready::ClampProjection(direction, min, max) => clamp_projection(x, direction, *min, *max),
+            Ready::ClampProjection(direction, min, max) => {
+                clamp_projection(x, direction, *min, *max)
+            }
             Ready::Replace(v) => v.broadcast_as(x.shape()).and_then(|v| v.contiguous()),
             Ready::Patch(from) => {
                 let fits = from.rank() == x.rank()
                     && from.dims()[1..] == x.dims()[1..]
                     && (from.dims()[0] == 1 || from.dims()[0] == x.dims()[0]);
                 if !fits {
-                    return Err(shape(format!("the shape of this pass, {:?}, or with batch 1", x.dims()), from));
+                    return Err(shape(
+                        format!("the shape of this pass, {:?}, or with batch 1", x.dims()),
+                        from,
+                    ));
                 }
                 from.broadcast_as(x.shape()).and_then(|v| v.contiguous())
             }
@@ -293,7 +363,10 @@ impl Compiled {
             Ready::Closure(function) => {
                 let y = function(x, pass).map_err(candle)?;
                 if y.dims() != x.dims() {
-                    return Err(shape(format!("a closure that keeps the shape {:?}", x.dims()), &y));
+                    return Err(shape(
+                        format!("a closure that keeps the shape {:?}", x.dims()),
+                        &y,
+                    ));
                 }
                 Ok(y)
             }
@@ -314,13 +387,23 @@ impl Compiled {
                 if (0..len).contains(&position) || (p >= 0 && pass.offset > 0) {
                     return Ok(position);
                 }
-                Err(HookError::OutOfRange { at: self.at.to_string(), axis, index: p, size: len as usize })
+                Err(HookError::OutOfRange {
+                    at: self.at.to_string(),
+                    axis,
+                    index: p,
+                    size: len as usize,
+                })
             };
             for edge in edges {
                 let (query, key) = (resolve(edge.query, "query")?, resolve(edge.key, "key")?);
                 if key > query {
-                    let what = format!("edge {query}->{key} looks ahead; a causal model has no such edge");
-                    return Err(HookError::EditValue { at: self.at.to_string(), edit: self.edit, what });
+                    let what =
+                        format!("edge {query}->{key} looks ahead; a causal model has no such edge");
+                    return Err(HookError::EditValue {
+                        at: self.at.to_string(),
+                        edit: self.edit,
+                        what,
+                    });
                 }
                 let slot = pass.slot(row, query as usize);
                 if slot < pass.offset || query >= len {
@@ -330,14 +413,20 @@ impl Compiled {
                 cut[(row * pass.queries + slot - pass.offset) * pass.keys + key] = 1;
             }
         }
-        let candle = |source| HookError::Candle { at: self.at.to_string(), source };
+        let candle = |source| HookError::Candle {
+            at: self.at.to_string(),
+            source,
+        };
         let build = |mask: Option<Tensor>| -> CandleResult<Tensor> {
-            let cut = Tensor::from_vec(cut, (pass.batch, 1, pass.queries, pass.keys), &Device::Cpu)?;
+            let cut =
+                Tensor::from_vec(cut, (pass.batch, 1, pass.queries, pass.keys), &Device::Cpu)?;
             let mut cut = cut.broadcast_as(x.shape())?;
             if let Some(mask) = mask {
                 cut = cut.mul(&mask)?;
             }
-            let never = Tensor::full(f32::NEG_INFINITY, (), &Device::Cpu)?.to_dtype(x.dtype())?.broadcast_as(x.shape())?;
+            let never = Tensor::full(f32::NEG_INFINITY, (), &Device::Cpu)?
+                .to_dtype(x.dtype())?
+                .broadcast_as(x.shape())?;
             cut.where_cond(&never, x)
         };
         build(mask(self.at, &self.select, pass, x.dims())?).map_err(candle)
@@ -369,7 +458,9 @@ fn orthonormal(vectors: &[Vector]) -> Result<Vec<Vec<f64>>, String> {
         }
         let after = norm(&u);
         if after <= 1e-6 * before || before == 0.0 {
-            return Err(format!("direction {i} is zero or lies in the span of the others"));
+            return Err(format!(
+                "direction {i} is zero or lies in the span of the others"
+            ));
         }
         u.iter_mut().for_each(|x| *x /= after);
         basis.push(u);

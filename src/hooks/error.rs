@@ -122,12 +122,17 @@ impl HookError {
             .filter(|(d, _)| *d <= 2.max(stem.len() / 3))
             .min_by_key(|(d, _)| *d);
         let hint = match near {
-            Some((0, info)) if info.per_layer => format!("it needs a layer, as in `{}.0`; ", info.name),
+            Some((0, info)) if info.per_layer => {
+                format!("it needs a layer, as in `{}.0`; ", info.name)
+            }
             Some((0, info)) => format!("it takes no layer: `{}`; ", info.name),
             Some((_, info)) => format!("did you mean `{}`? ", info.name),
             None => String::new(),
         };
-        Self::UnknownPoint { name: name.to_string(), hint }
+        Self::UnknownPoint {
+            name: name.to_string(),
+            hint,
+        }
     }
 }
 
@@ -140,7 +145,9 @@ fn distance(a: &str, b: &str) -> usize {
         row[0] = i + 1;
         for (j, y) in b.iter().enumerate() {
             let above = row[j + 1];
-            row[j + 1] = (diagonal + usize::from(x != *y)).min(above + 1).min(row[j] + 1);
+            row[j + 1] = (diagonal + usize::from(x != *y))
+                .min(above + 1)
+                .min(row[j] + 1);
             diagonal = above;
         }
     }

@@ -101,15 +101,22 @@ impl Exists {
     pub fn missing(self, config: &ModelConfig) -> Option<&'static str> {
         let (there, reason) = match self {
             Self::Always => (true, ""),
-            Self::LearnedPositions => {
-                (!config.rotary(), "this model has no learned position table (its positions are rotary)")
-            }
-            Self::Rotary => (config.rotary(), "this model has no rotary embedding; q and k enter the scores as they are"),
+            Self::LearnedPositions => (
+                !config.rotary(),
+                "this model has no learned position table (its positions are rotary)",
+            ),
+            Self::Rotary => (
+                config.rotary(),
+                "this model has no rotary embedding; q and k enter the scores as they are",
+            ),
             Self::SequentialBlock => (
                 !config.parallel,
                 "attention and MLP of this model run in parallel from the block's input, so there is no stream between them",
             ),
-            Self::GatedMlp => (config.gated_mlp, "this model's MLP has no gate; see mlp_pre"),
+            Self::GatedMlp => (
+                config.gated_mlp,
+                "this model's MLP has no gate; see mlp_pre",
+            ),
         };
         (!there).then_some(reason)
     }
@@ -123,62 +130,223 @@ const fn row(
     exists: Exists,
     definition: &'static str,
 ) -> PointInfo {
-    let per_layer = !matches!(point, Point::Embed | Point::PosEmbed | Point::FinalNorm | Point::Logits);
-    PointInfo { point, name, alias, shape, per_layer, exists, definition }
+    let per_layer = !matches!(
+        point,
+        Point::Embed | Point::PosEmbed | Point::FinalNorm | Point::Logits
+    );
+    PointInfo {
+        point,
+        name,
+        alias,
+        shape,
+        per_layer,
+        exists,
+        definition,
+    }
 }
 
 /// Every hook point, in the order in which a forward pass reaches them.
 pub const POINTS: &[PointInfo] = &[
-    row(Point::Embed, "embed", "hook_embed", Shape::Model, Exists::Always,
-        "Token embedding as it enters the stream: after a model's embedding multiplier (Gemma), before learned positions are added."),
-    row(Point::PosEmbed, "pos_embed", "hook_pos_embed", Shape::Model, Exists::LearnedPositions,
-        "Learned position embedding that is added to the token embedding."),
-    row(Point::ResidPre, "resid_pre", "blocks.{L}.hook_resid_pre", Shape::Model, Exists::Always,
-        "Residual stream at the entry of a block."),
-    row(Point::AttnIn, "attn_in", "blocks.{L}.attn.hook_in", Shape::Model, Exists::Always,
-        "Input of the attention module: the stream after the norm before it and that norm's gain (the stream itself where there is no such norm)."),
-    row(Point::Q, "q", "blocks.{L}.attn.hook_q", Shape::Heads, Exists::Always,
-        "Queries as projected, bias included, before QK-norm and rotary embedding."),
-    row(Point::K, "k", "blocks.{L}.attn.hook_k", Shape::KvHeads, Exists::Always,
-        "Keys as projected, bias included, before QK-norm and rotary embedding; one per key/value head."),
-    row(Point::V, "v", "blocks.{L}.attn.hook_v", Shape::KvHeads, Exists::Always,
-        "Values as projected, bias included; one per key/value head."),
-    row(Point::RotQ, "rot_q", "blocks.{L}.attn.hook_rot_q", Shape::Heads, Exists::Rotary,
-        "Queries as they enter the scores: after QK-norm and rotary embedding."),
-    row(Point::RotK, "rot_k", "blocks.{L}.attn.hook_rot_k", Shape::KvHeads, Exists::Rotary,
-        "Keys as they enter the scores and the KV cache: after QK-norm and rotary embedding."),
-    row(Point::AttnScores, "attn_scores", "blocks.{L}.attn.hook_attn_scores", Shape::Attention, Exists::Always,
-        "Attention scores after scale, soft-cap and mask (-inf where a query may not look), before the softmax."),
-    row(Point::Pattern, "pattern", "blocks.{L}.attn.hook_pattern", Shape::Attention, Exists::Always,
-        "Attention weights: softmax of the scores over keys. Rows sum to 1; rows of padding are 0."),
-    row(Point::Z, "z", "blocks.{L}.attn.hook_z", Shape::Heads, Exists::Always,
-        "Per-head mixture of values, pattern times v, before the output projection."),
-    row(Point::HeadResult, "head_result", "blocks.{L}.attn.hook_result", Shape::HeadModel, Exists::Always,
-        "What each head writes: z of the head through its slice of the output projection, without the bias. Large: n_heads times the stream."),
-    row(Point::AttnOut, "attn_out", "blocks.{L}.attn.hook_out", Shape::Model, Exists::Always,
-        "Raw output of the attention module, output bias included, before any post-norm."),
-    row(Point::AttnContrib, "attn_contrib", "blocks.{L}.hook_attn_out", Shape::Model, Exists::Always,
-        "What attention adds to the stream: attn_out after the post-norm where there is one, else equal to it."),
-    row(Point::ResidMid, "resid_mid", "blocks.{L}.hook_resid_mid", Shape::Model, Exists::SequentialBlock,
-        "Residual stream between attention and MLP."),
-    row(Point::MlpIn, "mlp_in", "blocks.{L}.mlp.hook_in", Shape::Model, Exists::Always,
-        "Input of the MLP module: the stream after the norm before it and that norm's gain (the stream itself where there is no such norm)."),
-    row(Point::MlpPre, "mlp_pre", "blocks.{L}.mlp.hook_pre", Shape::Mlp, Exists::Always,
-        "Neurons before the non-linearity: the gate projection of a gated MLP, else the up projection."),
-    row(Point::MlpPreLinear, "mlp_pre_linear", "blocks.{L}.mlp.hook_pre_linear", Shape::Mlp, Exists::GatedMlp,
-        "The up projection of a gated MLP, which multiplies the activated gate."),
-    row(Point::MlpAct, "mlp_act", "blocks.{L}.mlp.hook_post", Shape::Mlp, Exists::Always,
-        "Neurons after the non-linearity (and after the product with the up branch): the input of the down projection."),
-    row(Point::MlpOut, "mlp_out", "blocks.{L}.mlp.hook_out", Shape::Model, Exists::Always,
-        "Raw output of the MLP module, bias included, before any post-norm."),
-    row(Point::MlpContrib, "mlp_contrib", "blocks.{L}.hook_mlp_out", Shape::Model, Exists::Always,
-        "What the MLP adds to the stream: mlp_out after the post-norm where there is one, else equal to it."),
-    row(Point::ResidPost, "resid_post", "blocks.{L}.hook_resid_post", Shape::Model, Exists::Always,
-        "Residual stream at the exit of a block; equals resid_pre of the next."),
-    row(Point::FinalNorm, "final_norm", "ln_final.hook_out", Shape::Model, Exists::Always,
-        "Output of the final norm, gain included: the input of the unembedding."),
-    row(Point::Logits, "logits", "", Shape::Vocab, Exists::Always,
-        "Next-token logits, after the final soft-cap where there is one."),
+    row(
+        Point::Embed,
+        "embed",
+        "hook_embed",
+        Shape::Model,
+        Exists::Always,
+        "Token embedding as it enters the stream: after a model's embedding multiplier (Gemma), before learned positions are added.",
+    ),
+    row(
+        Point::PosEmbed,
+        "pos_embed",
+        "hook_pos_embed",
+        Shape::Model,
+        Exists::LearnedPositions,
+        "Learned position embedding that is added to the token embedding.",
+    ),
+    row(
+        Point::ResidPre,
+        "resid_pre",
+        "blocks.{L}.hook_resid_pre",
+        Shape::Model,
+        Exists::Always,
+        "Residual stream at the entry of a block.",
+    ),
+    row(
+        Point::AttnIn,
+        "attn_in",
+        "blocks.{L}.attn.hook_in",
+        Shape::Model,
+        Exists::Always,
+        "Input of the attention module: the stream after the norm before it and that norm's gain (the stream itself where there is no such norm).",
+    ),
+    row(
+        Point::Q,
+        "q",
+        "blocks.{L}.attn.hook_q",
+        Shape::Heads,
+        Exists::Always,
+        "Queries as projected, bias included, before QK-norm and rotary embedding.",
+    ),
+    row(
+        Point::K,
+        "k",
+        "blocks.{L}.attn.hook_k",
+        Shape::KvHeads,
+        Exists::Always,
+        "Keys as projected, bias included, before QK-norm and rotary embedding; one per key/value head.",
+    ),
+    row(
+        Point::V,
+        "v",
+        "blocks.{L}.attn.hook_v",
+        Shape::KvHeads,
+        Exists::Always,
+        "Values as projected, bias included; one per key/value head.",
+    ),
+    row(
+        Point::RotQ,
+        "rot_q",
+        "blocks.{L}.attn.hook_rot_q",
+        Shape::Heads,
+        Exists::Rotary,
+        "Queries as they enter the scores: after QK-norm and rotary embedding.",
+    ),
+    row(
+        Point::RotK,
+        "rot_k",
+        "blocks.{L}.attn.hook_rot_k",
+        Shape::KvHeads,
+        Exists::Rotary,
+        "Keys as they enter the scores and the KV cache: after QK-norm and rotary embedding.",
+    ),
+    row(
+        Point::AttnScores,
+        "attn_scores",
+        "blocks.{L}.attn.hook_attn_scores",
+        Shape::Attention,
+        Exists::Always,
+        "Attention scores after scale, soft-cap and mask (-inf where a query may not look), before the softmax.",
+    ),
+    row(
+        Point::Pattern,
+        "pattern",
+        "blocks.{L}.attn.hook_pattern",
+        Shape::Attention,
+        Exists::Always,
+        "Attention weights: softmax of the scores over keys. Rows sum to 1; rows of padding are 0.",
+    ),
+    row(
+        Point::Z,
+        "z",
+        "blocks.{L}.attn.hook_z",
+        Shape::Heads,
+        Exists::Always,
+        "Per-head mixture of values, pattern times v, before the output projection.",
+    ),
+    row(
+        Point::HeadResult,
+        "head_result",
+        "blocks.{L}.attn.hook_result",
+        Shape::HeadModel,
+        Exists::Always,
+        "What each head writes: z of the head through its slice of the output projection, without the bias. Large: n_heads times the stream.",
+    ),
+    row(
+        Point::AttnOut,
+        "attn_out",
+        "blocks.{L}.attn.hook_out",
+        Shape::Model,
+        Exists::Always,
+        "Raw output of the attention module, output bias included, before any post-norm.",
+    ),
+    row(
+        Point::AttnContrib,
+        "attn_contrib",
+        "blocks.{L}.hook_attn_out",
+        Shape::Model,
+        Exists::Always,
+        "What attention adds to the stream: attn_out after the post-norm where there is one, else equal to it.",
+    ),
+    row(
+        Point::ResidMid,
+        "resid_mid",
+        "blocks.{L}.hook_resid_mid",
+        Shape::Model,
+        Exists::SequentialBlock,
+        "Residual stream between attention and MLP.",
+    ),
+    row(
+        Point::MlpIn,
+        "mlp_in",
+        "blocks.{L}.mlp.hook_in",
+        Shape::Model,
+        Exists::Always,
+        "Input of the MLP module: the stream after the norm before it and that norm's gain (the stream itself where there is no such norm).",
+    ),
+    row(
+        Point::MlpPre,
+        "mlp_pre",
+        "blocks.{L}.mlp.hook_pre",
+        Shape::Mlp,
+        Exists::Always,
+        "Neurons before the non-linearity: the gate projection of a gated MLP, else the up projection.",
+    ),
+    row(
+        Point::MlpPreLinear,
+        "mlp_pre_linear",
+        "blocks.{L}.mlp.hook_pre_linear",
+        Shape::Mlp,
+        Exists::GatedMlp,
+        "The up projection of a gated MLP, which multiplies the activated gate.",
+    ),
+    row(
+        Point::MlpAct,
+        "mlp_act",
+        "blocks.{L}.mlp.hook_post",
+        Shape::Mlp,
+        Exists::Always,
+        "Neurons after the non-linearity (and after the product with the up branch): the input of the down projection.",
+    ),
+    row(
+        Point::MlpOut,
+        "mlp_out",
+        "blocks.{L}.mlp.hook_out",
+        Shape::Model,
+        Exists::Always,
+        "Raw output of the MLP module, bias included, before any post-norm.",
+    ),
+    row(
+        Point::MlpContrib,
+        "mlp_contrib",
+        "blocks.{L}.hook_mlp_out",
+        Shape::Model,
+        Exists::Always,
+        "What the MLP adds to the stream: mlp_out after the post-norm where there is one, else equal to it.",
+    ),
+    row(
+        Point::ResidPost,
+        "resid_post",
+        "blocks.{L}.hook_resid_post",
+        Shape::Model,
+        Exists::Always,
+        "Residual stream at the exit of a block; equals resid_pre of the next.",
+    ),
+    row(
+        Point::FinalNorm,
+        "final_norm",
+        "ln_final.hook_out",
+        Shape::Model,
+        Exists::Always,
+        "Output of the final norm, gain included: the input of the unembedding.",
+    ),
+    row(
+        Point::Logits,
+        "logits",
+        "",
+        Shape::Vocab,
+        Exists::Always,
+        "Next-token logits, after the final soft-cap where there is one.",
+    ),
 ];
 
 impl Point {
@@ -202,7 +370,10 @@ impl PointInfo {
         match self.shape {
             Shape::Model => format!("[batch, pos, d_model={}]", c.d_model),
             Shape::Heads => format!("[batch, pos, head={}, d_head={}]", c.n_heads, c.d_head),
-            Shape::KvHeads => format!("[batch, pos, kv_head={}, d_head={}]", c.n_kv_heads, c.d_head),
+            Shape::KvHeads => format!(
+                "[batch, pos, kv_head={}, d_head={}]",
+                c.n_kv_heads, c.d_head
+            ),
             Shape::Attention => format!("[batch, head={}, query, key]", c.n_heads),
             Shape::HeadModel => format!("[batch, pos, head={}, d_model={}]", c.n_heads, c.d_model),
             Shape::Mlp => format!("[batch, pos, d_mlp={}]", c.d_mlp),
@@ -226,8 +397,12 @@ impl PointInfo {
     /// What this tensor equals exactly in `config`, where a post-norm is absent; for `hooks MODEL`.
     pub fn note(&self, config: &ModelConfig) -> Option<&'static str> {
         match self.point {
-            Point::AttnContrib if config.placement == NormPlacement::Pre => Some("equals attn_out here"),
-            Point::MlpContrib if config.placement == NormPlacement::Pre => Some("equals mlp_out here"),
+            Point::AttnContrib if config.placement == NormPlacement::Pre => {
+                Some("equals attn_out here")
+            }
+            Point::MlpContrib if config.placement == NormPlacement::Pre => {
+                Some("equals mlp_out here")
+            }
             _ => None,
         }
     }
@@ -252,10 +427,17 @@ impl HookPoint {
     pub fn check(self, config: &ModelConfig) -> Result<Self, HookError> {
         let info = self.point.info();
         if let Some(why) = info.exists.missing(config) {
-            return Err(HookError::NotInModel { point: info.name, why });
+            return Err(HookError::NotInModel {
+                point: info.name,
+                why,
+            });
         }
         if self.layer >= config.n_layers {
-            return Err(HookError::Layer { point: info.name, layer: self.layer, n_layers: config.n_layers });
+            return Err(HookError::Layer {
+                point: info.name,
+                layer: self.layer,
+                n_layers: config.n_layers,
+            });
         }
         Ok(self)
     }
@@ -274,7 +456,11 @@ impl HookPoint {
 impl fmt::Display for HookPoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let info = self.point.info();
-        if info.per_layer { write!(f, "{}.{}", info.name, self.layer) } else { f.write_str(info.name) }
+        if info.per_layer {
+            write!(f, "{}.{}", info.name, self.layer)
+        } else {
+            f.write_str(info.name)
+        }
     }
 }
 
@@ -294,7 +480,11 @@ impl FromStr for HookPoint {
 
 fn matches_name(info: &PointInfo, text: &str) -> Option<usize> {
     let rest = text.strip_prefix(info.name)?;
-    if info.per_layer { rest.strip_prefix('.')?.parse().ok() } else { rest.is_empty().then_some(0) }
+    if info.per_layer {
+        rest.strip_prefix('.')?.parse().ok()
+    } else {
+        rest.is_empty().then_some(0)
+    }
 }
 
 fn matches_alias(info: &PointInfo, text: &str) -> Option<usize> {
@@ -328,7 +518,10 @@ pub fn expand(pattern: &str, config: &ModelConfig) -> Result<Vec<HookPoint>, Hoo
     let (name, layers) = pattern.split_once('.').unwrap_or((pattern, ""));
     let info = POINTS.iter().find(|i| i.name == name && i.per_layer);
     let info = info.ok_or_else(|| HookError::unknown_point(pattern))?;
-    let bad = || HookError::Layers { pattern: pattern.to_string(), n_layers: config.n_layers };
+    let bad = || HookError::Layers {
+        pattern: pattern.to_string(),
+        n_layers: config.n_layers,
+    };
     let mut out = Vec::new();
     for part in layers.split(',') {
         let (from, to) = match part.split_once('-') {
@@ -358,7 +551,15 @@ mod tests {
     fn the_table_is_in_the_order_of_the_enum_and_names_are_unique() {
         for (i, info) in POINTS.iter().enumerate() {
             assert_eq!(info.point as usize, i, "{}", info.name);
-            assert_eq!(POINTS.iter().filter(|o| o.name == info.name || (!o.alias.is_empty() && o.alias == info.alias)).count(), 1);
+            assert_eq!(
+                POINTS
+                    .iter()
+                    .filter(
+                        |o| o.name == info.name || (!o.alias.is_empty() && o.alias == info.alias)
+                    )
+                    .count(),
+                1
+            );
             assert!(info.definition.ends_with('.'));
         }
     }
@@ -369,10 +570,21 @@ mod tests {
             let at = HookPoint::new(info.point, if info.per_layer { 7 } else { 0 });
             assert_eq!(at.to_string().parse::<HookPoint>().unwrap(), at);
             if !info.alias.is_empty() {
-                assert_eq!(info.alias.replace("{L}", "7").parse::<HookPoint>().unwrap(), at);
+                assert_eq!(
+                    info.alias.replace("{L}", "7").parse::<HookPoint>().unwrap(),
+                    at
+                );
             }
         }
-        for typo in ["resid_pre", "resid_pr.3", "resid_pre.x", "blocks.0.attn.hook_zz", "embed.0", "q.-1", ""] {
+        for typo in [
+            "resid_pre",
+            "resid_pr.3",
+            "resid_pre.x",
+            "blocks.0.attn.hook_zz",
+            "embed.0",
+            "q.-1",
+            "",
+        ] {
             assert!(typo.parse::<HookPoint>().is_err(), "{typo}");
         }
         let error = "resid_pots.3".parse::<HookPoint>().unwrap_err().to_string();

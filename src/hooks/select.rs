@@ -55,7 +55,10 @@ impl Selector {
 
     /// Only these positions.
     pub fn positions(positions: PositionSelect) -> Self {
-        Self { positions, ..Self::default() }
+        Self {
+            positions,
+            ..Self::default()
+        }
     }
 
     /// True when nothing is left out.
@@ -97,7 +100,11 @@ impl Pass {
     /// Slot of a logical position in a row.
     pub fn slot(&self, row: usize, position: usize) -> usize {
         let pad = self.pad.get(row).copied().unwrap_or(0);
-        if position < self.prefix { position } else { position + pad }
+        if position < self.prefix {
+            position
+        } else {
+            position + pad
+        }
     }
 
     /// Logical length of a row at the end of this pass.
@@ -106,12 +113,18 @@ impl Pass {
     }
 
     /// `[batch * queries]` flags of the selected positions.
-    pub(super) fn select(&self, at: HookPoint, which: &PositionSelect) -> Result<Vec<u8>, HookError> {
+    pub(super) fn select(
+        &self,
+        at: HookPoint,
+        which: &PositionSelect,
+    ) -> Result<Vec<u8>, HookError> {
         let mut flags = vec![0u8; self.batch * self.queries];
         for row in 0..self.batch {
             let wanted = self.wanted(at, row, which)?;
             for q in 0..self.queries {
-                let Some(position) = self.position(row, self.offset + q) else { continue };
+                let Some(position) = self.position(row, self.offset + q) else {
+                    continue;
+                };
                 let hit = match which {
                     PositionSelect::All => true,
                     PositionSelect::From(first) => position >= *first,
@@ -124,23 +137,47 @@ impl Pass {
     }
 
     /// Resolves listed positions of a row. Positions of other passes over the same cache are legal and fall away.
-    fn wanted(&self, at: HookPoint, row: usize, which: &PositionSelect) -> Result<Vec<usize>, HookError> {
-        let PositionSelect::At(list) = which else { return Ok(Vec::new()) };
+    fn wanted(
+        &self,
+        at: HookPoint,
+        row: usize,
+        which: &PositionSelect,
+    ) -> Result<Vec<usize>, HookError> {
+        let PositionSelect::At(list) = which else {
+            return Ok(Vec::new());
+        };
         let len = self.row_len(row);
         let resolve = |&p: &i64| {
             let position = if p < 0 { len as i64 + p } else { p };
             let first_pass = self.offset == 0;
-            if (position < 0 || position >= len as i64) && first_pass && (p < 0 || self.queries > 1) {
-                return Err(HookError::OutOfRange { at: at.to_string(), axis: "position", index: p, size: len });
+            if (position < 0 || position >= len as i64) && first_pass && (p < 0 || self.queries > 1)
+            {
+                return Err(HookError::OutOfRange {
+                    at: at.to_string(),
+                    axis: "position",
+                    index: p,
+                    size: len,
+                });
             }
             Ok(usize::try_from(position).ok())
         };
-        Ok(list.iter().map(resolve).collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+        Ok(list
+            .iter()
+            .map(resolve)
+            .collect::<Result<Vec<_>, _>>()?
+            .into_iter()
+            .flatten()
+            .collect())
     }
 }
 
 /// A mask of the tensor's shape (u8), or `None` when everything is selected.
-pub(super) fn mask(at: HookPoint, select: &Selector, pass: &Pass, dims: &[usize]) -> Result<Option<Tensor>, HookError> {
+pub(super) fn mask(
+    at: HookPoint,
+    select: &Selector,
+    pass: &Pass,
+    dims: &[usize],
+) -> Result<Option<Tensor>, HookError> {
     let shape = at.point.info().shape;
     check_axes(at, select, shape, dims, pass)?;
     if select.is_all() {
@@ -151,13 +188,18 @@ pub(super) fn mask(at: HookPoint, select: &Selector, pass: &Pass, dims: &[usize]
     for (i, flag) in row_pos.iter_mut().enumerate() {
         *flag &= rows[i / pass.queries];
     }
-    let candle = |source| HookError::Candle { at: at.to_string(), source };
+    let candle = |source| HookError::Candle {
+        at: at.to_string(),
+        source,
+    };
     let build = || -> candle_core::Result<Tensor> {
         let device = &Device::Cpu;
         let (b, q) = (pass.batch, pass.queries);
         let base = match shape {
             Shape::Attention => Tensor::from_vec(row_pos, (b, 1, q, 1), device)?,
-            Shape::Heads | Shape::KvHeads | Shape::HeadModel => Tensor::from_vec(row_pos, (b, q, 1, 1), device)?,
+            Shape::Heads | Shape::KvHeads | Shape::HeadModel => {
+                Tensor::from_vec(row_pos, (b, q, 1, 1), device)?
+            }
             _ => Tensor::from_vec(row_pos, (b, q, 1), device)?,
         };
         let mut full = base.to_dtype(DType::U8)?.broadcast_as(dims)?;
@@ -169,7 +211,11 @@ pub(super) fn mask(at: HookPoint, select: &Selector, pass: &Pass, dims: &[usize]
         }
         if select.channels != Axis::All {
             let width = dims[dims.len() - 1];
-            full = full.broadcast_mul(&Tensor::from_vec(axis_flags(&select.channels, width), width, device)?)?;
+            full = full.broadcast_mul(&Tensor::from_vec(
+                axis_flags(&select.channels, width),
+                width,
+                device,
+            )?)?;
         }
         Ok(full)
     };
@@ -191,16 +237,31 @@ fn axis_flags(axis: &Axis, size: usize) -> Vec<u8> {
     }
 }
 
-fn check_axes(at: HookPoint, select: &Selector, shape: Shape, dims: &[usize], pass: &Pass) -> Result<(), HookError> {
+fn check_axes(
+    at: HookPoint,
+    select: &Selector,
+    shape: Shape,
+    dims: &[usize],
+    pass: &Pass,
+) -> Result<(), HookError> {
     let within = |axis: &'static str, which: &Axis, size: usize| match which {
         Axis::Only(list) => match list.iter().find(|&&i| i >= size) {
-            Some(&index) => Err(HookError::OutOfRange { at: at.to_string(), axis, index: index as i64, size }),
+            Some(&index) => Err(HookError::OutOfRange {
+                at: at.to_string(),
+                axis,
+                index: index as i64,
+                size,
+            }),
             None => Ok(()),
         },
         Axis::All => Ok(()),
     };
     within("row", &select.rows, pass.batch)?;
-    let no_axis = |axis| HookError::NoAxis { at: at.to_string(), axis, shape: format!("{shape:?}") };
+    let no_axis = |axis| HookError::NoAxis {
+        at: at.to_string(),
+        axis,
+        shape: format!("{shape:?}"),
+    };
     match (head_axis(shape), &select.heads) {
         (Some(axis), heads) => within("head", heads, dims[axis])?,
         (None, Axis::Only(_)) => return Err(no_axis("head")),

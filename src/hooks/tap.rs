@@ -1,6 +1,9 @@
 //! Hooks compiled against a model, and the tap that the decoder turns at each point.
 
-use std::{collections::BTreeMap, hash::{DefaultHasher, Hash, Hasher}};
+use std::{
+    collections::BTreeMap,
+    hash::{DefaultHasher, Hash, Hasher},
+};
 
 use candle_core::{DType, Tensor};
 
@@ -66,7 +69,14 @@ impl Plan {
             wanted[at.point as usize * config.n_layers + at.layer] = true;
         }
         let edits_id = (!hooks.edit_list().is_empty()).then(|| hasher.finish());
-        Ok(Self { visits, wanted, n_layers: config.n_layers, last_capture, edits_id, first_edited_position })
+        Ok(Self {
+            visits,
+            wanted,
+            n_layers: config.n_layers,
+            last_capture,
+            edits_id,
+            first_edited_position,
+        })
     }
 
     fn wants(&self, point: Point, layer: usize) -> bool {
@@ -81,7 +91,11 @@ impl Plan {
     /// Refuses to continue a cache whose positions these edits would have changed.
     pub fn check_cache(&self, cached: usize, computed_under: Option<u64>) -> Result<(), HookError> {
         let unchanged = computed_under == self.edits_id || self.first_edited_position >= cached;
-        if cached == 0 || unchanged { Ok(()) } else { Err(HookError::StaleCache { cached }) }
+        if cached == 0 || unchanged {
+            Ok(())
+        } else {
+            Err(HookError::StaleCache { cached })
+        }
     }
 }
 
@@ -97,7 +111,12 @@ pub struct Tap<'a> {
 impl<'a> Tap<'a> {
     /// A tap for one pass. With `stop_after_captures` the pass ends at the last captured point.
     pub fn new(plan: Option<&'a Plan>, pass: Pass, stop_after_captures: bool) -> Self {
-        Self { plan, pass, stop_after_captures, captured: Captured::new() }
+        Self {
+            plan,
+            pass,
+            stop_after_captures,
+            captured: Captured::new(),
+        }
     }
 
     /// Is anything to be done at this point? Where not, the decoder may take a path that never forms the tensor.
@@ -108,13 +127,17 @@ impl<'a> Tap<'a> {
     /// Passes a tensor through the edits at a point and captures it.
     pub fn at(&mut self, point: Point, layer: usize, x: Tensor) -> Result<Tensor, Flow> {
         match self.plan {
-            Some(plan) if plan.wants(point, layer) => self.visit(plan, HookPoint::new(point, layer), x),
+            Some(plan) if plan.wants(point, layer) => {
+                self.visit(plan, HookPoint::new(point, layer), x)
+            }
             _ => Ok(x),
         }
     }
 
     fn visit(&mut self, plan: &Plan, at: HookPoint, mut x: Tensor) -> Result<Tensor, Flow> {
-        let Some(visit) = plan.visits.get(&at) else { return Ok(x) };
+        let Some(visit) = plan.visits.get(&at) else {
+            return Ok(x);
+        };
         for edit in &visit.edits {
             x = edit.apply(&x, &self.pass)?;
         }
@@ -130,13 +153,33 @@ impl<'a> Tap<'a> {
 }
 
 fn keep_positions(at: HookPoint, x: &Tensor, keep: Keep, pass: &Pass) -> Result<Tensor, HookError> {
-    let Keep::Last(n) = keep else { return Ok(x.clone()) };
-    let axis = if matches!(at.point, Point::AttnScores | Point::Pattern) { 2 } else { 1 };
-    let shortest = (0..pass.batch).map(|row| pass.row_len(row)).min().unwrap_or(0).min(pass.queries);
+    let Keep::Last(n) = keep else {
+        return Ok(x.clone());
+    };
+    let axis = if matches!(at.point, Point::AttnScores | Point::Pattern) {
+        2
+    } else {
+        1
+    };
+    let shortest = (0..pass.batch)
+        .map(|row| pass.row_len(row))
+        .min()
+        .unwrap_or(0)
+        .min(pass.queries);
     if n == 0 || n > shortest {
-        return Err(HookError::OutOfRange { at: at.to_string(), axis: "position", index: -(n as i64), size: shortest });
+        return Err(HookError::OutOfRange {
+            at: at.to_string(),
+            axis: "position",
+            index: -(n as i64),
+            size: shortest,
+        });
     }
     // A copy, so that the whole tensor can be freed.
-    let narrowed = x.narrow(axis, pass.queries - n, n).and_then(|t| t.force_contiguous());
-    narrowed.map_err(|source| HookError::Candle { at: at.to_string(), source })
+    let narrowed = x
+        .narrow(axis, pass.queries - n, n)
+        .and_then(|t| t.force_contiguous());
+    narrowed.map_err(|source| HookError::Candle {
+        at: at.to_string(),
+        source,
+    })
 }

@@ -22,8 +22,18 @@ pub struct KvCache {
 impl KvCache {
     /// Empty, for `batch` rows and at least `capacity` slots (it grows when more are needed).
     pub fn new(config: &ModelConfig, batch: usize, capacity: usize) -> Self {
-        let layout = KeyLayout { prefix: 0, pad: vec![0; batch] };
-        Self { layers: vec![None; config.n_layers], batch, capacity, len: 0, layout, edits_id: None }
+        let layout = KeyLayout {
+            prefix: 0,
+            pad: vec![0; batch],
+        };
+        Self {
+            layers: vec![None; config.n_layers],
+            batch,
+            capacity,
+            len: 0,
+            layout,
+            edits_id: None,
+        }
     }
 
     /// Slots in use.
@@ -70,7 +80,12 @@ impl KvCache {
     }
 
     /// Appends this pass's keys and values of a layer and returns views of all slots so far.
-    pub(super) fn append(&mut self, layer: usize, k: &Tensor, v: &Tensor) -> CandleResult<(Tensor, Tensor)> {
+    pub(super) fn append(
+        &mut self,
+        layer: usize,
+        k: &Tensor,
+        v: &Tensor,
+    ) -> CandleResult<(Tensor, Tensor)> {
         let new = k.dim(1)?;
         let needed = self.len + new;
         if needed > self.capacity {
@@ -79,8 +94,10 @@ impl KvCache {
         if self.layers[layer].is_none() {
             let (_, _, heads, d_head) = k.dims4()?;
             let shape = (self.batch, self.capacity, heads, d_head);
-            self.layers[layer] =
-                Some((Tensor::zeros(shape, k.dtype(), &Device::Cpu)?, Tensor::zeros(shape, v.dtype(), &Device::Cpu)?));
+            self.layers[layer] = Some((
+                Tensor::zeros(shape, k.dtype(), &Device::Cpu)?,
+                Tensor::zeros(shape, v.dtype(), &Device::Cpu)?,
+            ));
         }
         let Some((keys, values)) = &self.layers[layer] else {
             candle_core::bail!("no cache for layer {layer}")
@@ -100,7 +117,10 @@ impl KvCache {
     fn grow(&mut self, needed: usize) -> CandleResult<()> {
         let capacity = needed.max(2 * self.capacity);
         for slot in self.layers.iter_mut().flatten() {
-            *slot = (self::enlarged(&slot.0, capacity, self.len)?, self::enlarged(&slot.1, capacity, self.len)?);
+            *slot = (
+                self::enlarged(&slot.0, capacity, self.len)?,
+                self::enlarged(&slot.1, capacity, self.len)?,
+            );
         }
         self.capacity = capacity;
         Ok(())
@@ -109,14 +129,18 @@ impl KvCache {
     /// A cache of `batch` rows which all begin with this cache's only row. Exact: the values are copied, not recomputed.
     pub fn shared_by(&self, batch: usize, capacity: usize) -> Result<Self, ModelError> {
         if self.batch != 1 {
-            return Err(ModelError::Cache { why: format!("a shared prefix has one row, this cache {}", self.batch) });
+            return Err(ModelError::Cache {
+                why: format!("a shared prefix has one row, this cache {}", self.batch),
+            });
         }
         let capacity = capacity.max(self.len + 1);
         let copy = |t: &Tensor| -> CandleResult<Tensor> {
             let (_, _, heads, d_head) = t.dims4()?;
             let out = Tensor::zeros((batch, capacity, heads, d_head), t.dtype(), &Device::Cpu)?;
             if self.len > 0 {
-                let prefix = t.narrow(1, 0, self.len)?.broadcast_as((batch, self.len, heads, d_head))?;
+                let prefix = t
+                    .narrow(1, 0, self.len)?
+                    .broadcast_as((batch, self.len, heads, d_head))?;
                 out.slice_set(&prefix.contiguous()?, 1, 0)?;
             }
             Ok(out)
@@ -124,10 +148,25 @@ impl KvCache {
         let layers = self
             .layers
             .iter()
-            .map(|layer| layer.as_ref().map(|(k, v)| Ok((copy(k)?, copy(v)?))).transpose())
+            .map(|layer| {
+                layer
+                    .as_ref()
+                    .map(|(k, v)| Ok((copy(k)?, copy(v)?)))
+                    .transpose()
+            })
             .collect::<CandleResult<Vec<_>>>()?;
-        let layout = KeyLayout { prefix: self.len, pad: vec![0; batch] };
-        Ok(Self { layers, batch, capacity, len: self.len, layout, edits_id: self.edits_id })
+        let layout = KeyLayout {
+            prefix: self.len,
+            pad: vec![0; batch],
+        };
+        Ok(Self {
+            layers,
+            batch,
+            capacity,
+            len: self.len,
+            layout,
+            edits_id: self.edits_id,
+        })
     }
 
     /// An independent copy, to branch from.
@@ -136,7 +175,12 @@ impl KvCache {
         let layers = self
             .layers
             .iter()
-            .map(|layer| layer.as_ref().map(|(k, v)| Ok((deep(k)?, deep(v)?))).transpose())
+            .map(|layer| {
+                layer
+                    .as_ref()
+                    .map(|(k, v)| Ok((deep(k)?, deep(v)?)))
+                    .transpose()
+            })
             .collect::<CandleResult<Vec<_>>>()?;
         Ok(Self {
             layers,
@@ -152,11 +196,16 @@ impl KvCache {
     pub fn truncate(&mut self, len: usize) -> Result<(), ModelError> {
         let padded = self.layout.prefix + self.layout.pad.iter().copied().max().unwrap_or(0);
         if len > self.len || (len < padded && len != 0) {
-            return Err(ModelError::Cache { why: format!("it has {} slots and cannot be cut to {len}", self.len) });
+            return Err(ModelError::Cache {
+                why: format!("it has {} slots and cannot be cut to {len}", self.len),
+            });
         }
         self.len = len;
         if len == 0 {
-            self.layout = KeyLayout { prefix: 0, pad: vec![0; self.batch] };
+            self.layout = KeyLayout {
+                prefix: 0,
+                pad: vec![0; self.batch],
+            };
         }
         Ok(())
     }
@@ -165,7 +214,10 @@ impl KvCache {
     pub fn keep_rows(&mut self, rows: &[u32]) -> Result<(), ModelError> {
         let index = Tensor::new(rows, &Device::Cpu)?;
         for slot in self.layers.iter_mut().flatten() {
-            *slot = (slot.0.index_select(&index, 0)?, slot.1.index_select(&index, 0)?);
+            *slot = (
+                slot.0.index_select(&index, 0)?,
+                slot.1.index_select(&index, 0)?,
+            );
         }
         self.layout.pad = rows.iter().map(|&r| self.layout.pad[r as usize]).collect();
         self.batch = rows.len();
@@ -175,7 +227,11 @@ impl KvCache {
     /// Bytes held.
     pub fn bytes(&self) -> usize {
         let size = |t: &Tensor| t.elem_count() * DType::size_in_bytes(&t.dtype());
-        self.layers.iter().flatten().map(|(k, v)| size(k) + size(v)).sum()
+        self.layers
+            .iter()
+            .flatten()
+            .map(|(k, v)| size(k) + size(v))
+            .sum()
     }
 }
 

@@ -26,7 +26,9 @@ impl Batch {
     pub fn new<R: AsRef<[u32]>>(rows: &[R]) -> Result<Self, ModelError> {
         let len = rows.iter().map(|r| r.as_ref().len()).max().unwrap_or(0);
         if rows.is_empty() || rows.iter().any(|r| r.as_ref().is_empty()) {
-            return Err(ModelError::Empty { what: "a batch needs at least one row, and every row at least one token" });
+            return Err(ModelError::Empty {
+                what: "a batch needs at least one row, and every row at least one token",
+            });
         }
         let mut ids = Vec::with_capacity(rows.len() * len);
         let mut pad = Vec::with_capacity(rows.len());
@@ -93,7 +95,9 @@ pub struct Output {
 impl Output {
     /// The logits, or an error if none were asked for.
     pub fn logits(self) -> Result<Tensor, ModelError> {
-        self.logits.ok_or(ModelError::Empty { what: "the pass computed no logits" })
+        self.logits.ok_or(ModelError::Empty {
+            what: "the pass computed no logits",
+        })
     }
 }
 
@@ -115,8 +119,16 @@ struct Angles {
 impl Decoder {
     /// Puts weights and config together.
     pub fn new(config: ModelConfig, weights: Weights) -> Self {
-        let compute = if weights.embed.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
-        Self { config, weights, compute }
+        let compute = if weights.embed.dtype() == DType::F64 {
+            DType::F64
+        } else {
+            DType::F32
+        };
+        Self {
+            config,
+            weights,
+            compute,
+        }
     }
 
     /// The config.
@@ -145,7 +157,12 @@ impl Decoder {
     }
 
     /// A pass over whole rows, without a cache.
-    pub fn forward(&self, batch: &Batch, hooks: &Hooks, logits: LogitsAt) -> Result<Output, ModelError> {
+    pub fn forward(
+        &self,
+        batch: &Batch,
+        hooks: &Hooks,
+        logits: LogitsAt,
+    ) -> Result<Output, ModelError> {
         self.run(batch, None, hooks, logits)
     }
 
@@ -167,13 +184,20 @@ impl Decoder {
         hooks: &Hooks,
         logits: LogitsAt,
     ) -> Result<Output, ModelError> {
-        let plan = if hooks.is_empty() { None } else { Some(Plan::new(hooks, &self.config, self.compute)?) };
+        let plan = if hooks.is_empty() {
+            None
+        } else {
+            Some(Plan::new(hooks, &self.config, self.compute)?)
+        };
         let edits_id = plan.as_ref().and_then(Plan::edits_id);
         if let Some(cache) = cache.as_deref_mut() {
             match &plan {
                 Some(plan) => plan.check_cache(cache.len(), cache.edits_id())?,
                 None if cache.edits_id().is_some() && !cache.is_empty() => {
-                    return Err(crate::hooks::HookError::StaleCache { cached: cache.len() }.into());
+                    return Err(crate::hooks::HookError::StaleCache {
+                        cached: cache.len(),
+                    }
+                    .into());
                 }
                 None => {}
             }
@@ -181,7 +205,14 @@ impl Decoder {
         }
         let pass = self.pass(batch, cache.as_deref())?;
         let mut tap = Tap::new(plan.as_ref(), pass.clone(), logits == LogitsAt::None);
-        let out = Run { model: self, batch, pass, cache: cache.as_deref_mut(), logits }.forward(&mut tap);
+        let out = Run {
+            model: self,
+            batch,
+            pass,
+            cache: cache.as_deref_mut(),
+            logits,
+        }
+        .forward(&mut tap);
         let logits = match out {
             Ok(logits) => logits,
             Err(Flow::Done) if cache.is_none() => None,
@@ -194,7 +225,10 @@ impl Decoder {
         if let Some(cache) = cache {
             cache.advance(batch.len(), edits_id);
         }
-        Ok(Output { logits, captured: tap.captured })
+        Ok(Output {
+            logits,
+            captured: tap.captured,
+        })
     }
 
     fn pass(&self, batch: &Batch, cache: Option<&KvCache>) -> Result<Pass, ModelError> {
@@ -202,14 +236,33 @@ impl Decoder {
             Some(c) => (c.len(), c.layout().prefix, c.layout().pad.clone()),
             None => (0, 0, batch.pad().to_vec()),
         };
-        let pass =
-            Pass { batch: batch.rows(), queries: batch.len(), keys: offset + batch.len(), offset, prefix, pad };
-        let longest = (0..pass.batch).map(|row| pass.row_len(row)).max().unwrap_or(0);
+        let pass = Pass {
+            batch: batch.rows(),
+            queries: batch.len(),
+            keys: offset + batch.len(),
+            offset,
+            prefix,
+            pad,
+        };
+        let longest = (0..pass.batch)
+            .map(|row| pass.row_len(row))
+            .max()
+            .unwrap_or(0);
         if longest > self.config.n_ctx {
-            return Err(ModelError::ContextTooLong { tokens: longest, n_ctx: self.config.n_ctx });
+            return Err(ModelError::ContextTooLong {
+                tokens: longest,
+                n_ctx: self.config.n_ctx,
+            });
         }
-        if let Some(&id) = batch.ids.iter().find(|&&id| id as usize >= self.config.vocab_size) {
-            return Err(ModelError::TokenOutOfRange { id, vocab: self.config.vocab_size });
+        if let Some(&id) = batch
+            .ids
+            .iter()
+            .find(|&&id| id as usize >= self.config.vocab_size)
+        {
+            return Err(ModelError::TokenOutOfRange {
+                id,
+                vocab: self.config.vocab_size,
+            });
         }
         Ok(pass)
     }
@@ -257,10 +310,16 @@ impl Run<'_> {
         for (i, layer) in model.weights.layers.iter().enumerate() {
             x = self.block(i, layer, x, &angles, tap)?;
         }
-        if self.logits == LogitsAt::None && !tap.wants(Point::FinalNorm, 0) && !tap.wants(Point::Logits, 0) {
+        if self.logits == LogitsAt::None
+            && !tap.wants(Point::FinalNorm, 0)
+            && !tap.wants(Point::Logits, 0)
+        {
             return Ok(None);
         }
-        if self.logits == LogitsAt::Last && !tap.wants(Point::FinalNorm, 0) && !tap.wants(Point::Logits, 0) {
+        if self.logits == LogitsAt::Last
+            && !tap.wants(Point::FinalNorm, 0)
+            && !tap.wants(Point::Logits, 0)
+        {
             x = x.narrow(1, self.pass.queries - 1, 1)?.contiguous()?;
             return Ok(Some(model.unembed(&x)?));
         }
@@ -278,7 +337,12 @@ impl Run<'_> {
         let model = self.model;
         let ids = Tensor::from_slice(&self.batch.ids, self.batch.ids.len(), &Device::Cpu)?;
         let shape = (self.pass.batch, self.pass.queries, model.config.d_model);
-        let mut x = model.weights.embed.index_select(&ids, 0)?.reshape(shape)?.to_dtype(model.compute)?;
+        let mut x = model
+            .weights
+            .embed
+            .index_select(&ids, 0)?
+            .reshape(shape)?
+            .to_dtype(model.compute)?;
         if let Some(scale) = model.config.embed_scale {
             x = (x * scale)?;
         }
@@ -286,7 +350,10 @@ impl Run<'_> {
         if let Some(table) = &model.weights.pos_embed {
             let (batch, queries) = (self.pass.batch, self.pass.queries);
             let index = Tensor::from_vec(self.positions(), batch * queries, &Device::Cpu)?;
-            let positions = table.index_select(&index, 0)?.reshape(shape)?.to_dtype(model.compute)?;
+            let positions = table
+                .index_select(&index, 0)?
+                .reshape(shape)?
+                .to_dtype(model.compute)?;
             let positions = tap.at(Point::PosEmbed, 0, positions)?;
             x = (x + positions)?;
         }
@@ -297,7 +364,9 @@ impl Run<'_> {
     fn positions(&self) -> Vec<u32> {
         let pass = &self.pass;
         let slot = |row, q| pass.position(row, pass.offset + q).unwrap_or(0) as u32;
-        (0..pass.batch).flat_map(|row| (0..pass.queries).map(move |q| slot(row, q))).collect()
+        (0..pass.batch)
+            .flat_map(|row| (0..pass.queries).map(move |q| slot(row, q)))
+            .collect()
     }
 
     fn angles(&self) -> Result<Vec<Angles>, Flow> {
@@ -305,19 +374,37 @@ impl Run<'_> {
         let same = pass.pad.windows(2).all(|w| w[0] == w[1]);
         let rows = if same { 1 } else { pass.batch };
         let positions = &self.positions()[..rows * pass.queries];
-        let longest = (0..pass.batch).map(|row| pass.row_len(row)).max().unwrap_or(1);
+        let longest = (0..pass.batch)
+            .map(|row| pass.row_len(row))
+            .max()
+            .unwrap_or(1);
         let table = |rope: &super::config::Rope| -> Result<Angles, Flow> {
             let (frequencies, factor) = rope.frequencies(longest);
-            let angle = positions.iter().flat_map(|&p| frequencies.iter().map(move |f| p as f32 * f));
-            let (cos, sin): (Vec<f32>, Vec<f32>) = angle.map(|a| (a.cos() * factor, a.sin() * factor)).unzip();
+            let angle = positions
+                .iter()
+                .flat_map(|&p| frequencies.iter().map(move |f| p as f32 * f));
+            let (cos, sin): (Vec<f32>, Vec<f32>) =
+                angle.map(|a| (a.cos() * factor, a.sin() * factor)).unzip();
             let shape = (rows, pass.queries, frequencies.len());
-            let tensor = |v: Vec<f32>| Tensor::from_vec(v, shape, &Device::Cpu)?.to_dtype(self.model.compute);
-            Ok(Angles { cos: tensor(cos)?, sin: tensor(sin)? })
+            let tensor = |v: Vec<f32>| {
+                Tensor::from_vec(v, shape, &Device::Cpu)?.to_dtype(self.model.compute)
+            };
+            Ok(Angles {
+                cos: tensor(cos)?,
+                sin: tensor(sin)?,
+            })
         };
         self.model.config.ropes().iter().map(table).collect()
     }
 
-    fn block(&mut self, i: usize, w: &LayerWeights, x: Tensor, angles: &[Angles], tap: &mut Tap) -> Result<Tensor, Flow> {
+    fn block(
+        &mut self,
+        i: usize,
+        w: &LayerWeights,
+        x: Tensor,
+        angles: &[Angles],
+        tap: &mut Tap,
+    ) -> Result<Tensor, Flow> {
         let x = tap.at(Point::ResidPre, i, x)?;
         let attn = self.attention(i, w, &x, angles, tap)?;
         if self.model.config.parallel {
@@ -338,7 +425,14 @@ impl Run<'_> {
         })
     }
 
-    fn attention(&mut self, i: usize, w: &LayerWeights, x: &Tensor, angles: &[Angles], tap: &mut Tap) -> Result<Tensor, Flow> {
+    fn attention(
+        &mut self,
+        i: usize,
+        w: &LayerWeights,
+        x: &Tensor,
+        angles: &[Angles],
+        tap: &mut Tap,
+    ) -> Result<Tensor, Flow> {
         let c = &self.model.config;
         let (b, s) = (self.pass.batch, self.pass.queries);
         let input = tap.at(Point::AttnIn, i, self.normed(w.attn_norm.as_ref(), x)?)?;
@@ -360,7 +454,10 @@ impl Run<'_> {
             scale: c.layers[i].attn_scale,
             softcap: c.attn_softcap,
             window: c.layers[i].window,
-            layout: KeyLayout { prefix: self.pass.prefix, pad: self.pass.pad.clone() },
+            layout: KeyLayout {
+                prefix: self.pass.prefix,
+                pad: self.pass.pad.clone(),
+            },
             q_offset: self.pass.offset,
         };
         let z = if tap.wants(Point::AttnScores, i) || tap.wants(Point::Pattern, i) {
@@ -393,7 +490,13 @@ impl Run<'_> {
     }
 
     /// The output projection; head by head when somebody looks at `head_result`.
-    fn output_projection(&self, i: usize, w: &LayerWeights, z: &Tensor, tap: &mut Tap) -> Result<Tensor, Flow> {
+    fn output_projection(
+        &self,
+        i: usize,
+        w: &LayerWeights,
+        z: &Tensor,
+        tap: &mut Tap,
+    ) -> Result<Tensor, Flow> {
         if !tap.wants(Point::HeadResult, i) {
             return Ok(linear(&w.o, &z.flatten_from(2)?)?);
         }
@@ -412,7 +515,13 @@ impl Run<'_> {
         })
     }
 
-    fn mlp(&mut self, i: usize, w: &LayerWeights, x: &Tensor, tap: &mut Tap) -> Result<Tensor, Flow> {
+    fn mlp(
+        &mut self,
+        i: usize,
+        w: &LayerWeights,
+        x: &Tensor,
+        tap: &mut Tap,
+    ) -> Result<Tensor, Flow> {
         let activation = self.model.config.activation.into();
         let input = tap.at(Point::MlpIn, i, self.normed(w.mlp_norm.as_ref(), x)?)?;
         let act = match &w.gate {

@@ -59,7 +59,9 @@ pub enum ModelError {
         tensors: String,
     },
     /// A tensor of another shape than the config implies.
-    #[error("{file}: tensor `{tensor}`: expected shape {expected:?} from the config, found {found:?}")]
+    #[error(
+        "{file}: tensor `{tensor}`: expected shape {expected:?} from the config, found {found:?}"
+    )]
     Shape {
         /// The file or folder.
         file: String,
@@ -71,7 +73,9 @@ pub enum ModelError {
         found: Vec<usize>,
     },
     /// More tokens than the model has positions for.
-    #[error("{tokens} tokens do not fit the model's context of {n_ctx}; shorten the prompt or generate fewer tokens")]
+    #[error(
+        "{tokens} tokens do not fit the model's context of {n_ctx}; shorten the prompt or generate fewer tokens"
+    )]
     ContextTooLong {
         /// Wanted.
         tokens: usize,
@@ -79,7 +83,9 @@ pub enum ModelError {
         n_ctx: usize,
     },
     /// A token id outside the vocabulary.
-    #[error("token id {id} is outside the model's vocabulary of {vocab}; the tokenizer may belong to another model")]
+    #[error(
+        "token id {id} is outside the model's vocabulary of {vocab}; the tokenizer may belong to another model"
+    )]
     TokenOutOfRange {
         /// The id.
         id: u32,
@@ -122,9 +128,6 @@ pub enum ModelError {
     /// A tensor file.
     #[error(transparent)]
     File(#[from] FileError),
-    /// Words.
-    #[error(transparent)]
-    Text(#[from] crate::text::TextError),
     /// Tensor arithmetic.
     #[error("tensor arithmetic: {0}")]
     Candle(#[from] candle_core::Error),

@@ -115,7 +115,13 @@ pub fn outer_stem(config: &ModelConfig, scheme: Scheme, what: Outer) -> &'static
 }
 
 /// The place of a layer's weight (`part` is "weight" or "bias").
-pub fn layer_place(config: &ModelConfig, scheme: Scheme, layer: usize, role: Role, part: &str) -> Place {
+pub fn layer_place(
+    config: &ModelConfig,
+    scheme: Scheme,
+    layer: usize,
+    role: Role,
+    part: &str,
+) -> Place {
     let (stem, take) = match scheme {
         Scheme::Gguf => gguf_layer(config, role),
         Scheme::HuggingFace => match config.family {
@@ -136,30 +142,47 @@ pub fn layer_place(config: &ModelConfig, scheme: Scheme, layer: usize, role: Rol
         ("bias", Take::ColumnsTransposed(part)) => Take::Rows(part),
         (_, take) => take,
     };
-    Place { name: format!("{prefix}.{layer}.{stem}.{part}"), take }
+    Place {
+        name: format!("{prefix}.{layer}.{stem}.{part}"),
+        take,
+    }
 }
 
 /// Where queries, keys or values lie in a tensor that holds all three one after the other.
 fn qkv_part(config: &ModelConfig, role: Role) -> Part {
-    let (q, kv) = (config.n_heads * config.d_head, config.n_kv_heads * config.d_head);
+    let (q, kv) = (
+        config.n_heads * config.d_head,
+        config.n_kv_heads * config.d_head,
+    );
     let (start, len) = match role {
         Role::Q => (0, q),
         Role::K => (q, kv),
         _ => (q + kv, kv),
     };
-    Part { start, len, of: q + 2 * kv }
+    Part {
+        start,
+        len,
+        of: q + 2 * kv,
+    }
 }
 
 /// Where gate or up lie in Phi-3's fused tensor.
 fn gate_up_part(config: &ModelConfig, role: Role) -> Part {
     let start = if role == Role::Gate { 0 } else { config.d_mlp };
-    Part { start, len: config.d_mlp, of: 2 * config.d_mlp }
+    Part {
+        start,
+        len: config.d_mlp,
+        of: 2 * config.d_mlp,
+    }
 }
 
 fn gpt2_layer(config: &ModelConfig, role: Role) -> (&'static str, Take) {
     match role {
         Role::AttnNorm => ("ln_1", Take::All),
-        Role::Q | Role::K | Role::V => ("attn.c_attn", Take::ColumnsTransposed(qkv_part(config, role))),
+        Role::Q | Role::K | Role::V => (
+            "attn.c_attn",
+            Take::ColumnsTransposed(qkv_part(config, role)),
+        ),
         Role::O => ("attn.c_proj", Take::Transposed),
         Role::MlpNorm => ("ln_2", Take::All),
         Role::Up => ("mlp.c_fc", Take::Transposed),
@@ -187,7 +210,9 @@ fn llama_layer(config: &ModelConfig, role: Role) -> (&'static str, Take) {
     let sandwich = config.placement == NormPlacement::Sandwich;
     match role {
         Role::AttnNorm => ("input_layernorm", Take::All),
-        Role::Q | Role::K | Role::V if phi3 => ("self_attn.qkv_proj", Take::Rows(qkv_part(config, role))),
+        Role::Q | Role::K | Role::V if phi3 => {
+            ("self_attn.qkv_proj", Take::Rows(qkv_part(config, role)))
+        }
         Role::Q => ("self_attn.q_proj", Take::All),
         Role::K => ("self_attn.k_proj", Take::All),
         Role::V => ("self_attn.v_proj", Take::All),
@@ -197,7 +222,9 @@ fn llama_layer(config: &ModelConfig, role: Role) -> (&'static str, Take) {
         Role::AttnPostNorm => ("post_attention_layernorm", Take::All),
         Role::MlpNorm if sandwich => ("pre_feedforward_layernorm", Take::All),
         Role::MlpNorm => ("post_attention_layernorm", Take::All),
-        Role::Gate | Role::Up if phi3 => ("mlp.gate_up_proj", Take::Rows(gate_up_part(config, role))),
+        Role::Gate | Role::Up if phi3 => {
+            ("mlp.gate_up_proj", Take::Rows(gate_up_part(config, role)))
+        }
         Role::Gate => ("mlp.gate_proj", Take::All),
         Role::Up => ("mlp.up_proj", Take::All),
         Role::Down => ("mlp.down_proj", Take::All),
@@ -221,7 +248,9 @@ fn gguf_layer(config: &ModelConfig, role: Role) -> (&'static str, Take) {
         Role::KNorm => ("attn_k_norm", Take::All),
         Role::AttnPostNorm => ("post_attention_norm", Take::All),
         Role::MlpNorm => ("ffn_norm", Take::All),
-        Role::Gate | Role::Up if config.family == Family::Phi3 => ("ffn_up", Take::Rows(gate_up_part(config, role))),
+        Role::Gate | Role::Up if config.family == Family::Phi3 => {
+            ("ffn_up", Take::Rows(gate_up_part(config, role)))
+        }
         Role::Gate => ("ffn_gate", Take::All),
         Role::Up => ("ffn_up", Take::All),
         Role::Down => ("ffn_down", Take::All),

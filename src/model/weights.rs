@@ -72,14 +72,31 @@ pub fn load(
     config: &ModelConfig,
     weight_dtype: DType,
 ) -> Result<Weights, ModelError> {
-    let loader = Loader { source, scheme, config, matrices: weight_dtype, used: Mutex::default() };
+    let loader = Loader {
+        source,
+        scheme,
+        config,
+        matrices: weight_dtype,
+        used: Mutex::default(),
+    };
     // Layers in parallel: dequantising and converting is compute, and page faults overlap.
     let (outer, layers) = rayon::join(
         || loader.outer(),
-        || (0..config.n_layers).into_par_iter().map(|i| loader.layer(i)).collect::<Result<Vec<_>, _>>(),
+        || {
+            (0..config.n_layers)
+                .into_par_iter()
+                .map(|i| loader.layer(i))
+                .collect::<Result<Vec<_>, _>>()
+        },
     );
     let (embed, pos_embed, final_norm, head) = outer?;
-    let weights = Weights { embed, pos_embed, layers: layers?, final_norm, head };
+    let weights = Weights {
+        embed,
+        pos_embed,
+        layers: layers?,
+        final_norm,
+        head,
+    };
     loader.refuse_left_over()?;
     Ok(weights)
 }
@@ -96,7 +113,11 @@ type OuterWeights = (Tensor, Option<Tensor>, NormWeights, Tensor);
 
 impl Loader<'_> {
     fn vectors(&self) -> DType {
-        if self.matrices == DType::F64 { DType::F64 } else { DType::F32 }
+        if self.matrices == DType::F64 {
+            DType::F64
+        } else {
+            DType::F32
+        }
     }
 
     fn outer(&self) -> Result<OuterWeights, ModelError> {
@@ -104,13 +125,27 @@ impl Loader<'_> {
         let stem = |what| outer_stem(c, self.scheme, what);
         let (embed, norm) = (stem(Outer::Embed), stem(Outer::FinalNorm));
         let table = |stem: &str, rows| {
-            let place = Place { name: format!("{stem}.weight"), take: Take::All };
+            let place = Place {
+                name: format!("{stem}.weight"),
+                take: Take::All,
+            };
             self.fetch(&place, &[rows, c.d_model], self.matrices)
         };
         let embed = table(embed, c.vocab_size)?;
-        let pos_embed = if c.rotary() { None } else { Some(table(stem(Outer::PosEmbed), c.n_ctx)?) };
-        let final_norm = self.norm_at(|part| Place { name: format!("{norm}.{part}"), take: Take::All })?;
-        let head = if c.tied { embed.clone() } else { table(stem(Outer::Head), c.vocab_size)? };
+        let pos_embed = if c.rotary() {
+            None
+        } else {
+            Some(table(stem(Outer::PosEmbed), c.n_ctx)?)
+        };
+        let final_norm = self.norm_at(|part| Place {
+            name: format!("{norm}.{part}"),
+            take: Take::All,
+        })?;
+        let head = if c.tied {
+            embed.clone()
+        } else {
+            table(stem(Outer::Head), c.vocab_size)?
+        };
         Ok((embed, pos_embed, final_norm, head))
     }
 
@@ -122,7 +157,8 @@ impl Loader<'_> {
             if !there {
                 return Ok(None);
             }
-            self.norm_at(|part| layer_place(c, self.scheme, i, role, part)).map(Some)
+            self.norm_at(|part| layer_place(c, self.scheme, i, role, part))
+                .map(Some)
         };
         let pre = c.placement != NormPlacement::Post;
         let post = c.placement != NormPlacement::Pre;
@@ -132,7 +168,8 @@ impl Loader<'_> {
                 QkNorm::PerHead => c.d_head,
                 QkNorm::Flat => flat,
             };
-            self.gain(&layer_place(c, self.scheme, i, role, "weight"), width).map(Some)
+            self.gain(&layer_place(c, self.scheme, i, role, "weight"), width)
+                .map(Some)
         };
         Ok(LayerWeights {
             attn_norm: norm(Role::AttnNorm, pre)?,
@@ -144,17 +181,32 @@ impl Loader<'_> {
             k_norm: qk(Role::KNorm, kv)?,
             attn_post_norm: norm(Role::AttnPostNorm, post)?,
             mlp_norm: norm(Role::MlpNorm, pre)?,
-            gate: if c.gated_mlp { Some(linear(Role::Gate, c.d_mlp, c.d_model, c.biases.mlp)?) } else { None },
+            gate: if c.gated_mlp {
+                Some(linear(Role::Gate, c.d_mlp, c.d_model, c.biases.mlp)?)
+            } else {
+                None
+            },
             up: linear(Role::Up, c.d_mlp, c.d_model, c.biases.mlp)?,
             down: linear(Role::Down, c.d_model, c.d_mlp, c.biases.mlp)?,
             mlp_post_norm: norm(Role::MlpPostNorm, post)?,
         })
     }
 
-    fn linear(&self, layer: usize, role: Role, out: usize, input: usize, bias: bool) -> Result<Linear, ModelError> {
+    fn linear(
+        &self,
+        layer: usize,
+        role: Role,
+        out: usize,
+        input: usize,
+        bias: bool,
+    ) -> Result<Linear, ModelError> {
         let place = |part| layer_place(self.config, self.scheme, layer, role, part);
         let weight = self.fetch(&place("weight"), &[out, input], self.matrices)?;
-        let bias = if bias { Some(self.fetch(&place("bias"), &[out], self.vectors())?) } else { None };
+        let bias = if bias {
+            Some(self.fetch(&place("bias"), &[out], self.vectors())?)
+        } else {
+            None
+        };
         Ok(Linear { weight, bias })
     }
 
@@ -170,16 +222,26 @@ impl Loader<'_> {
 
     fn gain(&self, place: &Place, width: usize) -> Result<Tensor, ModelError> {
         let gain = self.fetch(place, &[width], self.vectors())?;
-        Ok(if self.config.norm_gain_minus_one { (gain + 1.0)? } else { gain })
+        Ok(if self.config.norm_gain_minus_one {
+            (gain + 1.0)?
+        } else {
+            gain
+        })
     }
 
     /// Loads a tensor, checks its stored shape, and cuts the weight of `shape` out of it.
     fn fetch(&self, place: &Place, shape: &[usize], dtype: DType) -> Result<Tensor, ModelError> {
-        let info = self.source.info(&place.name).ok_or_else(|| ModelError::MissingTensor {
-            file: self.source.describe(),
-            tensor: place.name.clone(),
-            needed_for: format!("a weight of shape {shape:?} in a {} model", self.config.family.name()),
-        })?;
+        let info = self
+            .source
+            .info(&place.name)
+            .ok_or_else(|| ModelError::MissingTensor {
+                file: self.source.describe(),
+                tensor: place.name.clone(),
+                needed_for: format!(
+                    "a weight of shape {shape:?} in a {} model",
+                    self.config.family.name()
+                ),
+            })?;
         let expected = stored_shape(place.take, shape);
         if info.shape != expected {
             return Err(ModelError::Shape {
@@ -217,7 +279,13 @@ impl Loader<'_> {
 
     /// Buffers that old checkpoints carry and that the config already implies, and copies of a tied unembedding.
     fn is_derived(&self, name: &str) -> bool {
-        let derived = [".rotary_emb.inv_freq", ".attention.bias", ".attention.masked_bias", ".attn.bias", ".attn.masked_bias"];
+        let derived = [
+            ".rotary_emb.inv_freq",
+            ".attention.bias",
+            ".attention.masked_bias",
+            ".attn.bias",
+            ".attn.masked_bias",
+        ];
         let tied_copy = self.config.tied && matches!(name, "lm_head.weight" | "embed_out.weight");
         let in_config = name.starts_with("rope_freqs") || name.starts_with("rope_factors");
         derived.iter().any(|d| name.ends_with(d)) || tied_copy || in_config
@@ -244,8 +312,12 @@ fn cut(stored: &Tensor, take: Take, config: &ModelConfig) -> candle_core::Result
         Take::NeoxQkv(which) => {
             let (heads, d_head) = (config.n_heads, config.d_head);
             let rest = &stored.dims()[1..];
-            let split = stored.reshape([&[heads, 3, d_head], rest].concat())?.narrow(1, which, 1)?;
-            split.contiguous()?.reshape([&[heads * d_head], rest].concat())
+            let split = stored
+                .reshape([&[heads, 3, d_head], rest].concat())?
+                .narrow(1, which, 1)?;
+            split
+                .contiguous()?
+                .reshape([&[heads * d_head], rest].concat())
         }
         Take::Unpermuted(heads) => {
             let (rows, rest) = (stored.dims()[0], &stored.dims()[1..]);

@@ -9,20 +9,88 @@ use crate::model::ModelError;
 
 /// Keys of Hugging Face configs that do not change the forward pass of a decoder at inference.
 const INERT: &[&str] = &[
-    "_attn_implementation_autoset", "_name_or_path", "add_cross_attention", "architectures", "attention_dropout",
-    "attn_pdrop", "auto_map", "bad_words_ids", "begin_suppress_tokens", "cache_implementation", "chunk_size_feed_forward",
-    "classifier_dropout", "cross_attention_hidden_size", "decoder_start_token_id", "diversity_penalty", "do_sample",
-    "dtype", "early_stopping", "embd_pdrop", "encoder_no_repeat_ngram_size", "exponential_decay_length_penalty",
-    "finetuning_task", "forced_bos_token_id", "forced_eos_token_id", "gradient_checkpointing", "hidden_dropout",
-    "id2label", "initializer_range", "is_decoder", "is_encoder_decoder", "is_llama_config", "keys_to_ignore_at_inference",
-    "label2id", "length_penalty", "max_length", "min_length", "model_type", "no_repeat_ngram_size", "num_beam_groups",
-    "num_beams", "num_return_sequences", "output_attentions", "output_hidden_states", "output_scores", "pad_token_id",
-    "prefix", "problem_type", "pruned_heads", "remove_invalid_values", "reorder_and_upcast_attn", "repetition_penalty",
-    "resid_pdrop", "return_dict", "return_dict_in_generate", "rope_interleaved", "sep_token_id",
-    "summary_activation", "summary_first_dropout", "summary_proj_to_labels", "summary_type", "summary_use_proj",
-    "suppress_tokens", "task_specific_params", "temperature", "tf_legacy_loss", "tie_encoder_decoder", "tokenizer_class",
-    "top_k", "top_p", "torch_dtype", "torchscript", "transformers.js_config", "transformers_version", "typical_p",
-    "unsloth_fixed", "unsloth_version", "use_bfloat16", "use_cache", "use_return_dict", "n_special", "predict_special_tokens", "pretraining_tp",
+    "_attn_implementation_autoset",
+    "_name_or_path",
+    "add_cross_attention",
+    "architectures",
+    "attention_dropout",
+    "attn_pdrop",
+    "auto_map",
+    "bad_words_ids",
+    "begin_suppress_tokens",
+    "cache_implementation",
+    "chunk_size_feed_forward",
+    "classifier_dropout",
+    "cross_attention_hidden_size",
+    "decoder_start_token_id",
+    "diversity_penalty",
+    "do_sample",
+    "dtype",
+    "early_stopping",
+    "embd_pdrop",
+    "encoder_no_repeat_ngram_size",
+    "exponential_decay_length_penalty",
+    "finetuning_task",
+    "forced_bos_token_id",
+    "forced_eos_token_id",
+    "gradient_checkpointing",
+    "hidden_dropout",
+    "id2label",
+    "initializer_range",
+    "is_decoder",
+    "is_encoder_decoder",
+    "is_llama_config",
+    "keys_to_ignore_at_inference",
+    "label2id",
+    "length_penalty",
+    "max_length",
+    "min_length",
+    "model_type",
+    "no_repeat_ngram_size",
+    "num_beam_groups",
+    "num_beams",
+    "num_return_sequences",
+    "output_attentions",
+    "output_hidden_states",
+    "output_scores",
+    "pad_token_id",
+    "prefix",
+    "problem_type",
+    "pruned_heads",
+    "remove_invalid_values",
+    "reorder_and_upcast_attn",
+    "repetition_penalty",
+    "resid_pdrop",
+    "return_dict",
+    "return_dict_in_generate",
+    "rope_interleaved",
+    "sep_token_id",
+    "summary_activation",
+    "summary_first_dropout",
+    "summary_proj_to_labels",
+    "summary_type",
+    "summary_use_proj",
+    "suppress_tokens",
+    "task_specific_params",
+    "temperature",
+    "tf_legacy_loss",
+    "tie_encoder_decoder",
+    "tokenizer_class",
+    "top_k",
+    "top_p",
+    "torch_dtype",
+    "torchscript",
+    "transformers.js_config",
+    "transformers_version",
+    "typical_p",
+    "unsloth_fixed",
+    "unsloth_version",
+    "use_bfloat16",
+    "use_cache",
+    "use_return_dict",
+    "n_special",
+    "predict_special_tokens",
+    "pretraining_tp",
 ];
 
 /// A config with its path, which remembers the keys that were read.
@@ -34,7 +102,11 @@ pub(super) struct Keys<'a> {
 
 impl<'a> Keys<'a> {
     pub(super) fn new(file: &'a str, map: &'a Map<String, Value>) -> Self {
-        Self { file, map, read: RefCell::default() }
+        Self {
+            file,
+            map,
+            read: RefCell::default(),
+        }
     }
 
     /// The value, unless absent or null; marks the key as read.
@@ -54,7 +126,9 @@ impl<'a> Keys<'a> {
 
     /// An integer from 1 to 2^31: sizes of tensors, never trusted further.
     pub(super) fn size(&self, key: &str) -> Result<Option<usize>, ModelError> {
-        let Some(value) = self.get(key) else { return Ok(None) };
+        let Some(value) = self.get(key) else {
+            return Ok(None);
+        };
         match value.as_u64() {
             Some(n) if (1..=1 << 31).contains(&n) => Ok(Some(n as usize)),
             _ => Err(self.refuse(key, "an integer from 1 to 2^31", value)),
@@ -62,11 +136,14 @@ impl<'a> Keys<'a> {
     }
 
     pub(super) fn need_size(&self, key: &str) -> Result<usize, ModelError> {
-        self.size(key)?.ok_or_else(|| self.refuse(key, "an integer", "nothing"))
+        self.size(key)?
+            .ok_or_else(|| self.refuse(key, "an integer", "nothing"))
     }
 
     pub(super) fn float(&self, key: &str) -> Result<Option<f64>, ModelError> {
-        let Some(value) = self.get(key) else { return Ok(None) };
+        let Some(value) = self.get(key) else {
+            return Ok(None);
+        };
         match value.as_f64() {
             Some(x) if x.is_finite() => Ok(Some(x)),
             _ => Err(self.refuse(key, "a finite number", value)),
@@ -82,30 +159,53 @@ impl<'a> Keys<'a> {
     }
 
     pub(super) fn flag(&self, key: &str) -> Result<Option<bool>, ModelError> {
-        let Some(value) = self.get(key) else { return Ok(None) };
-        value.as_bool().map(Some).ok_or_else(|| self.refuse(key, "true or false", value))
+        let Some(value) = self.get(key) else {
+            return Ok(None);
+        };
+        value
+            .as_bool()
+            .map(Some)
+            .ok_or_else(|| self.refuse(key, "true or false", value))
     }
 
     pub(super) fn text(&self, key: &str) -> Result<Option<&'a str>, ModelError> {
-        let Some(value) = self.get(key) else { return Ok(None) };
-        value.as_str().map(Some).ok_or_else(|| self.refuse(key, "a string", value))
+        let Some(value) = self.get(key) else {
+            return Ok(None);
+        };
+        value
+            .as_str()
+            .map(Some)
+            .ok_or_else(|| self.refuse(key, "a string", value))
     }
 
     pub(super) fn object(&self, key: &str) -> Result<Option<&'a Map<String, Value>>, ModelError> {
-        let Some(value) = self.get(key) else { return Ok(None) };
-        value.as_object().map(Some).ok_or_else(|| self.refuse(key, "an object", value))
+        let Some(value) = self.get(key) else {
+            return Ok(None);
+        };
+        value
+            .as_object()
+            .map(Some)
+            .ok_or_else(|| self.refuse(key, "an object", value))
     }
 
     pub(super) fn floats(&self, key: &str) -> Result<Option<Vec<f64>>, ModelError> {
-        let Some(value) = self.get(key) else { return Ok(None) };
-        let numbers = value.as_array().and_then(|a| a.iter().map(Value::as_f64).collect());
-        numbers.map(Some).ok_or_else(|| self.refuse(key, "a list of numbers", value))
+        let Some(value) = self.get(key) else {
+            return Ok(None);
+        };
+        let numbers = value
+            .as_array()
+            .and_then(|a| a.iter().map(Value::as_f64).collect());
+        numbers
+            .map(Some)
+            .ok_or_else(|| self.refuse(key, "a list of numbers", value))
     }
 
     /// A token id, or a list of them.
     pub(super) fn token_ids(&self, key: &str) -> Result<Vec<u32>, ModelError> {
         let id = |v: &Value| v.as_u64().and_then(|n| u32::try_from(n).ok());
-        let Some(value) = self.get(key) else { return Ok(Vec::new()) };
+        let Some(value) = self.get(key) else {
+            return Ok(Vec::new());
+        };
         let ids = match value {
             Value::Array(list) => list.iter().map(id).collect(),
             one => id(one).map(|n| vec![n]),
@@ -144,6 +244,9 @@ impl<'a> Keys<'a> {
         if left.is_empty() {
             return Ok(());
         }
-        Err(ModelError::UnknownKeys { file: self.file.to_string(), keys: left.join(", ") })
+        Err(ModelError::UnknownKeys {
+            file: self.file.to_string(),
+            keys: left.join(", "),
+        })
     }
 }

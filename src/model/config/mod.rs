@@ -58,7 +58,10 @@ impl Family {
 
     /// The Hugging Face `model_type`.
     pub fn name(self) -> &'static str {
-        Self::ALL.iter().find(|(f, _)| *f == self).map_or("?", |(_, n)| n)
+        Self::ALL
+            .iter()
+            .find(|(f, _)| *f == self)
+            .map_or("?", |(_, n)| n)
     }
 }
 
@@ -230,7 +233,11 @@ impl ModelConfig {
         let (q, kv) = (self.n_heads * self.d_head, self.n_kv_heads * self.d_head);
         let attn = self.d_model * (2 * q + 2 * kv)
             + if self.biases.qkv { q + 2 * kv } else { 0 }
-            + if self.biases.attn_out { self.d_model } else { 0 }
+            + if self.biases.attn_out {
+                self.d_model
+            } else {
+                0
+            }
             + match self.qk_norm {
                 QkNorm::None => 0,
                 QkNorm::PerHead => 2 * self.d_head,
@@ -238,9 +245,21 @@ impl ModelConfig {
             };
         let mats = if self.gated_mlp { 3 } else { 2 };
         let mlp = mats * self.d_model * self.d_mlp
-            + if self.biases.mlp { (mats - 1) * self.d_mlp + self.d_model } else { 0 };
-        let norms = if self.placement == NormPlacement::Sandwich { 4 } else { 2 };
-        let positions = if self.rotary() { 0 } else { self.n_ctx * self.d_model };
+            + if self.biases.mlp {
+                (mats - 1) * self.d_mlp + self.d_model
+            } else {
+                0
+            };
+        let norms = if self.placement == NormPlacement::Sandwich {
+            4
+        } else {
+            2
+        };
+        let positions = if self.rotary() {
+            0
+        } else {
+            self.n_ctx * self.d_model
+        };
         let embeds = self.vocab_size * self.d_model * if self.tied { 1 } else { 2 };
         embeds + positions + self.n_layers * (attn + mlp + norms * norm) + norm
     }

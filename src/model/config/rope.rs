@@ -78,12 +78,19 @@ pub struct Rope {
 impl Rope {
     /// Unscaled.
     pub fn plain(dim: usize, theta: f64) -> Self {
-        Self { dim, theta, scaling: RopeScaling::None }
+        Self {
+            dim,
+            theta,
+            scaling: RopeScaling::None,
+        }
     }
 
     /// True when the frequencies depend on the length of the sequence.
     pub fn by_length(&self) -> bool {
-        matches!(self.scaling, RopeScaling::Dynamic { .. } | RopeScaling::LongRope { .. })
+        matches!(
+            self.scaling,
+            RopeScaling::Dynamic { .. } | RopeScaling::LongRope { .. }
+        )
     }
 
     /// Inverse frequencies `[dim/2]` and the factor on cos and sin, for a pass whose largest position is `seq_len - 1`.
@@ -95,13 +102,21 @@ impl Rope {
                 (base.iter().map(|f| f / *factor as f32).collect(), 1.0)
             }
             RopeScaling::Dynamic { factor, original } => {
-                let (len, orig, dim) =
-                    (seq_len.max(*original) as f64, *original as f64, self.dim as f64);
+                let (len, orig, dim) = (
+                    seq_len.max(*original) as f64,
+                    *original as f64,
+                    self.dim as f64,
+                );
                 let grow = (factor * len / orig - (factor - 1.0)).powf(dim / (dim - 2.0));
                 (self.base_frequencies(self.theta * grow), 1.0)
             }
             RopeScaling::Yarn {
-                factor, original, beta_fast, beta_slow, attention_factor, truncate,
+                factor,
+                original,
+                beta_fast,
+                beta_slow,
+                attention_factor,
+                truncate,
             } => {
                 let ramp = self.yarn_ramp(*original, *beta_fast, *beta_slow, *truncate);
                 let blended = base
@@ -111,7 +126,12 @@ impl Rope {
                     .collect();
                 (blended, *attention_factor as f32)
             }
-            RopeScaling::Llama3 { factor, original, low_freq_factor, high_freq_factor } => {
+            RopeScaling::Llama3 {
+                factor,
+                original,
+                low_freq_factor,
+                high_freq_factor,
+            } => {
                 let orig = *original as f32;
                 let (low, high) = (*low_freq_factor as f32, *high_freq_factor as f32);
                 let factor = *factor as f32;
@@ -128,7 +148,12 @@ impl Rope {
                 };
                 (base.iter().map(scale).collect(), 1.0)
             }
-            RopeScaling::LongRope { short, long, original, attention_factor } => {
+            RopeScaling::LongRope {
+                short,
+                long,
+                original,
+                attention_factor,
+            } => {
                 let divisors = if seq_len > *original { long } else { short };
                 (divide(&base, divisors), *attention_factor as f32)
             }
@@ -165,12 +190,20 @@ impl Rope {
 }
 
 fn divide(frequencies: &[f32], divisors: &[f64]) -> Vec<f32> {
-    frequencies.iter().zip(divisors).map(|(f, d)| f / *d as f32).collect()
+    frequencies
+        .iter()
+        .zip(divisors)
+        .map(|(f, d)| f / *d as f32)
+        .collect()
 }
 
 /// YaRN's default factor on cos and sin (transformers `get_mscale`).
 pub(super) fn yarn_mscale(factor: f64, mscale: f64) -> f64 {
-    if factor <= 1.0 { 1.0 } else { 0.1 * mscale * factor.ln() + 1.0 }
+    if factor <= 1.0 {
+        1.0
+    } else {
+        0.1 * mscale * factor.ln() + 1.0
+    }
 }
 
 #[cfg(test)]
@@ -185,7 +218,11 @@ mod tests {
             low_freq_factor: 1.0,
             high_freq_factor: 4.0,
         };
-        let rope = Rope { dim: 12, theta: 500_000.0, scaling };
+        let rope = Rope {
+            dim: 12,
+            theta: 500_000.0,
+            scaling,
+        };
         let (plain, _) = Rope::plain(12, 500_000.0).frequencies(1);
         let (scaled, factor) = rope.frequencies(1);
         assert_eq!(factor, 1.0);
@@ -195,8 +232,15 @@ mod tests {
 
     #[test]
     fn dynamic_equals_plain_up_to_the_trained_context_and_slows_down_beyond() {
-        let scaling = RopeScaling::Dynamic { factor: 2.0, original: 16 };
-        let rope = Rope { dim: 8, theta: 10_000.0, scaling };
+        let scaling = RopeScaling::Dynamic {
+            factor: 2.0,
+            original: 16,
+        };
+        let rope = Rope {
+            dim: 8,
+            theta: 10_000.0,
+            scaling,
+        };
         let plain = Rope::plain(8, 10_000.0).frequencies(1).0;
         assert_eq!(rope.frequencies(16).0, plain);
         let longer = rope.frequencies(32).0;
@@ -213,7 +257,11 @@ mod tests {
             attention_factor: yarn_mscale(4.0, 1.0),
             truncate: true,
         };
-        let rope = Rope { dim: 16, theta: 10_000.0, scaling };
+        let rope = Rope {
+            dim: 16,
+            theta: 10_000.0,
+            scaling,
+        };
         let (plain, _) = Rope::plain(16, 10_000.0).frequencies(1);
         let (scaled, factor) = rope.frequencies(1);
         assert!((factor - 1.138_629_4).abs() < 1e-6, "0.1 ln 4 + 1");
