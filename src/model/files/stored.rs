@@ -195,8 +195,12 @@ impl Target for f64 {
 }
 
 impl Target for bf16 {
+    /// To nearest, ties to even, NaN kept quiet: what `bf16::from_f32` does, without its branch, so that it vectorises.
     fn narrow(value: f32) -> Self {
-        bf16::from_f32(value)
+        let bits = value.to_bits();
+        let rounded = bits.wrapping_add(0x7FFF + ((bits >> 16) & 1)) >> 16;
+        let quiet = (bits >> 16) | 0x40;
+        bf16::from_bits(if value.is_nan() { quiet } else { rounded } as u16)
     }
 }
 
