@@ -138,20 +138,20 @@ impl Web {
         secret: Option<&str>,
         limit: u64,
     ) -> Result<(Url, String, String), FetchError> {
-        let mut pause = self.patience.pause;
-        for retry in 0.. {
+        let (mut retries, mut pause) = (self.patience.retries, self.patience.pause);
+        loop {
             let outcome = self
                 .get(url, headers, secret)
                 .and_then(|reply| read_text(reply, limit));
             match outcome {
-                Err(e) if retry < self.patience.retries && is_passing(&e) => {
+                Err(e) if retries > 0 && is_passing(&e) => {
                     thread::sleep(pause);
+                    retries -= 1;
                     pause *= 2;
                 }
                 outcome => return outcome,
             }
         }
-        unreachable!("the loop returns on its last retry")
     }
 }
 
