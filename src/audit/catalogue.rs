@@ -35,6 +35,8 @@ pub struct Quantity {
     pub better: Better,
     /// What it is, in a phrase.
     pub meaning: &'static str,
+    /// True when it exists only beside a baseline, in a signal that does without.
+    pub paired: bool,
 }
 
 impl Quantity {
@@ -74,6 +76,14 @@ const fn q(
         unit,
         better,
         meaning,
+        paired: false,
+    }
+}
+
+const fn paired(quantity: Quantity) -> Quantity {
+    Quantity {
+        paired: true,
+        ..quantity
     }
 }
 
@@ -245,12 +255,12 @@ pub const SIGNALS: &[Entry] = &[
                 Neither,
                 "norm of the direction over the mean norm of the activations",
             ),
-            q(
+            paired(q(
                 "norm_ratio",
                 "ratio",
                 Neither,
                 "norm share here over norm share of the baseline",
-            ),
+            )),
         ],
     },
     Entry {
@@ -484,12 +494,12 @@ pub const SIGNALS: &[Entry] = &[
                 Lower,
                 "tensors with a weight that is not finite",
             ),
-            q(
+            paired(q(
                 "template_changes",
                 "count",
                 Lower,
                 "1 when the chat template differs from the baseline's",
-            ),
+            )),
         ],
     },
 ];

@@ -3,5 +3,7 @@
 pub mod catalogue;
 pub mod charts;
 pub mod measure;
+pub mod policy;
 pub mod result;
 pub mod verdict;
+pub mod wording;
