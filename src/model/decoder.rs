@@ -248,7 +248,7 @@ impl Decoder {
             .map(|row| pass.row_len(row))
             .max()
             .unwrap_or(0);
-        if longest > self.config.n_ctx {
+        if longest > self.config.max_positions() {
             return Err(ModelError::ContextTooLong {
                 tokens: longest,
                 n_ctx: self.config.n_ctx,
@@ -378,15 +378,24 @@ impl Run<'_> {
             .map(|row| pass.row_len(row))
             .max()
             .unwrap_or(1);
+        let single = self.model.compute == DType::F32;
         let table = |rope: &super::config::Rope| -> Result<Angles, Flow> {
-            let (frequencies, factor) = rope.frequencies(longest);
-            let angle = positions
+            let (frequencies, factor) = rope.frequencies(longest, single);
+            let turn = |p: u32, f: f64| {
+                if single {
+                    let (sin, cos) = (p as f32 * f as f32).sin_cos();
+                    (f64::from(cos), f64::from(sin))
+                } else {
+                    ((f64::from(p) * f).cos(), (f64::from(p) * f).sin())
+                }
+            };
+            let (cos, sin): (Vec<f64>, Vec<f64>) = positions
                 .iter()
-                .flat_map(|&p| frequencies.iter().map(move |f| p as f32 * f));
-            let (cos, sin): (Vec<f32>, Vec<f32>) =
-                angle.map(|a| (a.cos() * factor, a.sin() * factor)).unzip();
+                .flat_map(|&p| frequencies.iter().map(move |&f| turn(p, f)))
+                .map(|(cos, sin)| (cos * factor, sin * factor))
+                .unzip();
             let shape = (rows, pass.queries, frequencies.len());
-            let tensor = |v: Vec<f32>| {
+            let tensor = |v: Vec<f64>| {
                 Tensor::from_vec(v, shape, &Device::Cpu)?.to_dtype(self.model.compute)
             };
             Ok(Angles {

@@ -135,7 +135,7 @@ pub fn generate_after(
 ) -> Result<Vec<Generated>, ModelError> {
     let (mut cache, mut batch) = prefix.split(prompts, options.max_new)?;
     let longest = prompts.iter().map(|p| p.len()).max().unwrap_or(0);
-    if longest + options.max_new > model.config().n_ctx {
+    if longest + options.max_new > model.config().max_positions() {
         let tokens = longest + options.max_new;
         return Err(ModelError::ContextTooLong {
             tokens,

@@ -3,6 +3,7 @@
 //! llama.cpp stores less than Hugging Face does; what it leaves to its own code per architecture (Gemma's window
 //! pattern and local base, activations) is filled in here, and an architecture or scaling that is not served is refused.
 
+use super::hf::embed_scale;
 use super::rope::yarn_mscale;
 use super::{
     Activation, Biases, Family, LayerConfig, ModelConfig, NormKind, NormPlacement, Positions,
@@ -128,7 +129,7 @@ pub fn from_gguf(gguf: &Gguf) -> Result<ModelConfig, ModelError> {
         } else {
             None
         },
-        embed_scale: gemma.then(|| (d_model as f64).sqrt()),
+        embed_scale: gemma.then(|| embed_scale(d_model)),
         tied: !has("output.weight"),
         bos: gguf
             .u64("tokenizer.ggml.bos_token_id")
@@ -208,9 +209,10 @@ impl<'a> Meta<'a> {
         self.gguf.bool(&self.key(key))
     }
 
+    /// llama.cpp writes 0 for "none" (a window, say).
     fn maybe_size(&self, key: &str) -> Result<Option<usize>, ModelError> {
         match self.gguf.u64(&self.key(key)) {
-            None => Ok(None),
+            None | Some(0) => Ok(None),
             Some(n) if (1..=1 << 31).contains(&n) => Ok(Some(n as usize)),
             Some(n) => Err(self.refuse(key, "an integer from 1 to 2^31", n)),
         }
@@ -229,7 +231,6 @@ impl<'a> Meta<'a> {
         let window = self.maybe_size("attention.sliding_window")?;
         let window = match family {
             Family::Gemma2 | Family::Gemma3 => Some(window.unwrap_or(4096)),
-            // llama.cpp records Phi-3's window but older files carry a wrong one; 0 or absent means none.
             _ => window,
         };
         let slides = |layer: usize| match family {

@@ -320,7 +320,7 @@ fn llama_like(keys: &Keys, family: Family) -> Result<ModelConfig, ModelError> {
         } else {
             None
         },
-        embed_scale: gemma.then(|| (d_model as f64).sqrt()),
+        embed_scale: gemma.then(|| embed_scale(d_model)),
         tied: keys.flag("tie_word_embeddings")?.unwrap_or(gemma),
         bos: keys.token_ids("bos_token_id")?.first().copied(),
         eos: keys.token_ids("eos_token_id")?,
@@ -451,11 +451,12 @@ fn positions(
 
 fn rotary_dim(keys: &Keys, d_head: usize, fraction: f64) -> Result<usize, ModelError> {
     let dim = (d_head as f64 * fraction) as usize;
-    if dim == 0 || dim > d_head || dim % 2 != 0 {
+    if dim == 0 || dim.next_multiple_of(2) > d_head {
+        let found = format!("{fraction} of {d_head} channels");
         return Err(keys.refuse(
             "partial_rotary_factor",
-            "an even number of channels within the head",
-            dim,
+            "a share of the head's channels",
+            found,
         ));
     }
     Ok(dim)
@@ -604,4 +605,9 @@ fn check(keys: &Keys, c: &ModelConfig) -> Result<(), ModelError> {
         ));
     }
     Ok(())
+}
+
+/// Gemma's factor on embeddings: the square root of the width as an f32 number, which is what checkpoints were run with.
+pub(super) fn embed_scale(d_model: usize) -> f64 {
+    f64::from((d_model as f64).sqrt() as f32)
 }

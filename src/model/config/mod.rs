@@ -222,6 +222,16 @@ impl ModelConfig {
         }
     }
 
+    /// Positions the model can be run with: its context, except that dynamic scaling stretches without a bound.
+    pub fn max_positions(&self) -> usize {
+        let dynamic = |rope: &Rope| matches!(rope.scaling, RopeScaling::Dynamic { .. });
+        if self.ropes().iter().any(dynamic) {
+            usize::MAX
+        } else {
+            self.n_ctx
+        }
+    }
+
     /// True when positions are rotary.
     pub fn rotary(&self) -> bool {
         matches!(self.positions, Positions::Rotary(_))

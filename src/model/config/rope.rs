@@ -1,7 +1,7 @@
 //! Rotary position embeddings: inverse frequencies of every scaling that is served.
 //!
-//! Formulae follow transformers `modeling_rope_utils.py`, in f32 as there, because the frequencies *are* f32 numbers
-//! to the checkpoints that were trained with them; the f64 path uses the same table.
+//! Formulae follow transformers `modeling_rope_utils.py`. There the frequencies are f32 numbers, which the f32 path keeps
+//! (at position 8,000 an ulp of a frequency is half a milliradian); the f64 path is exact throughout.
 
 use serde::Serialize;
 
@@ -67,7 +67,8 @@ pub enum RopeScaling {
 /// A rotary embedding.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Rope {
-    /// Channels that are rotated, from the first on; even.
+    /// Denominator of the progression's exponent. The first `2 * ceil(dim / 2)` channels are rotated, as transformers
+    /// does for the odd widths that GPT-NeoX's fraction can give.
     pub dim: usize,
     /// Base of the geometric progression.
     pub theta: f64,
@@ -93,14 +94,13 @@ impl Rope {
         )
     }
 
-    /// Inverse frequencies `[dim/2]` and the factor on cos and sin, for a pass whose largest position is `seq_len - 1`.
-    pub fn frequencies(&self, seq_len: usize) -> (Vec<f32>, f32) {
-        let base = self.base_frequencies(self.theta);
+    /// Inverse frequencies `[ceil(dim/2)]` and the factor on cos and sin, for a pass whose largest position is
+    /// `seq_len - 1`. With `single` the unscaled frequencies are f32 numbers, as transformers computes them.
+    pub fn frequencies(&self, seq_len: usize, single: bool) -> (Vec<f64>, f64) {
+        let base = self.base_frequencies(self.theta, single);
         match &self.scaling {
             RopeScaling::None => (base, 1.0),
-            RopeScaling::Linear { factor } => {
-                (base.iter().map(|f| f / *factor as f32).collect(), 1.0)
-            }
+            RopeScaling::Linear { factor } => (base.iter().map(|f| f / factor).collect(), 1.0),
             RopeScaling::Dynamic { factor, original } => {
                 let (len, orig, dim) = (
                     seq_len.max(*original) as f64,
@@ -108,7 +108,7 @@ impl Rope {
                     self.dim as f64,
                 );
                 let grow = (factor * len / orig - (factor - 1.0)).powf(dim / (dim - 2.0));
-                (self.base_frequencies(self.theta * grow), 1.0)
+                (self.base_frequencies(self.theta * grow, single), 1.0)
             }
             RopeScaling::Yarn {
                 factor,
@@ -122,21 +122,19 @@ impl Rope {
                 let blended = base
                     .iter()
                     .zip(ramp)
-                    .map(|(f, keep)| (f / *factor as f32) * (1.0 - keep) + f * keep)
+                    .map(|(f, keep)| (f / factor) * (1.0 - keep) + f * keep)
                     .collect();
-                (blended, *attention_factor as f32)
+                (blended, *attention_factor)
             }
             RopeScaling::Llama3 {
                 factor,
                 original,
-                low_freq_factor,
-                high_freq_factor,
+                low_freq_factor: low,
+                high_freq_factor: high,
             } => {
-                let orig = *original as f32;
-                let (low, high) = (*low_freq_factor as f32, *high_freq_factor as f32);
-                let factor = *factor as f32;
-                let scale = |f: &f32| {
-                    let wavelength = 2.0 * std::f32::consts::PI / f;
+                let orig = *original as f64;
+                let scale = |f: &f64| {
+                    let wavelength = 2.0 * std::f64::consts::PI / f;
                     if wavelength > orig / low {
                         f / factor
                     } else if wavelength < orig / high {
@@ -155,20 +153,25 @@ impl Rope {
                 attention_factor,
             } => {
                 let divisors = if seq_len > *original { long } else { short };
-                (divide(&base, divisors), *attention_factor as f32)
+                (divide(&base, divisors), *attention_factor)
             }
             RopeScaling::Divisors(divisors) => (divide(&base, divisors), 1.0),
         }
     }
 
-    fn base_frequencies(&self, theta: f64) -> Vec<f32> {
-        (0..self.dim / 2)
-            .map(|i| 1.0 / (theta as f32).powf((2 * i) as f32 / self.dim as f32))
-            .collect()
+    fn base_frequencies(&self, theta: f64, single: bool) -> Vec<f64> {
+        let frequency = |i: usize| {
+            if single {
+                f64::from(1.0 / (theta as f32).powf((2 * i) as f32 / self.dim as f32))
+            } else {
+                1.0 / theta.powf((2 * i) as f64 / self.dim as f64)
+            }
+        };
+        (0..self.dim.div_ceil(2)).map(frequency).collect()
     }
 
     /// 1 where a frequency is extrapolated (kept), 0 where it is interpolated.
-    fn yarn_ramp(&self, original: usize, fast: f64, slow: f64, truncate: bool) -> Vec<f32> {
+    fn yarn_ramp(&self, original: usize, fast: f64, slow: f64, truncate: bool) -> Vec<f64> {
         let dim = self.dim as f64;
         let border = |rotations: f64| {
             dim * (original as f64 / (rotations * 2.0 * std::f64::consts::PI)).ln()
@@ -183,17 +186,17 @@ impl Rope {
         if low == high {
             high += 0.001;
         }
-        (0..self.dim / 2)
-            .map(|i| 1.0 - (((i as f64 - low) / (high - low)).clamp(0.0, 1.0) as f32))
+        (0..self.dim.div_ceil(2))
+            .map(|i| 1.0 - ((i as f64 - low) / (high - low)).clamp(0.0, 1.0))
             .collect()
     }
 }
 
-fn divide(frequencies: &[f32], divisors: &[f64]) -> Vec<f32> {
+fn divide(frequencies: &[f64], divisors: &[f64]) -> Vec<f64> {
     frequencies
         .iter()
         .zip(divisors)
-        .map(|(f, d)| f / *d as f32)
+        .map(|(f, d)| f / d)
         .collect()
 }
 
@@ -223,8 +226,8 @@ mod tests {
             theta: 500_000.0,
             scaling,
         };
-        let (plain, _) = Rope::plain(12, 500_000.0).frequencies(1);
-        let (scaled, factor) = rope.frequencies(1);
+        let (plain, _) = Rope::plain(12, 500_000.0).frequencies(1, true);
+        let (scaled, factor) = rope.frequencies(1, true);
         assert_eq!(factor, 1.0);
         assert_eq!(scaled[0], plain[0]);
         assert_eq!(scaled[5], plain[5] / 8.0);
@@ -241,9 +244,9 @@ mod tests {
             theta: 10_000.0,
             scaling,
         };
-        let plain = Rope::plain(8, 10_000.0).frequencies(1).0;
-        assert_eq!(rope.frequencies(16).0, plain);
-        let longer = rope.frequencies(32).0;
+        let plain = Rope::plain(8, 10_000.0).frequencies(1, true).0;
+        assert_eq!(rope.frequencies(16, true).0, plain);
+        let longer = rope.frequencies(32, true).0;
         assert!(longer[3] < plain[3] && longer[0] == plain[0]);
     }
 
@@ -262,9 +265,12 @@ mod tests {
             theta: 10_000.0,
             scaling,
         };
-        let (plain, _) = Rope::plain(16, 10_000.0).frequencies(1);
-        let (scaled, factor) = rope.frequencies(1);
-        assert!((factor - 1.138_629_4).abs() < 1e-6, "0.1 ln 4 + 1");
+        let (plain, _) = Rope::plain(16, 10_000.0).frequencies(1, true);
+        let (scaled, factor) = rope.frequencies(1, true);
+        assert!(
+            (factor - 1.138_629_436_111_989).abs() < 1e-12,
+            "0.1 ln 4 + 1"
+        );
         for (s, p) in scaled.iter().zip(&plain) {
             assert!(*s <= *p && *s >= p / 4.0);
         }
