@@ -1,1 +1,3 @@
 //! Auditing a checkpoint: signals, statistics, gate, report.
+
+pub mod detect;
