@@ -1,3 +1,10 @@
 //! Auditing a checkpoint: signals, statistics, gate, report.
 
+pub mod catalogue;
+pub mod charts;
 pub mod detect;
+pub mod measure;
+pub mod policy;
+pub mod result;
+pub mod verdict;
+pub mod wording;

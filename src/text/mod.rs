@@ -1,3 +1,24 @@
 //! Words in and out: tokenizer, chat template, prompt suites.
+//!
+//! A text becomes token ids through [`Tokenizer`], a conversation becomes a text through [`ChatTemplate`];
+//! [`encode_chat`] joins the two and remembers where the user's words end.
 
+mod byte_level;
+pub mod chat;
+pub mod error;
+pub mod gguf_tokenizer;
+mod jinja;
+pub mod positions;
+mod pre_tokenizers;
+mod python_json;
+pub mod stream;
 pub mod suites;
+pub mod tokenizer;
+mod tokenizer_folder;
+
+pub use chat::{ChatTemplate, Message, Vars};
+pub use error::TextError;
+pub use gguf_tokenizer::GgufMetadata;
+pub use positions::{ChatEncoding, common_prefix, encode_chat};
+pub use stream::Streamer;
+pub use tokenizer::Tokenizer;

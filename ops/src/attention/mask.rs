@@ -1,0 +1,88 @@
+//! What a query sees. Keys lie in slots; a slot may be padding, so slot and logical position differ, and the window is
+//! measured in positions while causality is measured in slots. All other files ask here.
+
+use candle_core::{Result, Tensor, bail};
+
+/// Which key slots hold tokens: an optional prefix shared by all rows, then `pad[row]` empty slots, then the row's
+/// tokens. Left padding is a prefix of 0.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeyLayout {
+    /// Slots `0..prefix` hold tokens in every row.
+    pub prefix: usize,
+    /// Empty slots after the prefix, for each batch row; an empty vector means none anywhere.
+    pub pad: Vec<usize>,
+}
+
+impl KeyLayout {
+    /// Empty slots of one row.
+    pub fn pad(&self, row: usize) -> usize {
+        self.pad.get(row).copied().unwrap_or(0)
+    }
+
+    /// Whether slot `slot` of batch row `row` holds a token.
+    pub fn holds_token(&self, row: usize, slot: usize) -> bool {
+        slot < self.prefix || slot >= self.prefix + self.pad(row)
+    }
+
+    /// Logical position of a slot that holds a token.
+    pub fn position(&self, row: usize, slot: usize) -> usize {
+        if slot < self.prefix {
+            slot
+        } else {
+            slot.saturating_sub(self.pad(row))
+        }
+    }
+}
+
+/// How attention is computed, beside the tensors.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AttentionSpec {
+    /// Factor of the dot products, mostly `1 / √d`.
+    pub scale: f64,
+    /// `c · tanh(s / c)` on the scaled scores (Gemma 2).
+    pub softcap: Option<f64>,
+    /// A query sees only keys fewer than this many positions back, itself included.
+    pub window: Option<usize>,
+    /// Which key slots hold tokens.
+    pub layout: KeyLayout,
+    /// Query `i` sits in slot `q_offset + i`.
+    pub q_offset: usize,
+}
+
+impl AttentionSpec {
+    /// Whether query `query` of batch row `row` sees key slot `slot`: not later, a token, and inside the window.
+    pub fn sees(&self, row: usize, query: usize, slot: usize) -> bool {
+        let own = self.q_offset + query;
+        slot <= own && self.layout.holds_token(row, slot) && self.in_window(row, own, slot)
+    }
+
+    fn in_window(&self, row: usize, own: usize, slot: usize) -> bool {
+        self.window.is_none_or(|window| {
+            let query_position = self.layout.position(row, own);
+            query_position.saturating_sub(self.layout.position(row, slot)) < window
+        })
+    }
+
+    /// Refuses a layout made for another batch.
+    pub(super) fn check(&self, op: &str, q: &Tensor, k: &Tensor) -> Result<()> {
+        let batch = q.dim(0)?;
+        if !self.layout.pad.is_empty() && self.layout.pad.len() != batch {
+            bail!(
+                "{op}: the key layout has padding for {} rows, the batch has {batch}",
+                self.layout.pad.len()
+            );
+        }
+        if self.softcap.is_some_and(|cap| cap <= 0.0 || cap.is_nan()) {
+            bail!(
+                "{op}: softcap is {:?}, expected a positive number",
+                self.softcap
+            );
+        }
+        let last = self.q_offset + q.dim(1)?;
+        let keys = k.dim(1)?;
+        if last > keys {
+            bail!("{op}: queries sit in slots up to {last}, there are {keys} key slots");
+        }
+        Ok(())
+    }
+}

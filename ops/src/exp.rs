@@ -1,0 +1,1 @@
+//! Vector mathematics: exponential, hyperbolic tangent and error function at three instruction levels.

@@ -1,0 +1,474 @@
+//! The policy: which signals run, how large, and what their quantities must respect.
+//!
+//! Always: a policy that loads contains only signals and quantities of [`super::catalogue`] and no key that is ignored.
+//! What each key means and where each threshold comes from: `assets/policy/default.toml`. Reading of keys: [`keys`].
+//! Judging by it: [`super::verdict`].
+
+mod keys;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+
+use super::catalogue;
+use super::result::PolicyId;
+use super::verdict::Verdict;
+use keys::Keys;
+
+/// The text of the built-in policy.
+pub const DEFAULT: &str = include_str!("../../../assets/policy/default.toml");
+
+const DEFAULT_FILE: &str = "default policy";
+
+/// What is wrong with a policy file.
+#[derive(thiserror::Error, Debug)]
+pub enum PolicyError {
+    /// The file cannot be read.
+    #[error("cannot read policy `{file}`: {source}")]
+    Read {
+        /// The file.
+        file: String,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// The file is not TOML.
+    #[error("policy `{file}` is not valid TOML: {message}")]
+    Syntax {
+        /// The file.
+        file: String,
+        /// The parser's message, with an excerpt.
+        message: String,
+    },
+    /// A key, signal or quantity that does not exist.
+    #[error("policy `{file}`: unknown {what} `{key}`{}", keys::hint(.nearest.as_deref()))]
+    Unknown {
+        /// The file.
+        file: String,
+        /// `key`, `signal` or `quantity`.
+        what: &'static str,
+        /// Its full path in the file.
+        key: String,
+        /// The nearest name that exists.
+        nearest: Option<String>,
+    },
+    /// A value of the wrong kind or out of range, or keys that contradict each other.
+    #[error("policy `{file}`: `{key}` must be {expected}, found {found}")]
+    Wrong {
+        /// The file.
+        file: String,
+        /// Its full path in the file.
+        key: String,
+        /// What it should be.
+        expected: String,
+        /// What it is.
+        found: String,
+    },
+}
+
+/// A policy.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Policy {
+    /// Name and hash, as they go into the result.
+    pub id: PolicyId,
+    /// Error rate of a family of tests.
+    pub alpha: f64,
+    /// Power at which minimum detectable differences are stated.
+    pub power: f64,
+    /// Whether what needs a baseline is UNDERPOWERED without one, instead of being left out.
+    pub require_baseline: bool,
+    /// The seed from which every random choice derives.
+    pub seed: u64,
+    /// How much to measure.
+    pub sizes: Sizes,
+    /// Families of tests: name to the ids of their signals.
+    pub families: BTreeMap<String, Vec<String>>,
+    /// The signals it knows, by id.
+    pub signals: BTreeMap<String, SignalPolicy>,
+}
+
+/// How much to measure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// Prompts of each class to fit directions and probes on.
+    pub fit: usize,
+    /// Prompts of each class to choose them on.
+    pub select: usize,
+    /// Harmful prompts reported on.
+    pub harmful: usize,
+    /// Harmless prompts reported on.
+    pub harmless: usize,
+    /// Benign look-alikes reported on.
+    pub lookalikes: usize,
+    /// New tokens for each completion.
+    pub max_new_tokens: usize,
+    /// Random directions in a null.
+    pub random_directions: usize,
+    /// Label shuffles in a null.
+    pub shuffles: usize,
+    /// Bootstrap resamples.
+    pub bootstrap: usize,
+}
+
+/// What a policy says on one signal.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SignalPolicy {
+    /// Whether it runs.
+    pub enabled: bool,
+    /// What its worst outcome counts as.
+    pub severity: Severity,
+    /// Limits by quantity.
+    pub limits: BTreeMap<String, Vec<Limit>>,
+}
+
+/// The most that a signal can do to the verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// Shown, never counted.
+    Info,
+    /// At most REVIEW.
+    Review,
+    /// At most BLOCK.
+    Block,
+}
+
+impl Severity {
+    /// The verdict it stands for.
+    pub fn verdict(self) -> Verdict {
+        match self {
+            Self::Info => Verdict::Pass,
+            Self::Review => Verdict::Review,
+            Self::Block => Verdict::Block,
+        }
+    }
+}
+
+/// What must respect a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum On {
+    /// The bad end of the value's interval; an interval that straddles decides nothing.
+    Bad,
+    /// The estimate alone.
+    Value,
+    /// The lower end.
+    Low,
+    /// The upper end.
+    High,
+    /// The bad end of the change's interval.
+    Delta,
+    /// The estimated change alone.
+    DeltaValue,
+    /// The lower end of the change.
+    DeltaLow,
+    /// The upper end of the change.
+    DeltaHigh,
+}
+
+const ON: &[(&str, On)] = &[
+    ("value", On::Value),
+    ("low", On::Low),
+    ("high", On::High),
+    ("delta", On::Delta),
+    ("delta_value", On::DeltaValue),
+    ("delta_low", On::DeltaLow),
+    ("delta_high", On::DeltaHigh),
+];
+
+impl On {
+    /// True when it looks at the change against the baseline.
+    pub fn is_change(self) -> bool {
+        matches!(
+            self,
+            Self::Delta | Self::DeltaValue | Self::DeltaLow | Self::DeltaHigh
+        )
+    }
+}
+
+/// One limit on one quantity.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limit {
+    /// Must not lie below.
+    pub min: Option<f64>,
+    /// Must not lie above.
+    pub max: Option<f64>,
+    /// What must respect it.
+    pub on: On,
+    /// The verdict when it is broken.
+    pub otherwise: Verdict,
+    /// The difference that must have been detectable.
+    pub detect: Option<f64>,
+    /// Whether a broken limit must survive Holm's correction to be more than REVIEW.
+    pub holm: bool,
+    /// When it counts.
+    pub when: Vec<Condition>,
+    /// What to say when it is broken.
+    pub message: Option<String>,
+}
+
+/// A condition on the estimate of some quantity.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Condition {
+    /// The signal's id.
+    pub signal: String,
+    /// The quantity's name.
+    pub value: String,
+    /// Holds from here up.
+    pub min: Option<f64>,
+    /// Holds up to here.
+    pub max: Option<f64>,
+}
+
+impl Policy {
+    /// The policy built into the binary.
+    pub fn built_in() -> Result<Self, PolicyError> {
+        Self::parse(DEFAULT, DEFAULT_FILE)
+    }
+
+    /// Reads a policy file.
+    pub fn load(path: &Path) -> Result<Self, PolicyError> {
+        let file = path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|source| PolicyError::Read {
+            file: file.clone(),
+            source,
+        })?;
+        Self::parse(&text, &file)
+    }
+
+    /// Reads a policy from `text`; `file` is for messages.
+    pub fn parse(text: &str, file: &str) -> Result<Self, PolicyError> {
+        let mut table = keys::toml(text, file)?;
+        let mut digest = Sha256::new();
+        digest.update(text);
+        if let Some(base) = table.remove("extends") {
+            if base.as_str() != Some("default") {
+                return Err(PolicyError::Wrong {
+                    file: file.to_owned(),
+                    key: "extends".to_owned(),
+                    expected: "\"default\"".to_owned(),
+                    found: base.to_string(),
+                });
+            }
+            digest.update(DEFAULT);
+            table = keys::merge(keys::toml(DEFAULT, DEFAULT_FILE)?, table);
+        }
+        let hash = digest
+            .finalize()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        read_policy(&Keys::new(file, &table), hash)
+    }
+
+    /// What the policy says on the signal with this id; `None` when it is not in the policy or not enabled.
+    pub fn enabled(&self, id: &str) -> Option<&SignalPolicy> {
+        self.signals.get(id).filter(|signal| signal.enabled)
+    }
+
+    /// The family in which the tests of this signal share one error rate.
+    pub fn family<'a>(&'a self, id: &str) -> Option<&'a str> {
+        self.families
+            .iter()
+            .find(|(_, ids)| ids.iter().any(|member| member == id))
+            .map(|(name, _)| name.as_str())
+    }
+}
+
+fn read_policy(keys: &Keys, hash: String) -> Result<Policy, PolicyError> {
+    keys.only(&[
+        "name",
+        "alpha",
+        "power",
+        "require_baseline",
+        "seed",
+        "sizes",
+        "families",
+        "signals",
+    ])?;
+    let mut signals = BTreeMap::new();
+    for (id, entry) in keys.table("signals")?.tables()? {
+        let known: Vec<_> = catalogue::SIGNALS.iter().map(|signal| signal.id).collect();
+        let Some(described) = catalogue::signal(&id) else {
+            return Err(keys.unknown("signal", &format!("signals.{id}"), &id, &known));
+        };
+        signals.insert(id, read_signal(&entry, described)?);
+    }
+    Ok(Policy {
+        id: PolicyId {
+            name: keys.text("name")?.unwrap_or_else(|| "unnamed".to_owned()),
+            hash,
+        },
+        alpha: keys.share("alpha")?.unwrap_or(0.05),
+        power: keys.share("power")?.unwrap_or(0.8),
+        require_baseline: keys.flag("require_baseline")?.unwrap_or(false),
+        seed: keys.count("seed")?.unwrap_or(0),
+        sizes: read_sizes(&keys.table("sizes")?)?,
+        families: read_families(&keys.table("families")?)?,
+        signals,
+    })
+}
+
+fn read_sizes(keys: &Keys) -> Result<Sizes, PolicyError> {
+    let names = [
+        "fit",
+        "select",
+        "harmful",
+        "harmless",
+        "lookalikes",
+        "max_new_tokens",
+        "random_directions",
+        "shuffles",
+        "bootstrap",
+    ];
+    keys.only(&names)?;
+    let size = |name: &str| -> Result<usize, PolicyError> {
+        match keys.count(name)? {
+            Some(count) if (1..=1_000_000).contains(&count) => Ok(count as usize),
+            Some(count) => Err(keys.wrong(name, "a count from 1 to 1000000", &count.to_string())),
+            None => Err(keys.wrong(
+                name,
+                "a count from 1 to 1000000",
+                "nothing; write it, or start with extends = \"default\"",
+            )),
+        }
+    };
+    Ok(Sizes {
+        fit: size("fit")?,
+        select: size("select")?,
+        harmful: size("harmful")?,
+        harmless: size("harmless")?,
+        lookalikes: size("lookalikes")?,
+        max_new_tokens: size("max_new_tokens")?,
+        random_directions: size("random_directions")?,
+        shuffles: size("shuffles")?,
+        bootstrap: size("bootstrap")?,
+    })
+}
+
+fn read_families(keys: &Keys) -> Result<BTreeMap<String, Vec<String>>, PolicyError> {
+    let mut families = BTreeMap::new();
+    let mut placed: BTreeMap<String, String> = BTreeMap::new();
+    let known: Vec<_> = catalogue::SIGNALS.iter().map(|signal| signal.id).collect();
+    for name in keys.names() {
+        let ids = keys.texts(&name)?;
+        for id in &ids {
+            if !known.contains(&id.as_str()) {
+                return Err(keys.unknown("signal", &keys.path(&name), id, &known));
+            }
+            if let Some(other) = placed.insert(id.clone(), name.clone()) {
+                let found = format!("`{id}`, which is also in `{other}`");
+                return Err(keys.wrong(&name, "signals that are in no other family", &found));
+            }
+        }
+        families.insert(name, ids);
+    }
+    Ok(families)
+}
+
+fn read_signal(keys: &Keys, described: &catalogue::Entry) -> Result<SignalPolicy, PolicyError> {
+    keys.only(&["enabled", "severity", "limits"])?;
+    let severity = keys
+        .choice("severity", SEVERITY)?
+        .unwrap_or(Severity::Review);
+    let known: Vec<_> = described
+        .quantities
+        .iter()
+        .map(|quantity| quantity.name)
+        .collect();
+    let mut limits = BTreeMap::new();
+    let all = keys.table("limits")?;
+    for name in all.names() {
+        if !known.contains(&name.as_str()) {
+            return Err(keys.unknown("quantity", &all.path(&name), &name, &known));
+        }
+        let read: Result<Vec<_>, _> = all
+            .one_or_many(&name)?
+            .iter()
+            .map(|limit| read_limit(limit, severity))
+            .collect();
+        limits.insert(name, read?);
+    }
+    Ok(SignalPolicy {
+        enabled: keys.flag("enabled")?.unwrap_or(true),
+        severity,
+        limits,
+    })
+}
+
+const SEVERITY: &[(&str, Severity)] = &[
+    ("block", Severity::Block),
+    ("review", Severity::Review),
+    ("info", Severity::Info),
+];
+
+const OTHERWISE: &[(&str, Verdict)] = &[("block", Verdict::Block), ("review", Verdict::Review)];
+
+fn read_limit(keys: &Keys, severity: Severity) -> Result<Limit, PolicyError> {
+    keys.only(&[
+        "min", "max", "on", "else", "detect", "holm", "when", "message",
+    ])?;
+    let limit = Limit {
+        min: keys.number("min")?,
+        max: keys.number("max")?,
+        on: keys.choice("on", ON)?.unwrap_or(On::Bad),
+        otherwise: keys.choice("else", OTHERWISE)?.unwrap_or(match severity {
+            Severity::Block => Verdict::Block,
+            Severity::Review | Severity::Info => Verdict::Review,
+        }),
+        detect: keys.number("detect")?,
+        holm: keys.flag("holm")?.unwrap_or(false),
+        when: read_conditions(&keys.table("when")?)?,
+        message: keys.text("message")?,
+    };
+    match (limit.min, limit.max) {
+        (None, None) => Err(keys.wrong("min", "given, or `max`", "neither")),
+        (Some(min), Some(max)) if min > max => {
+            Err(keys.wrong("min", "at most `max`", &format!("{min} over {max}")))
+        }
+        (Some(_), Some(_))
+            if matches!(limit.on, On::Low | On::High | On::DeltaLow | On::DeltaHigh) =>
+        {
+            Err(keys.wrong(
+                "on",
+                "left out, \"value\", \"delta\" or \"delta_value\" beside both `min` and `max`",
+                "one end of the interval",
+            ))
+        }
+        _ if limit.detect.is_some_and(|detect| detect <= 0.0) => {
+            Err(keys.wrong("detect", "above 0", "0 or less"))
+        }
+        _ => Ok(limit),
+    }
+}
+
+fn read_conditions(keys: &Keys) -> Result<Vec<Condition>, PolicyError> {
+    let mut conditions = Vec::new();
+    for (name, range) in keys.tables()? {
+        let all: Vec<String> = catalogue::SIGNALS
+            .iter()
+            .flat_map(|signal| {
+                signal
+                    .quantities
+                    .iter()
+                    .map(|quantity| format!("{}.{}", signal.id, quantity.name))
+            })
+            .collect();
+        let known: Vec<_> = all.iter().map(String::as_str).collect();
+        let Some((signal, value)) = name
+            .split_once('.')
+            .filter(|_| known.contains(&name.as_str()))
+        else {
+            return Err(keys.unknown("quantity", &keys.path(&name), &name, &known));
+        };
+        range.only(&["min", "max"])?;
+        conditions.push(Condition {
+            signal: signal.to_owned(),
+            value: value.to_owned(),
+            min: range.number("min")?,
+            max: range.number("max")?,
+        });
+    }
+    Ok(conditions)
+}
+
+#[cfg(test)]
+mod tests;

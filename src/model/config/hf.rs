@@ -1,0 +1,607 @@
+//! Hugging Face `config.json` of both generations onto [`ModelConfig`].
+//!
+//! A family is one function below that says what differs from Llama; defaults are those of the transformers config
+//! classes, because hub configs leave them out.
+
+use serde_json::{Map, Value};
+
+use super::keys::Keys;
+use super::rope::yarn_mscale;
+use super::{
+    Activation, Biases, Family, LayerConfig, ModelConfig, NormKind, NormPlacement, Positions,
+    QkNorm, Rope, RopeScaling,
+};
+use crate::model::ModelError;
+
+/// Reads a config. `file` is for messages, `accepted` lists unknown keys that the user vouches for.
+pub fn from_hf_json(
+    file: &str,
+    json: &str,
+    accepted: &[String],
+) -> Result<ModelConfig, ModelError> {
+    let malformed = |found: String| ModelError::Config {
+        file: file.to_string(),
+        key: "(whole file)".into(),
+        expected: "a JSON object".into(),
+        found,
+    };
+    let value: Value = serde_json::from_str(json).map_err(|e| malformed(e.to_string()))?;
+    let map = value
+        .as_object()
+        .ok_or_else(|| malformed("another JSON value".into()))?;
+    let keys = Keys::new(file, map);
+    let family = family(&keys)?;
+    keys.must_be_off("quantization_config")?;
+    keys.must_be_off("add_cross_attention")?;
+    let config = match family {
+        Family::Gpt2 => gpt2(&keys)?,
+        Family::GptNeox => gpt_neox(&keys)?,
+        _ => llama_like(&keys, family)?,
+    };
+    check(&keys, &config)?;
+    keys.finish(accepted)?;
+    Ok(config)
+}
+
+fn family(keys: &Keys) -> Result<Family, ModelError> {
+    let found = keys.text("model_type")?.unwrap_or("(none)");
+    Family::ALL
+        .iter()
+        .find(|(_, name)| *name == found)
+        .map(|(family, _)| *family)
+        .ok_or_else(|| ModelError::UnknownFamily {
+            file: keys.file.to_string(),
+            found: found.to_string(),
+            served: Family::ALL.map(|(_, name)| name).join(", "),
+        })
+}
+
+fn activation(keys: &Keys, key: &str, default: &str) -> Result<Activation, ModelError> {
+    let name = keys.text(key)?.unwrap_or(default);
+    Ok(match name {
+        "silu" | "swish" => Activation::Silu,
+        "gelu_pytorch_tanh" | "gelu_new" | "gelu_fast" | "gelu_python_tanh" => Activation::GeluTanh,
+        "gelu" | "gelu_python" => Activation::GeluErf,
+        "relu" => Activation::Relu,
+        other => {
+            return Err(keys.refuse(
+                key,
+                "silu, gelu, gelu_new, gelu_pytorch_tanh or relu",
+                other,
+            ));
+        }
+    })
+}
+
+fn gpt2(keys: &Keys) -> Result<ModelConfig, ModelError> {
+    let (d_model, n_heads) = (keys.need_size("n_embd")?, keys.need_size("n_head")?);
+    let (n_layers, n_ctx) = (keys.need_size("n_layer")?, keys.size("n_positions")?);
+    let n_ctx = match (n_ctx, keys.size("n_ctx")?) {
+        (Some(n), _) | (None, Some(n)) => n,
+        (None, None) => 1024,
+    };
+    if d_model % n_heads != 0 {
+        return Err(keys.refuse("n_head", "a divisor of n_embd", n_heads));
+    }
+    let d_head = d_model / n_heads;
+    let scaled = keys.flag("scale_attn_weights")?.unwrap_or(true);
+    let by_layer = keys
+        .flag("scale_attn_by_inverse_layer_idx")?
+        .unwrap_or(false);
+    let base = if scaled {
+        (d_head as f64).powf(-0.5)
+    } else {
+        1.0
+    };
+    let layers = (0..n_layers)
+        .map(|i| LayerConfig {
+            window: None,
+            rope: 0,
+            attn_scale: if by_layer {
+                base / (i + 1) as f64
+            } else {
+                base
+            },
+        })
+        .collect();
+    Ok(ModelConfig {
+        family: Family::Gpt2,
+        vocab_size: keys.need_size("vocab_size")?,
+        d_model,
+        n_layers,
+        n_heads,
+        n_kv_heads: n_heads,
+        d_head,
+        d_mlp: keys.size("n_inner")?.unwrap_or(4 * d_model),
+        n_ctx,
+        norm: NormKind::Layer,
+        norm_eps: keys.positive("layer_norm_epsilon")?.unwrap_or(1e-5),
+        norm_gain_minus_one: false,
+        placement: NormPlacement::Pre,
+        parallel: false,
+        qk_norm: QkNorm::None,
+        biases: Biases {
+            qkv: true,
+            attn_out: true,
+            mlp: true,
+        },
+        gated_mlp: false,
+        activation: activation(keys, "activation_function", "gelu_new")?,
+        positions: Positions::Learned,
+        layers,
+        attn_softcap: None,
+        final_softcap: None,
+        embed_scale: None,
+        tied: keys.flag("tie_word_embeddings")?.unwrap_or(true),
+        bos: keys.token_ids("bos_token_id")?.first().copied(),
+        eos: keys.token_ids("eos_token_id")?,
+    })
+}
+
+fn gpt_neox(keys: &Keys) -> Result<ModelConfig, ModelError> {
+    let (d_model, n_heads) = (
+        keys.need_size("hidden_size")?,
+        keys.need_size("num_attention_heads")?,
+    );
+    let n_layers = keys.need_size("num_hidden_layers")?;
+    if d_model % n_heads != 0 {
+        return Err(keys.refuse("num_attention_heads", "a divisor of hidden_size", n_heads));
+    }
+    let d_head = d_model / n_heads;
+    let n_ctx = keys.size("max_position_embeddings")?.unwrap_or(2048);
+    let old_theta = keys.positive("rotary_emb_base")?;
+    let rotary = RotaryDefaults {
+        theta: old_theta.unwrap_or(10_000.0),
+        fraction: keys.positive("rotary_pct")?.unwrap_or(0.25),
+        d_head,
+        n_ctx,
+    };
+    let bias = keys.flag("attention_bias")?.unwrap_or(true);
+    Ok(ModelConfig {
+        family: Family::GptNeox,
+        vocab_size: keys.need_size("vocab_size")?,
+        d_model,
+        n_layers,
+        n_heads,
+        n_kv_heads: n_heads,
+        d_head,
+        d_mlp: keys.size("intermediate_size")?.unwrap_or(4 * d_model),
+        n_ctx,
+        norm: NormKind::Layer,
+        norm_eps: keys.positive("layer_norm_eps")?.unwrap_or(1e-5),
+        norm_gain_minus_one: false,
+        placement: NormPlacement::Pre,
+        parallel: keys.flag("use_parallel_residual")?.unwrap_or(true),
+        qk_norm: QkNorm::None,
+        biases: Biases {
+            qkv: bias,
+            attn_out: bias,
+            mlp: true,
+        },
+        gated_mlp: false,
+        activation: activation(keys, "hidden_act", "gelu")?,
+        positions: Positions::Rotary(vec![rope(keys, &rotary)?]),
+        layers: uniform_layers(n_layers, (d_head as f64).powf(-0.5)),
+        attn_softcap: None,
+        final_softcap: None,
+        embed_scale: None,
+        tied: keys.flag("tie_word_embeddings")?.unwrap_or(false),
+        bos: keys.token_ids("bos_token_id")?.first().copied(),
+        eos: keys.token_ids("eos_token_id")?,
+    })
+}
+
+/// Llama and the families that share its config keys.
+fn llama_like(keys: &Keys, family: Family) -> Result<ModelConfig, ModelError> {
+    let gemma = matches!(family, Family::Gemma2 | Family::Gemma3);
+    let (d_model, n_heads) = (
+        keys.need_size("hidden_size")?,
+        keys.need_size("num_attention_heads")?,
+    );
+    let n_layers = keys.need_size("num_hidden_layers")?;
+    let n_kv_heads = keys.size("num_key_value_heads")?.unwrap_or(match family {
+        Family::Mistral => 8,
+        Family::Qwen2 | Family::Qwen3 => 32,
+        _ => n_heads,
+    });
+    let default_head = match family {
+        Family::Gemma2 | Family::Gemma3 => 256,
+        Family::Qwen3 => 128,
+        _ => d_model / n_heads.max(1),
+    };
+    let d_head = keys.size("head_dim")?.unwrap_or(default_head);
+    let n_ctx = keys
+        .size("max_position_embeddings")?
+        .unwrap_or(match family {
+            Family::Gemma2 => 8192,
+            Family::Gemma3 => 131_072,
+            Family::Phi3 => 4096,
+            Family::Mistral => 131_072,
+            Family::Qwen2 | Family::Qwen3 => 32_768,
+            _ => 2048,
+        });
+    let (act_key, act_default) = if gemma {
+        ("hidden_activation", "gelu_pytorch_tanh")
+    } else {
+        ("hidden_act", "silu")
+    };
+    if gemma {
+        // Gemma 2's first configs say `hidden_act: gelu` and mean the tanh form; transformers reads only the other key.
+        keys.get("hidden_act");
+        keys.must_be_off("use_bidirectional_attention")?;
+    }
+    let attention_bias = keys.flag("attention_bias")?.unwrap_or(false);
+    let biases = match family {
+        // Qwen2 hard-codes biases on Q, K and V; the key is not read there.
+        Family::Qwen2 => Biases {
+            qkv: true,
+            attn_out: false,
+            mlp: false,
+        },
+        Family::Llama => Biases {
+            qkv: attention_bias,
+            attn_out: attention_bias,
+            mlp: keys.flag("mlp_bias")?.unwrap_or(false),
+        },
+        Family::Phi3 | Family::Mistral => Biases {
+            qkv: false,
+            attn_out: false,
+            mlp: false,
+        },
+        _ => Biases {
+            qkv: attention_bias,
+            attn_out: attention_bias,
+            mlp: false,
+        },
+    };
+    if attention_bias && matches!(family, Family::Phi3 | Family::Mistral | Family::Qwen2) {
+        return Err(keys.refuse(
+            "attention_bias",
+            "false (this family has no such option)",
+            true,
+        ));
+    }
+    let (positions, layer_ropes) = positions(keys, family, d_head, n_ctx, n_layers)?;
+    let scale_of = if gemma {
+        keys.positive("query_pre_attn_scalar")?.unwrap_or(256.0)
+    } else {
+        d_head as f64
+    };
+    let windows = windows(keys, family, n_layers)?;
+    let layers = windows
+        .iter()
+        .zip(layer_ropes)
+        .map(|(window, rope)| LayerConfig {
+            window: *window,
+            rope,
+            attn_scale: scale_of.powf(-0.5),
+        })
+        .collect();
+    let eps_default = match family {
+        Family::Phi3 | Family::Olmo2 => 1e-5,
+        _ => 1e-6,
+    };
+    Ok(ModelConfig {
+        family,
+        vocab_size: keys.need_size("vocab_size")?,
+        d_model,
+        n_layers,
+        n_heads,
+        n_kv_heads,
+        d_head,
+        d_mlp: keys.need_size("intermediate_size")?,
+        n_ctx,
+        norm: NormKind::Rms,
+        norm_eps: keys.positive("rms_norm_eps")?.unwrap_or(eps_default),
+        norm_gain_minus_one: gemma,
+        placement: match family {
+            Family::Gemma2 | Family::Gemma3 => NormPlacement::Sandwich,
+            Family::Olmo2 => NormPlacement::Post,
+            _ => NormPlacement::Pre,
+        },
+        parallel: false,
+        qk_norm: match family {
+            Family::Qwen3 | Family::Gemma3 => QkNorm::PerHead,
+            Family::Olmo2 => QkNorm::Flat,
+            _ => QkNorm::None,
+        },
+        biases,
+        gated_mlp: true,
+        activation: activation(keys, act_key, act_default)?,
+        positions,
+        layers,
+        attn_softcap: if gemma {
+            keys.positive("attn_logit_softcapping")?
+        } else {
+            None
+        },
+        final_softcap: if gemma {
+            keys.positive("final_logit_softcapping")?
+        } else {
+            None
+        },
+        embed_scale: gemma.then(|| (d_model as f64).sqrt()),
+        tied: keys.flag("tie_word_embeddings")?.unwrap_or(gemma),
+        bos: keys.token_ids("bos_token_id")?.first().copied(),
+        eos: keys.token_ids("eos_token_id")?,
+    })
+}
+
+fn uniform_layers(n: usize, attn_scale: f64) -> Vec<LayerConfig> {
+    vec![
+        LayerConfig {
+            window: None,
+            rope: 0,
+            attn_scale
+        };
+        n
+    ]
+}
+
+/// The window of each layer.
+fn windows(keys: &Keys, family: Family, n_layers: usize) -> Result<Vec<Option<usize>>, ModelError> {
+    let default = match family {
+        Family::Gemma2 | Family::Gemma3 => Some(4096),
+        _ => None,
+    };
+    let window = keys.size("sliding_window")?.or(default);
+    let on = match family {
+        Family::Qwen2 | Family::Qwen3 => keys.flag("use_sliding_window")?.unwrap_or(false),
+        Family::Mistral | Family::Phi3 | Family::Gemma2 | Family::Gemma3 => true,
+        _ if window.is_some() => {
+            return Err(keys.refuse(
+                "sliding_window",
+                "nothing (this family has no windows)",
+                "a number",
+            ));
+        }
+        _ => false,
+    };
+    let max_window_layers = keys.size("max_window_layers")?.unwrap_or(28);
+    let pattern = match (
+        keys.size("sliding_window_pattern")?,
+        keys.size("_sliding_window_pattern")?,
+    ) {
+        (Some(p), _) | (None, Some(p)) => p,
+        (None, None) => 6,
+    };
+    if let Some(types) = keys.get("layer_types") {
+        let list = types.as_array().filter(|l| l.len() == n_layers);
+        let list = list.ok_or_else(|| keys.refuse("layer_types", "one entry a layer", types))?;
+        return list
+            .iter()
+            .map(|t| match t.as_str() {
+                Some("full_attention") => Ok(None),
+                Some("sliding_attention") if window.is_some() => Ok(window),
+                _ => Err(keys.refuse(
+                    "layer_types",
+                    "full_attention, or sliding_attention with a window",
+                    t,
+                )),
+            })
+            .collect();
+    }
+    let sliding = |layer: usize| match family {
+        Family::Gemma2 => layer % 2 == 0,
+        Family::Gemma3 => (layer + 1) % pattern != 0,
+        Family::Qwen2 | Family::Qwen3 => layer >= max_window_layers,
+        _ => true,
+    };
+    Ok((0..n_layers)
+        .map(|i| window.filter(|_| on && sliding(i)))
+        .collect())
+}
+
+struct RotaryDefaults {
+    theta: f64,
+    fraction: f64,
+    d_head: usize,
+    n_ctx: usize,
+}
+
+/// Rotary embeddings, and which one each layer uses.
+fn positions(
+    keys: &Keys,
+    family: Family,
+    d_head: usize,
+    n_ctx: usize,
+    n_layers: usize,
+) -> Result<(Positions, Vec<usize>), ModelError> {
+    let theta = match family {
+        Family::Gemma3 => 1_000_000.0,
+        _ => 10_000.0,
+    };
+    let fraction = keys.positive("partial_rotary_factor")?.unwrap_or(1.0);
+    let defaults = RotaryDefaults {
+        theta,
+        fraction,
+        d_head,
+        n_ctx,
+    };
+    if family != Family::Gemma3 {
+        return Ok((
+            Positions::Rotary(vec![rope(keys, &defaults)?]),
+            vec![0; n_layers],
+        ));
+    }
+    let local_theta = keys.positive("rope_local_base_freq")?.unwrap_or(10_000.0);
+    let (global, local) = match keys.object("rope_parameters")? {
+        Some(map)
+            if map.contains_key("full_attention") || map.contains_key("sliding_attention") =>
+        {
+            let part = |kind: &str, theta: f64| -> Result<Rope, ModelError> {
+                let inner = map.get(kind).and_then(Value::as_object);
+                let inner = inner.ok_or_else(|| keys.refuse("rope_parameters", kind, "nothing"))?;
+                scaled_rope(keys, Some(inner), &RotaryDefaults { theta, ..defaults })
+            };
+            (
+                part("full_attention", theta)?,
+                part("sliding_attention", local_theta)?,
+            )
+        }
+        _ => (
+            rope(keys, &defaults)?,
+            Rope::plain(rotary_dim(keys, d_head, fraction)?, local_theta),
+        ),
+    };
+    let windows = windows(keys, family, n_layers)?;
+    let choice = windows.iter().map(|w| usize::from(w.is_some())).collect();
+    Ok((Positions::Rotary(vec![global, local]), choice))
+}
+
+fn rotary_dim(keys: &Keys, d_head: usize, fraction: f64) -> Result<usize, ModelError> {
+    let dim = (d_head as f64 * fraction) as usize;
+    if dim == 0 || dim > d_head || dim % 2 != 0 {
+        return Err(keys.refuse(
+            "partial_rotary_factor",
+            "an even number of channels within the head",
+            dim,
+        ));
+    }
+    Ok(dim)
+}
+
+/// A rotary embedding from either config generation.
+fn rope(keys: &Keys, defaults: &RotaryDefaults) -> Result<Rope, ModelError> {
+    let theta = keys.positive("rope_theta")?.unwrap_or(defaults.theta);
+    let defaults = RotaryDefaults { theta, ..*defaults };
+    let old = keys.object("rope_scaling")?;
+    let new = keys.object("rope_parameters")?;
+    scaled_rope(keys, new.or(old), &defaults)
+}
+
+/// Reads `rope_parameters` or `rope_scaling`; a key inside that the type does not use is refused.
+fn scaled_rope(
+    keys: &Keys,
+    map: Option<&Map<String, Value>>,
+    defaults: &RotaryDefaults,
+) -> Result<Rope, ModelError> {
+    let empty = Map::new();
+    let file = format!("{}: rope_parameters", keys.file);
+    let inner = Keys::new(&file, map.unwrap_or(&empty));
+    let theta = inner.positive("rope_theta")?.unwrap_or(defaults.theta);
+    let fraction = inner
+        .positive("partial_rotary_factor")?
+        .unwrap_or(defaults.fraction);
+    let dim = rotary_dim(keys, defaults.d_head, fraction)?;
+    let kind = match (inner.text("rope_type")?, inner.text("type")?) {
+        (Some(kind), _) | (None, Some(kind)) => kind,
+        (None, None) => "default",
+    };
+    let original_key = "original_max_position_embeddings";
+    let outer_original = keys.size(original_key)?;
+    let need_factor = || -> Result<f64, ModelError> {
+        inner
+            .positive("factor")?
+            .ok_or_else(|| inner.refuse("factor", "a number", "nothing"))
+    };
+    let original = inner
+        .size(original_key)?
+        .or(outer_original)
+        .unwrap_or(defaults.n_ctx);
+    let scaling = match kind {
+        "default" => RopeScaling::None,
+        "linear" => RopeScaling::Linear {
+            factor: need_factor()?,
+        },
+        // transformers ignores `original_max_position_embeddings` here and stretches from the context length.
+        "dynamic" => RopeScaling::Dynamic {
+            factor: need_factor()?,
+            original: defaults.n_ctx,
+        },
+        "yarn" => yarn(&inner, original, defaults.n_ctx)?,
+        "llama3" => RopeScaling::Llama3 {
+            factor: need_factor()?,
+            original,
+            low_freq_factor: inner.positive("low_freq_factor")?.unwrap_or(1.0),
+            high_freq_factor: inner.positive("high_freq_factor")?.unwrap_or(4.0),
+        },
+        "longrope" | "su" => longrope(&inner, dim, original, defaults.n_ctx)?,
+        other => {
+            return Err(inner.refuse(
+                "rope_type",
+                "default, linear, dynamic, yarn, llama3 or longrope",
+                other,
+            ));
+        }
+    };
+    inner.finish(&[])?;
+    Ok(Rope {
+        dim,
+        theta,
+        scaling,
+    })
+}
+
+fn yarn(inner: &Keys, original: usize, n_ctx: usize) -> Result<RopeScaling, ModelError> {
+    let factor = inner
+        .positive("factor")?
+        .unwrap_or(n_ctx as f64 / original as f64);
+    let attention_factor = match (
+        inner.positive("attention_factor")?,
+        inner.float("mscale")?,
+        inner.float("mscale_all_dim")?,
+    ) {
+        (Some(given), _, _) => given,
+        (None, Some(one), Some(all)) if one != 0.0 && all != 0.0 => {
+            yarn_mscale(factor, one) / yarn_mscale(factor, all)
+        }
+        _ => yarn_mscale(factor, 1.0),
+    };
+    Ok(RopeScaling::Yarn {
+        factor,
+        original,
+        beta_fast: inner.positive("beta_fast")?.unwrap_or(32.0),
+        beta_slow: inner.positive("beta_slow")?.unwrap_or(1.0),
+        attention_factor,
+        truncate: inner.flag("truncate")?.unwrap_or(true),
+    })
+}
+
+fn longrope(
+    inner: &Keys,
+    dim: usize,
+    original: usize,
+    n_ctx: usize,
+) -> Result<RopeScaling, ModelError> {
+    let list = |key: &str| -> Result<Vec<f64>, ModelError> {
+        let list = inner.floats(key)?.unwrap_or_default();
+        if list.len() != dim / 2 {
+            return Err(inner.refuse(key, &format!("{} numbers", dim / 2), list.len()));
+        }
+        Ok(list)
+    };
+    let factor = inner
+        .positive("factor")?
+        .unwrap_or(n_ctx as f64 / original as f64);
+    let default = if factor <= 1.0 {
+        1.0
+    } else {
+        (1.0 + factor.ln() / (original as f64).ln()).sqrt()
+    };
+    Ok(RopeScaling::LongRope {
+        short: list("short_factor")?,
+        long: list("long_factor")?,
+        original,
+        attention_factor: inner.positive("attention_factor")?.unwrap_or(default),
+    })
+}
+
+/// Relations between sizes that every family needs.
+fn check(keys: &Keys, c: &ModelConfig) -> Result<(), ModelError> {
+    if c.n_heads % c.n_kv_heads != 0 {
+        return Err(keys.refuse(
+            "num_key_value_heads",
+            &format!("a divisor of {}", c.n_heads),
+            c.n_kv_heads,
+        ));
+    }
+    if c.n_layers > 4096 || c.d_head > 4096 {
+        return Err(keys.refuse(
+            "num_hidden_layers",
+            "at most 4096 layers and channels a head",
+            c.n_layers,
+        ));
+    }
+    Ok(())
+}

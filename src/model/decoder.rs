@@ -1,0 +1,546 @@
+//! The one decoder. Reading, steering, sampling, scoring and training run this forward pass.
+//!
+//! Always holds: every tensor named in `hooks/points.rs` passes through the tap under that name, or is not formed at all
+//! because nobody asked for it; with no hooks nothing is done beyond the model's own arithmetic. Rows are left-padded.
+
+use candle_core::{DType, Device, Tensor};
+use candlescope_ops::{self as ops, AttentionSpec, KeyLayout};
+
+use super::{
+    KvCache, ModelError,
+    config::{ModelConfig, NormKind, QkNorm},
+    weights::{LayerWeights, Linear, NormWeights, Weights},
+};
+use crate::hooks::{Captured, Flow, Hooks, Pass, Plan, Point, Tap};
+
+/// Token ids of equal-length rows, `[batch, pos]`, padded on the left.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    ids: Vec<u32>,
+    pad: Vec<usize>,
+    len: usize,
+}
+
+impl Batch {
+    /// Rows of any lengths; shorter ones are padded on the left (the padding is masked and never read).
+    pub fn new<R: AsRef<[u32]>>(rows: &[R]) -> Result<Self, ModelError> {
+        let len = rows.iter().map(|r| r.as_ref().len()).max().unwrap_or(0);
+        if rows.is_empty() || rows.iter().any(|r| r.as_ref().is_empty()) {
+            return Err(ModelError::Empty {
+                what: "a batch needs at least one row, and every row at least one token",
+            });
+        }
+        let mut ids = Vec::with_capacity(rows.len() * len);
+        let mut pad = Vec::with_capacity(rows.len());
+        for row in rows {
+            let row = row.as_ref();
+            pad.push(len - row.len());
+            ids.extend(std::iter::repeat_n(0, len - row.len()));
+            ids.extend_from_slice(row);
+        }
+        Ok(Self { ids, pad, len })
+    }
+
+    /// One row.
+    pub fn single(ids: &[u32]) -> Result<Self, ModelError> {
+        Self::new(&[ids])
+    }
+
+    /// Rows.
+    pub fn rows(&self) -> usize {
+        self.pad.len()
+    }
+
+    /// Slots of a row, padding included.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Never true; batches have tokens.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Padding slots of each row.
+    pub fn pad(&self) -> &[usize] {
+        &self.pad
+    }
+
+    /// Tokens of a row without its padding.
+    pub fn row(&self, row: usize) -> &[u32] {
+        &self.ids[row * self.len + self.pad[row]..(row + 1) * self.len]
+    }
+}
+
+/// Which logits a pass computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogitsAt {
+    /// `[batch, pos, vocab]`
+    All,
+    /// `[batch, 1, vocab]`, the last position of each row.
+    Last,
+    /// None; the pass stops after the last capture.
+    None,
+}
+
+/// What a pass returns.
+#[derive(Debug)]
+pub struct Output {
+    /// As asked for.
+    pub logits: Option<Tensor>,
+    /// Captured tensors by address.
+    pub captured: Captured,
+}
+
+impl Output {
+    /// The logits, or an error if none were asked for.
+    pub fn logits(self) -> Result<Tensor, ModelError> {
+        self.logits.ok_or(ModelError::Empty {
+            what: "the pass computed no logits",
+        })
+    }
+}
+
+/// A model that runs.
+#[derive(Debug, Clone)]
+pub struct Decoder {
+    config: ModelConfig,
+    weights: Weights,
+    /// f32, or f64 for the exact twin; bf16 weights compute in f32.
+    compute: DType,
+}
+
+/// cos and sin of one rotary embedding for the queries of a pass, `[1|batch, queries, dim/2]`.
+struct Angles {
+    cos: Tensor,
+    sin: Tensor,
+}
+
+impl Decoder {
+    /// Puts weights and config together.
+    pub fn new(config: ModelConfig, weights: Weights) -> Self {
+        let compute = if weights.embed.dtype() == DType::F64 {
+            DType::F64
+        } else {
+            DType::F32
+        };
+        Self {
+            config,
+            weights,
+            compute,
+        }
+    }
+
+    /// The config.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// The weights.
+    pub fn weights(&self) -> &Weights {
+        &self.weights
+    }
+
+    /// The weights, to edit.
+    pub fn weights_mut(&mut self) -> &mut Weights {
+        &mut self.weights
+    }
+
+    /// The dtype of activations.
+    pub fn compute_dtype(&self) -> DType {
+        self.compute
+    }
+
+    /// The dtype of matrices.
+    pub fn weight_dtype(&self) -> DType {
+        self.weights.embed.dtype()
+    }
+
+    /// A pass over whole rows, without a cache.
+    pub fn forward(
+        &self,
+        batch: &Batch,
+        hooks: &Hooks,
+        logits: LogitsAt,
+    ) -> Result<Output, ModelError> {
+        self.run(batch, None, hooks, logits)
+    }
+
+    /// A pass over the next tokens of the rows in `cache`, which it extends.
+    pub fn forward_cached(
+        &self,
+        batch: &Batch,
+        cache: &mut KvCache,
+        hooks: &Hooks,
+        logits: LogitsAt,
+    ) -> Result<Output, ModelError> {
+        self.run(batch, Some(cache), hooks, logits)
+    }
+
+    fn run(
+        &self,
+        batch: &Batch,
+        mut cache: Option<&mut KvCache>,
+        hooks: &Hooks,
+        logits: LogitsAt,
+    ) -> Result<Output, ModelError> {
+        let plan = if hooks.is_empty() {
+            None
+        } else {
+            Some(Plan::new(hooks, &self.config, self.compute)?)
+        };
+        let edits_id = plan.as_ref().and_then(Plan::edits_id);
+        if let Some(cache) = cache.as_deref_mut() {
+            match &plan {
+                Some(plan) => plan.check_cache(cache.len(), cache.edits_id())?,
+                None if cache.edits_id().is_some() && !cache.is_empty() => {
+                    return Err(crate::hooks::HookError::StaleCache {
+                        cached: cache.len(),
+                    }
+                    .into());
+                }
+                None => {}
+            }
+            cache.set_padding(batch.pad())?;
+        }
+        let pass = self.pass(batch, cache.as_deref())?;
+        let mut tap = Tap::new(plan.as_ref(), pass.clone(), logits == LogitsAt::None);
+        let out = Run {
+            model: self,
+            batch,
+            pass,
+            cache: cache.as_deref_mut(),
+            logits,
+        }
+        .forward(&mut tap);
+        let logits = match out {
+            Ok(logits) => logits,
+            Err(Flow::Done) if cache.is_none() => None,
+            Err(Flow::Done) => {
+                let why = "a pass that fills a cache must run through all layers; ask for the last logits";
+                return Err(ModelError::Cache { why: why.into() });
+            }
+            Err(Flow::Failed(error)) => return Err(error),
+        };
+        if let Some(cache) = cache {
+            cache.advance(batch.len(), edits_id);
+        }
+        Ok(Output {
+            logits,
+            captured: tap.captured,
+        })
+    }
+
+    fn pass(&self, batch: &Batch, cache: Option<&KvCache>) -> Result<Pass, ModelError> {
+        let (offset, prefix, pad) = match cache {
+            Some(c) => (c.len(), c.layout().prefix, c.layout().pad.clone()),
+            None => (0, 0, batch.pad().to_vec()),
+        };
+        let pass = Pass {
+            batch: batch.rows(),
+            queries: batch.len(),
+            keys: offset + batch.len(),
+            offset,
+            prefix,
+            pad,
+        };
+        let longest = (0..pass.batch)
+            .map(|row| pass.row_len(row))
+            .max()
+            .unwrap_or(0);
+        if longest > self.config.n_ctx {
+            return Err(ModelError::ContextTooLong {
+                tokens: longest,
+                n_ctx: self.config.n_ctx,
+            });
+        }
+        if let Some(&id) = batch
+            .ids
+            .iter()
+            .find(|&&id| id as usize >= self.config.vocab_size)
+        {
+            return Err(ModelError::TokenOutOfRange {
+                id,
+                vocab: self.config.vocab_size,
+            });
+        }
+        Ok(pass)
+    }
+
+    /// The final norm and unembedding of a residual stream `[.., d_model]`: the logit lens (nostalgebraist 2020).
+    pub fn unembed(&self, resid: &Tensor) -> Result<Tensor, ModelError> {
+        let normed = self.norm(&self.weights.final_norm, resid)?;
+        self.project(&normed)
+    }
+
+    fn project(&self, normed: &Tensor) -> Result<Tensor, ModelError> {
+        let logits = ops::linear(normed, &self.weights.head, None)?;
+        Ok(match self.config.final_softcap {
+            Some(cap) => ((logits / cap)?.tanh()? * cap)?,
+            None => logits,
+        })
+    }
+
+    fn norm(&self, w: &NormWeights, x: &Tensor) -> Result<Tensor, ModelError> {
+        Ok(match self.config.norm {
+            NormKind::Rms => ops::rms_norm(x, &w.gain, self.config.norm_eps)?,
+            NormKind::Layer => ops::layer_norm(x, &w.gain, w.bias.as_ref(), self.config.norm_eps)?,
+        })
+    }
+}
+
+fn linear(l: &Linear, x: &Tensor) -> Result<Tensor, ModelError> {
+    Ok(ops::linear(x, &l.weight, l.bias.as_ref())?)
+}
+
+/// One pass in flight.
+struct Run<'a> {
+    model: &'a Decoder,
+    batch: &'a Batch,
+    pass: Pass,
+    cache: Option<&'a mut KvCache>,
+    logits: LogitsAt,
+}
+
+impl Run<'_> {
+    fn forward(&mut self, tap: &mut Tap) -> Result<Option<Tensor>, Flow> {
+        let model = self.model;
+        let mut x = self.embed(tap)?;
+        let angles = self.angles()?;
+        for (i, layer) in model.weights.layers.iter().enumerate() {
+            x = self.block(i, layer, x, &angles, tap)?;
+        }
+        if self.logits == LogitsAt::None
+            && !tap.wants(Point::FinalNorm, 0)
+            && !tap.wants(Point::Logits, 0)
+        {
+            return Ok(None);
+        }
+        if self.logits == LogitsAt::Last
+            && !tap.wants(Point::FinalNorm, 0)
+            && !tap.wants(Point::Logits, 0)
+        {
+            x = x.narrow(1, self.pass.queries - 1, 1)?.contiguous()?;
+            return Ok(Some(model.unembed(&x)?));
+        }
+        let normed = model.norm(&model.weights.final_norm, &x)?;
+        let normed = tap.at(Point::FinalNorm, 0, normed)?;
+        let logits = tap.at(Point::Logits, 0, model.project(&normed)?)?;
+        Ok(match self.logits {
+            LogitsAt::All => Some(logits),
+            LogitsAt::Last => Some(logits.narrow(1, self.pass.queries - 1, 1)?.contiguous()?),
+            LogitsAt::None => None,
+        })
+    }
+
+    fn embed(&self, tap: &mut Tap) -> Result<Tensor, Flow> {
+        let model = self.model;
+        let ids = Tensor::from_slice(&self.batch.ids, self.batch.ids.len(), &Device::Cpu)?;
+        let shape = (self.pass.batch, self.pass.queries, model.config.d_model);
+        let mut x = model
+            .weights
+            .embed
+            .index_select(&ids, 0)?
+            .reshape(shape)?
+            .to_dtype(model.compute)?;
+        if let Some(scale) = model.config.embed_scale {
+            x = (x * scale)?;
+        }
+        let mut x = tap.at(Point::Embed, 0, x)?;
+        if let Some(table) = &model.weights.pos_embed {
+            let (batch, queries) = (self.pass.batch, self.pass.queries);
+            let index = Tensor::from_vec(self.positions(), batch * queries, &Device::Cpu)?;
+            let positions = table
+                .index_select(&index, 0)?
+                .reshape(shape)?
+                .to_dtype(model.compute)?;
+            let positions = tap.at(Point::PosEmbed, 0, positions)?;
+            x = (x + positions)?;
+        }
+        Ok(x)
+    }
+
+    /// Logical positions of the query slots `[batch * queries]`; 0 for padding.
+    fn positions(&self) -> Vec<u32> {
+        let pass = &self.pass;
+        let slot = |row, q| pass.position(row, pass.offset + q).unwrap_or(0) as u32;
+        (0..pass.batch)
+            .flat_map(|row| (0..pass.queries).map(move |q| slot(row, q)))
+            .collect()
+    }
+
+    fn angles(&self) -> Result<Vec<Angles>, Flow> {
+        let pass = &self.pass;
+        let same = pass.pad.windows(2).all(|w| w[0] == w[1]);
+        let rows = if same { 1 } else { pass.batch };
+        let positions = &self.positions()[..rows * pass.queries];
+        let longest = (0..pass.batch)
+            .map(|row| pass.row_len(row))
+            .max()
+            .unwrap_or(1);
+        let table = |rope: &super::config::Rope| -> Result<Angles, Flow> {
+            let (frequencies, factor) = rope.frequencies(longest);
+            let angle = positions
+                .iter()
+                .flat_map(|&p| frequencies.iter().map(move |f| p as f32 * f));
+            let (cos, sin): (Vec<f32>, Vec<f32>) =
+                angle.map(|a| (a.cos() * factor, a.sin() * factor)).unzip();
+            let shape = (rows, pass.queries, frequencies.len());
+            let tensor = |v: Vec<f32>| {
+                Tensor::from_vec(v, shape, &Device::Cpu)?.to_dtype(self.model.compute)
+            };
+            Ok(Angles {
+                cos: tensor(cos)?,
+                sin: tensor(sin)?,
+            })
+        };
+        self.model.config.ropes().iter().map(table).collect()
+    }
+
+    fn block(
+        &mut self,
+        i: usize,
+        w: &LayerWeights,
+        x: Tensor,
+        angles: &[Angles],
+        tap: &mut Tap,
+    ) -> Result<Tensor, Flow> {
+        let x = tap.at(Point::ResidPre, i, x)?;
+        let attn = self.attention(i, w, &x, angles, tap)?;
+        if self.model.config.parallel {
+            let mlp = self.mlp(i, w, &x, tap)?;
+            let sum = ((mlp + attn)? + &x)?;
+            return tap.at(Point::ResidPost, i, sum);
+        }
+        let mid = tap.at(Point::ResidMid, i, (x + attn)?)?;
+        let mlp = self.mlp(i, w, &mid, tap)?;
+        tap.at(Point::ResidPost, i, (mid + mlp)?)
+    }
+
+    /// The module's input: the normed stream, or the stream itself.
+    fn normed(&self, norm: Option<&NormWeights>, x: &Tensor) -> Result<Tensor, Flow> {
+        Ok(match norm {
+            Some(norm) => self.model.norm(norm, x)?,
+            None => x.clone(),
+        })
+    }
+
+    fn attention(
+        &mut self,
+        i: usize,
+        w: &LayerWeights,
+        x: &Tensor,
+        angles: &[Angles],
+        tap: &mut Tap,
+    ) -> Result<Tensor, Flow> {
+        let c = &self.model.config;
+        let (b, s) = (self.pass.batch, self.pass.queries);
+        let input = tap.at(Point::AttnIn, i, self.normed(w.attn_norm.as_ref(), x)?)?;
+        let heads = |t: Tensor, n: usize| t.reshape((b, s, n, c.d_head));
+        let q = tap.at(Point::Q, i, heads(linear(&w.q, &input)?, c.n_heads)?)?;
+        let k = tap.at(Point::K, i, heads(linear(&w.k, &input)?, c.n_kv_heads)?)?;
+        let v = tap.at(Point::V, i, heads(linear(&w.v, &input)?, c.n_kv_heads)?)?;
+        let mut q = self.qk_norm(w.q_norm.as_ref(), q)?;
+        let mut k = self.qk_norm(w.k_norm.as_ref(), k)?;
+        if let Some(angle) = angles.get(c.layers[i].rope) {
+            q = tap.at(Point::RotQ, i, ops::rope(&q, &angle.cos, &angle.sin)?)?;
+            k = tap.at(Point::RotK, i, ops::rope(&k, &angle.cos, &angle.sin)?)?;
+        }
+        let (k, v) = match self.cache.as_deref_mut() {
+            Some(cache) => cache.append(i, &k, &v)?,
+            None => (k, v),
+        };
+        let spec = AttentionSpec {
+            scale: c.layers[i].attn_scale,
+            softcap: c.attn_softcap,
+            window: c.layers[i].window,
+            layout: KeyLayout {
+                prefix: self.pass.prefix,
+                pad: self.pass.pad.clone(),
+            },
+            q_offset: self.pass.offset,
+        };
+        let z = if tap.wants(Point::AttnScores, i) || tap.wants(Point::Pattern, i) {
+            let scores = tap.at(Point::AttnScores, i, ops::attention_scores(&q, &k, &spec)?)?;
+            let pattern = tap.at(Point::Pattern, i, ops::softmax_last_dim(&scores)?)?;
+            ops::attention_from_pattern(&pattern, &v)?
+        } else {
+            ops::attention(&q, &k, &v, &spec)?
+        };
+        let z = tap.at(Point::Z, i, z)?;
+        let out = self.output_projection(i, w, &z, tap)?;
+        let out = tap.at(Point::AttnOut, i, out)?;
+        let contrib = match &w.attn_post_norm {
+            Some(norm) => self.model.norm(norm, &out)?,
+            None => out,
+        };
+        tap.at(Point::AttnContrib, i, contrib)
+    }
+
+    fn qk_norm(&self, gain: Option<&Tensor>, x: Tensor) -> Result<Tensor, Flow> {
+        let Some(gain) = gain else { return Ok(x) };
+        let eps = self.model.config.norm_eps;
+        Ok(match self.model.config.qk_norm {
+            QkNorm::Flat => {
+                let flat = x.flatten_from(2)?;
+                ops::rms_norm(&flat, gain, eps)?.reshape(x.shape())?
+            }
+            QkNorm::PerHead | QkNorm::None => ops::rms_norm(&x, gain, eps)?,
+        })
+    }
+
+    /// The output projection; head by head when somebody looks at `head_result`.
+    fn output_projection(
+        &self,
+        i: usize,
+        w: &LayerWeights,
+        z: &Tensor,
+        tap: &mut Tap,
+    ) -> Result<Tensor, Flow> {
+        if !tap.wants(Point::HeadResult, i) {
+            return Ok(linear(&w.o, &z.flatten_from(2)?)?);
+        }
+        let c = &self.model.config;
+        let per_head = (0..c.n_heads)
+            .map(|h| {
+                let slice = w.o.weight.narrow(1, h * c.d_head, c.d_head)?.contiguous()?;
+                ops::linear(&z.narrow(2, h, 1)?.squeeze(2)?.contiguous()?, &slice, None)
+            })
+            .collect::<candle_core::Result<Vec<_>>>()?;
+        let results = tap.at(Point::HeadResult, i, Tensor::stack(&per_head, 2)?)?;
+        let sum = results.sum(2)?;
+        Ok(match &w.o.bias {
+            Some(bias) => sum.broadcast_add(bias)?,
+            None => sum,
+        })
+    }
+
+    fn mlp(
+        &mut self,
+        i: usize,
+        w: &LayerWeights,
+        x: &Tensor,
+        tap: &mut Tap,
+    ) -> Result<Tensor, Flow> {
+        let activation = self.model.config.activation.into();
+        let input = tap.at(Point::MlpIn, i, self.normed(w.mlp_norm.as_ref(), x)?)?;
+        let act = match &w.gate {
+            Some(gate) => {
+                let pre = tap.at(Point::MlpPre, i, linear(gate, &input)?)?;
+                let up = tap.at(Point::MlpPreLinear, i, linear(&w.up, &input)?)?;
+                ops::gated(&pre, &up, activation)?
+            }
+            None => {
+                let pre = tap.at(Point::MlpPre, i, linear(&w.up, &input)?)?;
+                ops::activation(&pre, activation)?
+            }
+        };
+        let act = tap.at(Point::MlpAct, i, act)?;
+        let out = tap.at(Point::MlpOut, i, linear(&w.down, &act)?)?;
+        let contrib = match &w.mlp_post_norm {
+            Some(norm) => self.model.norm(norm, &out)?,
+            None => out,
+        };
+        tap.at(Point::MlpContrib, i, contrib)
+    }
+}

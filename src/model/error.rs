@@ -1,0 +1,134 @@
+//! What can go wrong with a model, by name.
+
+use super::files::FileError;
+
+/// Errors of the model room.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// A family that no mapping exists for.
+    #[error("{file}: model_type `{found}` is not served; served are {served}")]
+    UnknownFamily {
+        /// The config's path.
+        file: String,
+        /// What it says.
+        found: String,
+        /// The list of families.
+        served: String,
+    },
+    /// A config value that is missing, malformed or not served exactly.
+    #[error("{file}: `{key}`: expected {expected}, found {found}")]
+    Config {
+        /// The config's path.
+        file: String,
+        /// The key.
+        key: String,
+        /// What would be served.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// Config keys this program does not know and so cannot promise to honour.
+    #[error(
+        "{file}: unknown config key(s) {keys}; a key that changes the forward pass must not be ignored. If you have \
+         checked that they do not, name them with --accept-config-key"
+    )]
+    UnknownKeys {
+        /// The config's path.
+        file: String,
+        /// The keys.
+        keys: String,
+    },
+    /// A tensor that the config requires is not in the file.
+    #[error("{file}: tensor `{tensor}` is missing ({needed_for})")]
+    MissingTensor {
+        /// The file or folder.
+        file: String,
+        /// Its name.
+        tensor: String,
+        /// What it would be used for.
+        needed_for: String,
+    },
+    /// Tensors that no part of the model reads.
+    #[error("{file}: {count} tensor(s) that this config has no place for: {tensors}")]
+    ExtraTensors {
+        /// The file or folder.
+        file: String,
+        /// How many.
+        count: usize,
+        /// The first few names.
+        tensors: String,
+    },
+    /// A tensor of another shape than the config implies.
+    #[error(
+        "{file}: tensor `{tensor}`: expected shape {expected:?} from the config, found {found:?}"
+    )]
+    Shape {
+        /// The file or folder.
+        file: String,
+        /// Its name.
+        tensor: String,
+        /// From the config.
+        expected: Vec<usize>,
+        /// In the file.
+        found: Vec<usize>,
+    },
+    /// More tokens than the model has positions for.
+    #[error(
+        "{tokens} tokens do not fit the model's context of {n_ctx}; shorten the prompt or generate fewer tokens"
+    )]
+    ContextTooLong {
+        /// Wanted.
+        tokens: usize,
+        /// Had.
+        n_ctx: usize,
+    },
+    /// A token id outside the vocabulary.
+    #[error(
+        "token id {id} is outside the model's vocabulary of {vocab}; the tokenizer may belong to another model"
+    )]
+    TokenOutOfRange {
+        /// The id.
+        id: u32,
+        /// Rows of the embedding.
+        vocab: usize,
+    },
+    /// An empty batch or prompt.
+    #[error("empty input: {what}")]
+    Empty {
+        /// What was empty.
+        what: &'static str,
+    },
+    /// A KV cache that does not fit the pass.
+    #[error("the KV cache cannot be used here: {why}")]
+    Cache {
+        /// The reason.
+        why: String,
+    },
+    /// A bad sampling setting.
+    #[error("sampling option `{option}`: expected {expected}, found {found}")]
+    Sampling {
+        /// Its name.
+        option: &'static str,
+        /// The valid range.
+        expected: &'static str,
+        /// The value.
+        found: String,
+    },
+    /// No model where one was looked for.
+    #[error("{path}: not a checkpoint: {why}")]
+    NotACheckpoint {
+        /// Where.
+        path: String,
+        /// The reason.
+        why: String,
+    },
+    /// A hook that cannot apply.
+    #[error(transparent)]
+    Hook(#[from] crate::hooks::HookError),
+    /// A tensor file.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Tensor arithmetic.
+    #[error("tensor arithmetic: {0}")]
+    Candle(#[from] candle_core::Error),
+}

@@ -1,0 +1,126 @@
+//! Opening the weights of a checkpoint: which format lies at a path, its config, its tensors in place.
+
+use std::path::Path;
+
+use candle_core::DType;
+
+use super::{
+    Decoder, ModelError,
+    config::{self, ModelConfig},
+    files::{self, Gguf, Layout, SafetensorsFolder, TensorSource},
+    names::Scheme,
+    weights,
+};
+
+/// How to open a checkpoint.
+#[derive(Debug, Clone)]
+pub struct LoadOptions {
+    /// `F32`; `BF16` keeps matrices in half the memory and computes in f32; `F64` is the exact twin.
+    pub dtype: DType,
+    /// Unknown config keys that the user vouches for.
+    pub accept_config_keys: Vec<String>,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        Self {
+            dtype: DType::F32,
+            accept_config_keys: Vec::new(),
+        }
+    }
+}
+
+/// The tensors of a checkpoint with its config: everything but the words.
+pub enum Opened {
+    /// A Hugging Face folder.
+    Folder(SafetensorsFolder, ModelConfig),
+    /// A GGUF file.
+    Gguf(Gguf, ModelConfig),
+}
+
+impl Opened {
+    /// Reads headers and config; no weights yet.
+    pub fn at(path: &Path, options: &LoadOptions) -> Result<Self, ModelError> {
+        if !path.exists() {
+            let why = "nothing is there; give a folder, a .gguf file or the name of a known model";
+            return Err(ModelError::NotACheckpoint {
+                path: path.display().to_string(),
+                why: why.into(),
+            });
+        }
+        match files::layout(path)? {
+            Layout::Gguf => {
+                let gguf = Gguf::open(path)?;
+                let config = config::from_gguf(&gguf)?;
+                Ok(Self::Gguf(gguf, config))
+            }
+            Layout::Safetensors => {
+                let folder = if path.is_dir() {
+                    path
+                } else {
+                    path.parent().unwrap_or(Path::new("."))
+                };
+                let file = folder.join("config.json");
+                let json = read_config(&file)?;
+                let config = config::from_hf_json(
+                    &file.display().to_string(),
+                    &json,
+                    &options.accept_config_keys,
+                )?;
+                Ok(Self::Folder(SafetensorsFolder::open(path)?, config))
+            }
+        }
+    }
+
+    /// The config.
+    pub fn config(&self) -> &ModelConfig {
+        match self {
+            Self::Folder(_, config) | Self::Gguf(_, config) => config,
+        }
+    }
+
+    /// The tensors.
+    pub fn source(&self) -> &dyn TensorSource {
+        match self {
+            Self::Folder(source, _) => source,
+            Self::Gguf(source, _) => source,
+        }
+    }
+
+    /// Loads the weights.
+    pub fn decoder(&self, options: &LoadOptions) -> Result<Decoder, ModelError> {
+        if !matches!(options.dtype, DType::F32 | DType::BF16 | DType::F64) {
+            return Err(ModelError::Config {
+                file: self.source().describe(),
+                key: "--dtype".into(),
+                expected: "f32, bf16 or f64".into(),
+                found: options.dtype.as_str().into(),
+            });
+        }
+        let scheme = match self {
+            Self::Folder(..) => Scheme::HuggingFace,
+            Self::Gguf(..) => Scheme::Gguf,
+        };
+        let weights = weights::load(self.source(), scheme, self.config(), options.dtype)?;
+        Ok(Decoder::new(self.config().clone(), weights))
+    }
+}
+
+/// No config is larger than this.
+const MAX_CONFIG_BYTES: u64 = 16 << 20;
+
+fn read_config(file: &Path) -> Result<String, ModelError> {
+    let refuse = |why: String| ModelError::NotACheckpoint {
+        path: file.display().to_string(),
+        why,
+    };
+    let size = std::fs::metadata(file)
+        .map_err(|e| refuse(format!("a folder of weights needs a config.json ({e})")))?
+        .len();
+    if size > MAX_CONFIG_BYTES {
+        return Err(refuse(format!(
+            "a config of {size} bytes; at most {MAX_CONFIG_BYTES} are read"
+        )));
+    }
+    std::fs::read_to_string(file).map_err(|e| refuse(e.to_string()))
+}
