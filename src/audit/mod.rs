@@ -2,6 +2,7 @@
 
 pub mod catalogue;
 pub mod charts;
+pub mod detect;
 pub mod measure;
 pub mod policy;
 pub mod result;

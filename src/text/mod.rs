@@ -12,6 +12,7 @@ pub mod positions;
 mod pre_tokenizers;
 mod python_json;
 pub mod stream;
+pub mod suites;
 pub mod tokenizer;
 mod tokenizer_folder;
 
@@ -21,5 +22,3 @@ pub use gguf_tokenizer::GgufMetadata;
 pub use positions::{ChatEncoding, common_prefix, encode_chat};
 pub use stream::Streamer;
 pub use tokenizer::Tokenizer;
-
-pub mod suites;
