@@ -2,7 +2,9 @@
 
 use candle_core::{Result, Tensor, bail};
 
-use crate::view::refuse_empty;
+use crate::exp;
+use crate::lanes::{Kernel, Lanes, run};
+use crate::view::{fill, fused, refuse_empty, rows};
 
 /// An activation function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +25,11 @@ pub enum Activation {
 /// An empty tensor, or a type without the arithmetic.
 pub fn activation(x: &Tensor, act: Activation) -> Result<Tensor> {
     refuse_empty("activation", "x", x)?;
-    plain(x, act)
+    if !fused(&[x]) {
+        return plain(x, act);
+    }
+    let y = rows(x, |values| Ok(map(values, None, act)))?;
+    Tensor::from_vec(y, x.dims(), x.device())
 }
 
 /// `act(gate) · up`, both of one shape.
@@ -39,7 +45,68 @@ pub fn gated(gate: &Tensor, up: &Tensor, act: Activation) -> Result<Tensor> {
             up.dims()
         );
     }
-    plain(gate, act)?.mul(up)
+    if !fused(&[gate, up]) {
+        return plain(gate, act)?.mul(up);
+    }
+    let y = rows(gate, |gate| rows(up, |up| Ok(map(gate, Some(up), act))))?;
+    Tensor::from_vec(y, gate.dims(), gate.device())
+}
+
+/// Numbers handled by one task: small enough to stay in the first cache, a multiple of every vector width so that no
+/// number's arithmetic depends on where the chunk ends.
+const CHUNK: usize = 1 << 12;
+
+fn map(x: &[f32], factor: Option<&[f32]>, act: Activation) -> Vec<f32> {
+    let write = |i: usize, out: *mut f32, n: usize| {
+        let part = i * CHUNK..i * CHUNK + n;
+        run(Map {
+            x: &x[part.clone()],
+            factor: factor.map(|f| &f[part]),
+            act,
+            out,
+        });
+    };
+    // SAFETY: `Map` writes as many numbers as it reads.
+    unsafe { fill(x.len(), CHUNK, write) }
+}
+
+/// One chunk; `out` has room for as many numbers as `x`.
+struct Map<'a> {
+    x: &'a [f32],
+    factor: Option<&'a [f32]>,
+    act: Activation,
+    out: *mut f32,
+}
+
+impl Kernel for Map<'_> {
+    type Out = ();
+    #[inline(always)]
+    fn run<V: Lanes>(self) {
+        match self.act {
+            Activation::Silu => self.each(exp::silu::<V>),
+            Activation::GeluTanh => self.each(exp::gelu_tanh::<V>),
+            Activation::GeluErf => self.each(exp::gelu_erf::<V>),
+            Activation::Relu => self.each(exp::relu::<V>),
+        }
+    }
+}
+
+impl Map<'_> {
+    #[inline(always)]
+    fn each<V: Lanes>(self, f: impl Fn(V) -> V) {
+        for start in (0..self.x.len()).step_by(V::N) {
+            let n = V::N.min(self.x.len() - start);
+            // SAFETY: start + n stays within x, factor (same length) and out.
+            unsafe {
+                let load = |from: &[f32]| V::load_part_or_all(from.as_ptr().add(start), n, 0.0);
+                let mut y = f(load(self.x));
+                if let Some(factor) = self.factor {
+                    y = y.mul(load(factor));
+                }
+                y.store_part_or_all(self.out.add(start), n);
+            }
+        }
+    }
 }
 
 /// The differentiable way. Written out rather than through candle's `gelu`, whose backward has constants of six digits.

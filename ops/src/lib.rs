@@ -11,7 +11,9 @@
 mod activation;
 mod attention;
 mod cpu;
+mod dot;
 mod exp;
+mod lanes;
 mod linear;
 mod memory;
 mod norm;

@@ -3,7 +3,8 @@
 
 use candle_core::{D, Result, Tensor, bail};
 
-use crate::view::refuse_empty;
+use crate::lanes::{Kernel, Lanes, run};
+use crate::view::{fill, fused, refuse_empty, rows};
 
 /// Root-mean-square norm of the last dimension: `x / sqrt(mean(x²) + eps) · gain`, `x [.., d]`, `gain [d]`
 /// (Zhang and Sennrich 2019).
@@ -12,7 +13,10 @@ use crate::view::refuse_empty;
 /// Empty shapes, or a gain of another length.
 pub fn rms_norm(x: &Tensor, gain: &Tensor, eps: f64) -> Result<Tensor> {
     check("rms_norm", x, gain, None)?;
-    rms_plain(x, gain, eps)
+    if !fused(&[x, gain]) {
+        return rms_plain(x, gain, eps);
+    }
+    normalise(x, gain, None, eps, false)
 }
 
 /// Layer norm of the last dimension: `(x - mean) / sqrt(var + eps) · gain + bias`, `x [.., d]`, `gain` and `bias [d]`
@@ -22,7 +26,12 @@ pub fn rms_norm(x: &Tensor, gain: &Tensor, eps: f64) -> Result<Tensor> {
 /// Empty shapes, or a gain or bias of another length.
 pub fn layer_norm(x: &Tensor, gain: &Tensor, bias: Option<&Tensor>, eps: f64) -> Result<Tensor> {
     check("layer_norm", x, gain, bias)?;
-    layer_plain(x, gain, bias, eps)
+    let mut inputs = vec![x, gain];
+    inputs.extend(bias);
+    if !fused(&inputs) {
+        return layer_plain(x, gain, bias, eps);
+    }
+    normalise(x, gain, bias, eps, true)
 }
 
 fn check(op: &str, x: &Tensor, gain: &Tensor, bias: Option<&Tensor>) -> Result<()> {
@@ -54,4 +63,99 @@ fn layer_plain(x: &Tensor, gain: &Tensor, bias: Option<&Tensor>, eps: f64) -> Re
         Some(bias) => y.broadcast_add(&bias.to_dtype(x.dtype())?),
         None => Ok(y),
     }
+}
+
+/// Both norms, fused: one row at a time while it is in the first cache.
+fn normalise(
+    x: &Tensor,
+    gain: &Tensor,
+    bias: Option<&Tensor>,
+    eps: f64,
+    centred: bool,
+) -> Result<Tensor> {
+    let width = gain.elem_count();
+    let bias = bias.map(Tensor::to_vec1::<f32>).transpose()?;
+    let y = rows(x, |x| {
+        rows(gain, |gain| {
+            let group = (4096 / width).max(1) * width;
+            let write = |i: usize, out: *mut f32, n: usize| {
+                for start in (0..n).step_by(width) {
+                    let row = &x[i * group + start..][..width];
+                    // SAFETY: start + width is at most n.
+                    let out = unsafe { out.add(start) };
+                    run(Row {
+                        x: row,
+                        gain,
+                        bias: bias.as_deref(),
+                        eps,
+                        centred,
+                        out,
+                    });
+                }
+            };
+            // SAFETY: groups are whole rows, and `Row` writes a whole row.
+            Ok(unsafe { fill(x.len(), group, write) })
+        })
+    })?;
+    Tensor::from_vec(y, x.dims(), x.device())
+}
+
+/// One row; `gain` and `bias` are as long as `x`, and `out` has room for as much.
+struct Row<'a> {
+    x: &'a [f32],
+    gain: &'a [f32],
+    bias: Option<&'a [f32]>,
+    eps: f64,
+    /// Whether the mean is taken off first.
+    centred: bool,
+    out: *mut f32,
+}
+
+impl Kernel for Row<'_> {
+    type Out = ();
+    #[inline(always)]
+    fn run<V: Lanes>(self) {
+        let count = self.x.len() as f64;
+        let mean = if self.centred {
+            (sum_of(self.x, 0.0, |x: V| x) / count) as f32
+        } else {
+            0.0
+        };
+        let shift = V::splat(mean);
+        let squares = sum_of(self.x, mean, |x: V| {
+            let x = x.sub(shift);
+            x.mul(x)
+        });
+        let factor = V::splat((1.0 / (squares / count + self.eps).sqrt()) as f32);
+        for start in (0..self.x.len()).step_by(V::N) {
+            let n = V::N.min(self.x.len() - start);
+            // SAFETY: start + n stays within x, and gain, bias and out are as long.
+            unsafe {
+                let load = |from: &[f32]| V::load_part_or_all(from.as_ptr().add(start), n, 0.0);
+                let y = load(self.x).sub(shift).mul(factor);
+                let y = match self.bias {
+                    Some(bias) => y.mul_add(load(self.gain), load(bias)),
+                    None => y.mul(load(self.gain)),
+                };
+                y.store_part_or_all(self.out.add(start), n);
+            }
+        }
+    }
+}
+
+/// Sum of `f(x)`, f64 between blocks of 512 numbers; `f(fill)` must be 0, as it stands for the missing numbers at the end.
+#[inline(always)]
+fn sum_of<V: Lanes>(x: &[f32], fill: f32, f: impl Fn(V) -> V) -> f64 {
+    let mut total = 0.0;
+    for block in x.chunks(512) {
+        let mut lanes = [V::splat(0.0); 4];
+        for (i, start) in (0..block.len()).step_by(V::N).enumerate() {
+            let n = V::N.min(block.len() - start);
+            // SAFETY: start + n stays within the block.
+            let part = unsafe { V::load_part_or_all(block.as_ptr().add(start), n, fill) };
+            lanes[i % 4] = lanes[i % 4].add(f(part));
+        }
+        total += lanes.iter().map(|lane| lane.sum()).sum::<f64>();
+    }
+    total
 }

@@ -2,8 +2,11 @@
 //!
 //! Nothing here copies except [`rows`], and only when the tensor is not contiguous.
 
+use std::mem::MaybeUninit;
+
 use candle_core::{CpuStorage, DType, Layout, Result, Storage, Tensor, bail};
 use half::bf16;
+use rayon::prelude::*;
 
 /// True when no input tracks gradients and all are `f32` on the CPU: only then may a fused kernel run.
 pub(crate) fn fused(tensors: &[&Tensor]) -> bool {
@@ -57,4 +60,66 @@ pub(crate) fn rows<R>(x: &Tensor, read: impl FnOnce(&[f32]) -> Result<R>) -> Res
         let start = layout.start_offset();
         read(&values[start..start + layout.shape().elem_count()])
     })
+}
+
+/// Below this many numbers a kernel stays on its own thread: waking others costs more than the work.
+const PARALLEL_FROM: usize = 1 << 15;
+
+/// A new vector of `len` numbers, written in chunks of `chunk`, in parallel where it pays. The memory is not zeroed
+/// first. Chunks have a fixed shape, so the result does not depend on the number of threads.
+///
+/// # Safety
+/// `write(i, p, n)` must write all `n` numbers at `p`, which are numbers `i · chunk ..` of the result.
+pub(crate) unsafe fn fill(
+    len: usize,
+    chunk: usize,
+    write: impl Fn(usize, *mut f32, usize) + Sync,
+) -> Vec<f32> {
+    let mut values: Vec<f32> = Vec::with_capacity(len);
+    let room = &mut values.spare_capacity_mut()[..len];
+    let write_one = |(i, part): (usize, &mut [MaybeUninit<f32>])| {
+        write(i, part.as_mut_ptr().cast(), part.len());
+    };
+    if len < PARALLEL_FROM {
+        room.chunks_mut(chunk).enumerate().for_each(write_one);
+    } else {
+        room.par_chunks_mut(chunk).enumerate().for_each(write_one);
+    }
+    // SAFETY: the chunks cover 0..len, and the caller vouches that each was written wholly.
+    unsafe { values.set_len(len) };
+    values
+}
+
+/// Runs `task(0..count)`, in parallel if `parallel`. Which thread runs what must not matter to the result.
+pub(crate) fn tasks(count: usize, parallel: bool, task: impl Fn(usize) + Sync + Send) {
+    if parallel && count > 1 {
+        (0..count).into_par_iter().with_max_len(1).for_each(task);
+    } else {
+        (0..count).for_each(task);
+    }
+}
+
+/// A pointer that tasks share, each writing where no other does.
+#[derive(Clone, Copy)]
+pub(crate) struct Shared(*mut f32);
+
+// SAFETY: users write disjoint places only, which they argue where they do it.
+unsafe impl Send for Shared {}
+// SAFETY: as above.
+unsafe impl Sync for Shared {}
+
+impl Shared {
+    /// Shares a buffer.
+    pub(crate) fn new(start: *mut f32) -> Self {
+        Self(start)
+    }
+
+    /// The address of number `offset`.
+    ///
+    /// # Safety
+    /// `offset` must lie inside the buffer.
+    pub(crate) unsafe fn at(self, offset: usize) -> *mut f32 {
+        // SAFETY: the caller vouches for it.
+        unsafe { self.0.add(offset) }
+    }
 }

@@ -1,6 +1,8 @@
 //! What a query sees. Keys lie in slots; a slot may be padding, so slot and logical position differ, and the window is
 //! measured in positions while causality is measured in slots. All other files ask here.
 
+use std::ops::Range;
+
 use candle_core::{Result, Tensor, bail};
 
 /// Which key slots hold tokens: an optional prefix shared by all rows, then `pad[row]` empty slots, then the row's
@@ -61,6 +63,30 @@ impl AttentionSpec {
             let query_position = self.layout.position(row, own);
             query_position.saturating_sub(self.layout.position(row, slot)) < window
         })
+    }
+
+    /// The slots that [`AttentionSpec::sees`] allows a query: the part inside the prefix, and the part after the padding.
+    /// Each may be empty.
+    pub(super) fn ranges(&self, row: usize, query: usize) -> [Range<usize>; 2] {
+        let own = self.q_offset + query;
+        let pad = self.layout.pad(row);
+        let prefix = self.layout.prefix;
+        let first_position = match self.window {
+            Some(0) => return [0..0, 0..0],
+            Some(window) => (self.layout.position(row, own) + 1).saturating_sub(window),
+            None => 0,
+        };
+        let shared = first_position..prefix.min(own + 1);
+        let body = (prefix + pad).max(first_position + pad)..own + 1;
+        [shared, body].map(|range| if range.is_empty() { 0..0 } else { range })
+    }
+
+    /// The slots between the first and the last that any of these queries sees; empty if none sees any.
+    pub(super) fn span(&self, row: usize, queries: Range<usize>) -> Range<usize> {
+        let all = queries.flat_map(|query| self.ranges(row, query));
+        let seen = all.filter(|range| !range.is_empty());
+        seen.reduce(|a, b| a.start.min(b.start)..a.end.max(b.end))
+            .unwrap_or(0..0)
     }
 
     /// Refuses a layout made for another batch.

@@ -1,12 +1,13 @@
 //! Causal grouped-query attention over a key/value cache, with the two explicit halves (scores, pattern times values)
 //! that hooks need. What a query may see is defined in `mask`; the plain way, oracle of the others, is in `plain`.
 
+mod fused;
 mod mask;
 mod plain;
 
 use candle_core::{Result, Tensor, bail};
 
-use crate::view::refuse_empty;
+use crate::view::{fused as all_fused, refuse_empty};
 
 pub use mask::{AttentionSpec, KeyLayout};
 
@@ -18,8 +19,11 @@ pub use mask::{AttentionSpec, KeyLayout};
 /// # Errors
 /// Shapes that do not go together, empty ones, or a layout with another number of rows than the batch.
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, spec: &AttentionSpec) -> Result<Tensor> {
-    Shape::of_queries("attention", q, k)?.with_values("attention", v)?;
+    let shape = Shape::of_queries("attention", q, k)?.with_values("attention", v)?;
     spec.check("attention", q, k)?;
+    if all_fused(&[q, k, v]) {
+        return fused::attention(shape, q, k, v, spec);
+    }
     let pattern = crate::softmax::softmax_plain(&plain::scores(q, k, spec)?)?;
     plain::weigh(&pattern, v)
 }
@@ -29,8 +33,11 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, spec: &AttentionSpec) -> Re
 /// # Errors
 /// As [`attention`].
 pub fn attention_scores(q: &Tensor, k: &Tensor, spec: &AttentionSpec) -> Result<Tensor> {
-    Shape::of_queries("attention_scores", q, k)?;
+    let shape = Shape::of_queries("attention_scores", q, k)?;
     spec.check("attention_scores", q, k)?;
+    if all_fused(&[q, k]) {
+        return fused::scores(shape, q, k, spec);
+    }
     plain::scores(q, k, spec)
 }
 
@@ -39,7 +46,10 @@ pub fn attention_scores(q: &Tensor, k: &Tensor, spec: &AttentionSpec) -> Result<
 /// # Errors
 /// Shapes that do not go together or are empty.
 pub fn attention_from_pattern(pattern: &Tensor, v: &Tensor) -> Result<Tensor> {
-    Shape::of_pattern("attention_from_pattern", pattern, v)?;
+    let shape = Shape::of_pattern("attention_from_pattern", pattern, v)?;
+    if all_fused(&[pattern, v]) {
+        return fused::weigh(shape, pattern, v);
+    }
     plain::weigh(pattern, v)
 }
 
@@ -53,6 +63,8 @@ struct Shape {
     kv_heads: usize,
     /// Channels of a query and a key.
     width: usize,
+    /// Channels of a value; 0 where there are no values.
+    value_width: usize,
 }
 
 impl Shape {
@@ -75,6 +87,7 @@ impl Shape {
             heads,
             kv_heads,
             width,
+            value_width: 0,
         })
     }
 
@@ -82,7 +95,7 @@ impl Shape {
         refuse_empty(op, "pattern", pattern)?;
         refuse_empty(op, "v", v)?;
         let (batch, heads, queries, keys) = pattern.dims4()?;
-        let (v_batch, v_keys, kv_heads, width) = v.dims4()?;
+        let (v_batch, v_keys, kv_heads, value_width) = v.dims4()?;
         if batch != v_batch || keys != v_keys || heads % kv_heads != 0 {
             bail!(
                 "{op}: pattern {:?} and v {:?} do not go together; expected v [{batch}, {keys}, a divisor of {heads}, dv]",
@@ -96,13 +109,14 @@ impl Shape {
             keys,
             heads,
             kv_heads,
-            width,
+            width: 0,
+            value_width,
         })
     }
 
     fn with_values(self, op: &str, v: &Tensor) -> Result<Self> {
         refuse_empty(op, "v", v)?;
-        let (batch, keys, kv_heads, _) = v.dims4()?;
+        let (batch, keys, kv_heads, value_width) = v.dims4()?;
         if batch != self.batch || keys != self.keys || kv_heads != self.kv_heads {
             bail!(
                 "{op}: v {:?} does not go with k; expected [{}, {}, {}, dv]",
@@ -112,6 +126,9 @@ impl Shape {
                 self.kv_heads
             );
         }
-        Ok(self)
+        Ok(Self {
+            value_width,
+            ..self
+        })
     }
 }
