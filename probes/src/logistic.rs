@@ -121,7 +121,7 @@ impl LogisticProbe {
             Penalty::Fixed(c) => (checked_c(*c)?, Vec::new()),
             Penalty::CrossValidated(grid) => choose_c(design, labels, grid, options.seed)?,
         };
-        let fit = Solution::find(&design.coordinates, labels, c, None)?;
+        let fit = Solution::find(&design.coordinates, labels, c, None, FOUND)?;
         Ok(Self {
             n: labels.len(),
             n_pos,
@@ -251,7 +251,7 @@ fn choose_c(
         );
         let mut warm: Option<Solution> = None;
         for (sum, &c) in sums.iter_mut().zip(&ascending) {
-            let fit = Solution::find(&z, &y, c, warm.as_ref())?;
+            let fit = Solution::find(&z, &y, c, warm.as_ref(), GOOD_ENOUGH)?;
             *sum += auroc_value(&z_held.dot(&fit.theta()).to_vec(), &y_held)?;
             warm = Some(fit);
         }
@@ -279,8 +279,10 @@ struct Solution {
     gradient: f64,
 }
 
-/// Gradient length per item at which a fit counts as found.
+/// Gradient length per item at which a probe counts as found.
 const FOUND: f64 = 1e-9;
+/// The same for a fit that is only ranked by in cross-validation.
+const GOOD_ENOUGH: f64 = 1e-6;
 
 impl Solution {
     fn theta(&self) -> ArrayView1<'_, f64> {
@@ -297,13 +299,14 @@ impl Solution {
         labels: &[bool],
         c: f64,
         warm: Option<&Self>,
+        found: f64,
     ) -> Result<Self, ProbeError> {
         let start = match warm {
             Some(neighbour) => neighbour.params.clone(),
             // A line search that gives up (argmin calls that an error) leaves the work to Newton, from zero.
             None => lbfgs(z, labels, c).unwrap_or_else(|| Array1::zeros(z.ncols() + 1)),
         };
-        newton(z, labels, c, start)
+        newton(z, labels, c, start, found)
     }
 }
 
@@ -329,11 +332,12 @@ fn newton(
     labels: &[bool],
     c: f64,
     mut params: Array1<f64>,
+    found: f64,
 ) -> Result<Solution, ProbeError> {
     let n = labels.len() as f64;
     let mut point = Point::at(z, labels, c, &params);
     for _ in 0..60 {
-        if norm(point.gradient.view()) <= FOUND * n {
+        if norm(point.gradient.view()) <= found * n {
             break;
         }
         let step = solve_spd(
@@ -359,7 +363,7 @@ fn newton(
         (params, point) = (trial, there);
     }
     let gradient = norm(point.gradient.view()) / n;
-    if gradient.is_nan() || gradient > 1e-6 {
+    if gradient.is_nan() || gradient > GOOD_ENOUGH {
         return Err(ProbeError::Numerical {
             what: "logistic regression",
             reason: format!(
