@@ -88,6 +88,7 @@ fn logits_hidden_states_and_patterns_equal_transformers() {
 #[test]
 fn the_f64_twin_differs_from_f32_by_rounding_and_equals_the_f64_reference() {
     let mut seen = 0;
+    let mut failures = Vec::new();
     for folder in folders("models") {
         let file = folder.join("expected_f64.safetensors");
         if !file.exists() {

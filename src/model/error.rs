@@ -114,6 +114,26 @@ pub enum ModelError {
         /// The value.
         found: String,
     },
+    /// An artefact that was made on another forward pass.
+    #[error(
+        "{artefact}: made on another forward pass: its {field} is {expected}, this model's is {found}"
+    )]
+    Fingerprint {
+        /// The artefact.
+        artefact: String,
+        /// The field that differs.
+        field: &'static str,
+        /// In the artefact.
+        expected: String,
+        /// Here.
+        found: String,
+    },
+    /// A chat with a model that has no template.
+    #[error("{name} has no chat template; use raw text (--raw), or a chat model")]
+    NoTemplate {
+        /// The model.
+        name: String,
+    },
     /// No model where one was looked for.
     #[error("{path}: not a checkpoint: {why}")]
     NotACheckpoint {
@@ -125,6 +145,9 @@ pub enum ModelError {
     /// A hook that cannot apply.
     #[error(transparent)]
     Hook(#[from] crate::hooks::HookError),
+    /// Tokenizer or chat template.
+    #[error(transparent)]
+    Text(#[from] crate::text::TextError),
     /// A tensor file.
     #[error(transparent)]
     File(#[from] FileError),

@@ -5,6 +5,7 @@
 
 pub mod cache;
 pub mod check;
+pub mod checkpoint;
 pub mod config;
 pub mod decoder;
 mod error;
@@ -17,6 +18,7 @@ pub mod sample;
 pub mod weights;
 
 pub use cache::KvCache;
+pub use checkpoint::{Checkpoint, Fingerprint};
 pub use config::ModelConfig;
 pub use decoder::{Batch, Decoder, LogitsAt, Output};
 pub use error::ModelError;

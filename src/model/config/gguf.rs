@@ -3,7 +3,6 @@
 //! llama.cpp stores less than Hugging Face does; what it leaves to its own code per architecture (Gemma's window
 //! pattern and local base, activations) is filled in here, and an architecture or scaling that is not served is refused.
 
-use super::hf::embed_scale;
 use super::rope::yarn_mscale;
 use super::{
     Activation, Biases, Family, LayerConfig, ModelConfig, NormKind, NormPlacement, Positions,
@@ -129,7 +128,7 @@ pub fn from_gguf(gguf: &Gguf) -> Result<ModelConfig, ModelError> {
         } else {
             None
         },
-        embed_scale: gemma.then(|| embed_scale(d_model)),
+        embed_scale: gemma.then(|| (d_model as f64).sqrt()),
         tied: !has("output.weight"),
         bos: gguf
             .u64("tokenizer.ggml.bos_token_id")

@@ -320,7 +320,7 @@ fn llama_like(keys: &Keys, family: Family) -> Result<ModelConfig, ModelError> {
         } else {
             None
         },
-        embed_scale: gemma.then(|| embed_scale(d_model)),
+        embed_scale: gemma.then(|| (d_model as f64).sqrt()),
         tied: keys.flag("tie_word_embeddings")?.unwrap_or(gemma),
         bos: keys.token_ids("bos_token_id")?.first().copied(),
         eos: keys.token_ids("eos_token_id")?,
@@ -605,9 +605,4 @@ fn check(keys: &Keys, c: &ModelConfig) -> Result<(), ModelError> {
         ));
     }
     Ok(())
-}
-
-/// Gemma's factor on embeddings: the square root of the width as an f32 number, which is what checkpoints were run with.
-pub(super) fn embed_scale(d_model: usize) -> f64 {
-    f64::from((d_model as f64).sqrt() as f32)
 }

@@ -1,0 +1,229 @@
+//! A checkpoint opened whole: weights, tokenizer, chat template, and the fingerprint that ties artefacts to it.
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use candle_core::DType;
+use candlescope_ops as ops;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Decoder, LoadOptions, ModelConfig, ModelError, Opened,
+    files::hash::{content_hash, sha256},
+};
+use crate::text::{ChatEncoding, ChatTemplate, Message, Tokenizer, Vars, encode_chat};
+
+/// What computes the same has the same fingerprint. Every artefact carries the one it was made on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fingerprint {
+    /// SHA-256 over names, dtypes, shapes and bytes of the stored tensors.
+    pub weights: String,
+    /// SHA-256 of the tokenizer's canonical form.
+    pub tokenizer: String,
+    /// SHA-256 of the chat template's source; empty without one.
+    pub template: String,
+    /// SHA-256 of the decoder's config as this program reads it (rotary parameters included).
+    pub config: String,
+    /// Dtype of matrices and of activations.
+    pub dtype: String,
+}
+
+impl Fingerprint {
+    /// One hash of all fields.
+    pub fn id(&self) -> String {
+        let parts = [
+            &self.weights,
+            &self.tokenizer,
+            &self.template,
+            &self.config,
+            &self.dtype,
+        ];
+        sha256(parts.map(String::as_str).join("\n").as_bytes())
+    }
+
+    /// Refuses another forward pass than the one an artefact was made on, naming the field that differs.
+    pub fn expect(&self, made_on: &Self, artefact: &str) -> Result<(), ModelError> {
+        let fields = [
+            ("weights", &made_on.weights, &self.weights),
+            ("tokenizer", &made_on.tokenizer, &self.tokenizer),
+            ("template", &made_on.template, &self.template),
+            ("config", &made_on.config, &self.config),
+            ("dtype", &made_on.dtype, &self.dtype),
+        ];
+        match fields.iter().find(|(_, made, here)| made != here) {
+            None => Ok(()),
+            Some((field, made, here)) => Err(ModelError::Fingerprint {
+                artefact: artefact.to_string(),
+                field,
+                expected: (*made).clone(),
+                found: (*here).clone(),
+            }),
+        }
+    }
+}
+
+/// A model with its words.
+pub struct Checkpoint {
+    /// What the user called it.
+    pub name: String,
+    /// Where it lies.
+    pub path: PathBuf,
+    /// The model.
+    pub decoder: Decoder,
+    /// The tokenizer.
+    pub tokenizer: Tokenizer,
+    /// The chat template, for chat models.
+    pub template: Option<ChatTemplate>,
+    opened: Opened,
+    fingerprint: OnceLock<Fingerprint>,
+}
+
+impl Checkpoint {
+    /// Opens a folder or a GGUF file. Weights and tokenizer load side by side.
+    ///
+    /// # Errors
+    /// Anything wrong with a file, a config that is not served exactly, a tokenizer with ids beyond the vocabulary.
+    pub fn open(name: &str, path: &Path, options: &LoadOptions) -> Result<Self, ModelError> {
+        let opened = Opened::at(path, options)?;
+        let (decoder, words) = rayon::join(|| opened.decoder(options), || words(&opened, path));
+        let (decoder, (tokenizer, template)) = (decoder?, words?);
+        tokenizer.check_vocab(decoder.config().vocab_size)?;
+        Ok(Self {
+            name: name.to_string(),
+            path: path.to_path_buf(),
+            decoder,
+            tokenizer,
+            template,
+            opened,
+            fingerprint: OnceLock::new(),
+        })
+    }
+
+    /// The config.
+    pub fn config(&self) -> &ModelConfig {
+        self.decoder.config()
+    }
+
+    /// The stored tensors.
+    pub fn opened(&self) -> &Opened {
+        &self.opened
+    }
+
+    /// Encodes a conversation through the chat template.
+    pub fn encode_chat(
+        &self,
+        messages: &[Message],
+        vars: &Vars,
+    ) -> Result<ChatEncoding, ModelError> {
+        let template = self
+            .template
+            .as_ref()
+            .ok_or_else(|| ModelError::NoTemplate {
+                name: self.name.clone(),
+            })?;
+        Ok(encode_chat(
+            &self.tokenizer,
+            template,
+            messages,
+            true,
+            vars,
+        )?)
+    }
+
+    /// Encodes one user prompt, under a system message if there is one; models without a template get the bare text.
+    pub fn encode_prompt(
+        &self,
+        prompt: &str,
+        system: Option<&str>,
+    ) -> Result<ChatEncoding, ModelError> {
+        if self.template.is_none() {
+            let text = system.map_or_else(|| prompt.to_string(), |s| format!("{s}\n\n{prompt}"));
+            let ids = self.tokenizer.encode(&text, true)?;
+            let instruction_end = ids.len().checked_sub(1);
+            return Ok(ChatEncoding {
+                ids,
+                instruction_end,
+            });
+        }
+        let mut messages: Vec<Message> = system
+            .map(|s| Message::new("system", s))
+            .into_iter()
+            .collect();
+        messages.push(Message::user(prompt));
+        self.encode_chat(&messages, &Vars::default())
+    }
+
+    /// Tokens that end an answer: the tokenizer's, and the config's where the tokenizer has them.
+    pub fn stop_ids(&self) -> Vec<u32> {
+        let mut ids = self.tokenizer.stop_ids().to_vec();
+        let vocab = self.tokenizer.vocab_size();
+        ids.extend(
+            self.config()
+                .eos
+                .iter()
+                .copied()
+                .filter(|&id| (id as usize) < vocab),
+        );
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    }
+
+    /// Which kernels run, for provenance: CPU features and dtypes.
+    pub fn numerical_path(&self) -> String {
+        format!("{} on {}", self.dtype_text(), ops::cpu_features())
+    }
+
+    fn dtype_text(&self) -> String {
+        let (weights, compute) = (self.decoder.weight_dtype(), self.decoder.compute_dtype());
+        match (weights, compute) {
+            (DType::BF16, _) => "bf16 weights, f32 arithmetic".into(),
+            (_, compute) => compute.as_str().into(),
+        }
+    }
+
+    /// The fingerprint; the first call reads all weights.
+    pub fn fingerprint(&self) -> Result<&Fingerprint, ModelError> {
+        if let Some(fingerprint) = self.fingerprint.get() {
+            return Ok(fingerprint);
+        }
+        let config =
+            serde_json::to_string(self.config()).map_err(|e| ModelError::NotACheckpoint {
+                path: self.path.display().to_string(),
+                why: e.to_string(),
+            })?;
+        let made = Fingerprint {
+            weights: content_hash(self.opened.source())?,
+            tokenizer: self.tokenizer.hash(),
+            template: self
+                .template
+                .as_ref()
+                .map(ChatTemplate::hash)
+                .unwrap_or_default(),
+            config: sha256(config.as_bytes()),
+            dtype: self.dtype_text(),
+        };
+        Ok(self.fingerprint.get_or_init(|| made))
+    }
+}
+
+fn words(opened: &Opened, path: &Path) -> Result<(Tokenizer, Option<ChatTemplate>), ModelError> {
+    match opened {
+        Opened::Gguf(gguf, _) => {
+            let tokenizer = Tokenizer::from_gguf(gguf)?;
+            let template = ChatTemplate::from_gguf(gguf, &tokenizer)?;
+            Ok((tokenizer, template))
+        }
+        Opened::Folder(..) => {
+            let folder = if path.is_dir() {
+                path
+            } else {
+                path.parent().unwrap_or(Path::new("."))
+            };
+            let tokenizer = Tokenizer::from_folder(folder)?;
+            let template = ChatTemplate::from_folder(folder, &tokenizer)?;
+            Ok((tokenizer, template))
+        }
+    }
+}
