@@ -56,6 +56,14 @@ pub struct Vars {
 }
 
 impl Vars {
+    /// No variables, and a fixed time: what a reproducible run uses.
+    pub fn at(now: DateTime) -> Self {
+        Self {
+            now: Some(now),
+            ..Self::default()
+        }
+    }
+
     /// Sets a variable from JSON text, keeping the order of keys (`tools`, `documents`, `enable_thinking`, …).
     ///
     /// # Errors

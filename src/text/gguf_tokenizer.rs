@@ -417,3 +417,29 @@ fn around(inner: &mut tokenizers::Tokenizer, tokens: &[Row], roles: &Roles) {
         inner.with_post_processor(Some(template));
     }
 }
+
+impl GgufMetadata for crate::model::files::gguf::Gguf {
+    fn str(&self, key: &str) -> Option<&str> {
+        self.str(key)
+    }
+
+    fn u64(&self, key: &str) -> Option<u64> {
+        self.u64(key)
+    }
+
+    fn bool(&self, key: &str) -> Option<bool> {
+        self.bool(key)
+    }
+
+    fn strings(&self, key: &str) -> Option<&[String]> {
+        self.strings(key)
+    }
+
+    fn ints(&self, key: &str) -> Option<&[i64]> {
+        self.ints(key)
+    }
+
+    fn floats(&self, key: &str) -> Option<&[f32]> {
+        self.floats(key)
+    }
+}

@@ -91,6 +91,10 @@ fn python_method(
         return pycompat::unknown_method_callback(state, value, method, args);
     };
     match method {
+        "title" => {
+            let () = from_args(args)?;
+            Ok(Value::from(title(text)))
+        }
         "removeprefix" => {
             let (affix,): (&str,) = from_args(args)?;
             Ok(Value::from(text.strip_prefix(affix).unwrap_or(text)))
@@ -122,6 +126,20 @@ fn python_method(
         }
         _ => pycompat::unknown_method_callback(state, value, method, args),
     }
+}
+
+/// Python's `str.title`: a capital after everything that is no letter, apostrophes included.
+fn title(text: &str) -> String {
+    let mut inside = false;
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match inside {
+            true => out.extend(c.to_lowercase()),
+            false => out.extend(c.to_uppercase()),
+        }
+        inside = c.is_alphabetic();
+    }
+    out
 }
 
 /// Collects output up to the bound.

@@ -229,15 +229,15 @@ impl Tokenizer {
     /// the tokens put around a text.
     pub fn hash(&self) -> String {
         let added: BTreeMap<_, _> = self.inner.get_added_tokens_decoder().into_iter().collect();
-        let canonical = json!({
-            "normalizer": self.inner.get_normalizer(),
-            "pre_tokenizer": self.inner.get_pre_tokenizer(),
-            "model": self.inner.get_model(),
-            "added": added,
-            "prefix": self.prefix,
-            "suffix": self.suffix,
-        });
-        hex_digest(canonical.to_string().as_bytes())
+        let parts = (
+            self.inner.get_normalizer(),
+            self.inner.get_pre_tokenizer(),
+            self.inner.get_model(),
+            added,
+            (&self.prefix, &self.suffix),
+        );
+        // These types come from JSON or could be written as JSON; there is nothing in them that cannot be.
+        hex_digest(&serde_json::to_vec(&parts).unwrap_or_default())
     }
 
     /// The tokens with a role by the names that templates use (`bos_token`, …).
