@@ -266,9 +266,10 @@ fn sentence_piece(
     let prefix_space = gguf.bool("tokenizer.ggml.add_space_prefix").unwrap_or(true);
     let failed = |e| TextError::library("building the normaliser", e);
     let spaces = NormalizerWrapper::from(Replace::new(" ", "▁").map_err(failed)?);
-    let normalizer = match prefix_space {
-        true => NormalizerSequence::new(vec![Prepend::new("▁".to_owned()).into(), spaces]).into(),
-        false => spaces,
+    let normalizer = if prefix_space {
+        NormalizerSequence::new(vec![Prepend::new("▁".to_owned()).into(), spaces]).into()
+    } else {
+        spaces
     };
     let mut decoders = vec![
         Replace::new("▁", " ").map_err(failed)?.into(),

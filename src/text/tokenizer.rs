@@ -5,6 +5,7 @@
 //! [`super::gguf_tokenizer`].
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
 use std::ops::Range;
 use std::path::Path;
 
@@ -236,8 +237,7 @@ impl Tokenizer {
             added,
             (&self.prefix, &self.suffix),
         );
-        // These types come from JSON or could be written as JSON; there is nothing in them that cannot be.
-        hex_digest(&serde_json::to_vec(&parts).unwrap_or_default())
+        hex_digest(&serde_json::to_vec(&parts).expect("every part of a pipeline has a JSON form"))
     }
 
     /// The tokens with a role by the names that templates use (`bos_token`, …).
@@ -310,8 +310,11 @@ impl std::fmt::Debug for Tokenizer {
 pub(super) fn hex_digest(bytes: &[u8]) -> String {
     Sha256::digest(bytes)
         .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+        .fold(String::new(), |mut hex, byte| {
+            // Writing to a String cannot fail.
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        })
 }
 
 pub(super) fn write(path: &Path, text: &str) -> Result<(), TextError> {
