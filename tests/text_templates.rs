@@ -73,11 +73,11 @@ fn templates_render_as_in_transformers() {
                     let message = raises.unwrap();
                     match got.unwrap_err() {
                         TextError::TemplateRaised { message: ours, .. } => {
-                            assert_eq!(ours, message, "{label}")
+                            assert_eq!(ours, message, "{label}");
                         }
                         // Jinja2's own complaint about an undefined element, in other words here.
                         TextError::TemplateRender { .. } => {
-                            assert!(message.contains("has no element"), "{label}: {message}")
+                            assert!(message.contains("has no element"), "{label}: {message}");
                         }
                         other => panic!("{label}: {other}"),
                     }

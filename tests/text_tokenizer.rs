@@ -166,7 +166,8 @@ fn bad_metadata_is_refused_by_key() {
         change(&mut fake);
         Tokenizer::from_gguf(&fake).unwrap_err().to_string()
     };
-    let cases: [(fn(&mut Fake), &str); 7] = [
+    type Case = (fn(&mut Fake), &'static str);
+    let cases: [Case; 7] = [
         (
             |f| drop(f.strs.insert("tokenizer.ggml.pre", "superbpe".into())),
             "`superbpe`",
