@@ -159,6 +159,9 @@ fn beginning_tokens_are_added_when_the_rule_or_the_file_says_so() {
     assert_eq!(ids(&fake), [261]);
 }
 
+/// A change to good metadata and what the refusal says of it.
+type Case = (fn(&mut Fake), &'static str);
+
 #[test]
 fn bad_metadata_is_refused_by_key() {
     let refused = |change: fn(&mut Fake)| {
@@ -166,7 +169,6 @@ fn bad_metadata_is_refused_by_key() {
         change(&mut fake);
         Tokenizer::from_gguf(&fake).unwrap_err().to_string()
     };
-    type Case = (fn(&mut Fake), &'static str);
     let cases: [Case; 7] = [
         (
             |f| drop(f.strs.insert("tokenizer.ggml.pre", "superbpe".into())),
