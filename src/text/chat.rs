@@ -56,6 +56,14 @@ pub struct Vars {
 }
 
 impl Vars {
+    /// No variables, and a fixed time: what a reproducible run uses.
+    pub fn at(now: DateTime) -> Self {
+        Self {
+            now: Some(now),
+            ..Self::default()
+        }
+    }
+
     /// Sets a variable from JSON text, keeping the order of keys (`tools`, `documents`, `enable_thinking`, …).
     ///
     /// # Errors
@@ -77,9 +85,7 @@ impl Vars {
     }
 
     fn has_tools(&self) -> bool {
-        self.values
-            .get("tools")
-            .is_some_and(|tools| tools.is_true())
+        self.values.get("tools").is_some_and(Value::is_true)
     }
 }
 
@@ -252,10 +258,10 @@ impl ChatTemplate {
         if vars.has_tools() && self.sources.contains_key(TOOL_USE) {
             return TOOL_USE;
         }
-        match self.sources.contains_key(DEFAULT) {
-            true => DEFAULT,
-            false => self.sources.keys().next().map_or(DEFAULT, String::as_str),
+        if self.sources.contains_key(DEFAULT) {
+            return DEFAULT;
         }
+        self.sources.keys().next().map_or(DEFAULT, String::as_str)
     }
 
     /// Source of the template used without tools.

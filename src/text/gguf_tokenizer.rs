@@ -266,9 +266,10 @@ fn sentence_piece(
     let prefix_space = gguf.bool("tokenizer.ggml.add_space_prefix").unwrap_or(true);
     let failed = |e| TextError::library("building the normaliser", e);
     let spaces = NormalizerWrapper::from(Replace::new(" ", "▁").map_err(failed)?);
-    let normalizer = match prefix_space {
-        true => NormalizerSequence::new(vec![Prepend::new("▁".to_owned()).into(), spaces]).into(),
-        false => spaces,
+    let normalizer = if prefix_space {
+        NormalizerSequence::new(vec![Prepend::new("▁".to_owned()).into(), spaces]).into()
+    } else {
+        spaces
     };
     let mut decoders = vec![
         Replace::new("▁", " ").map_err(failed)?.into(),
@@ -415,5 +416,31 @@ fn around(inner: &mut tokenizers::Tokenizer, tokens: &[Row], roles: &Roles) {
     // A token whose spelling the template language cannot carry is still added by `Tokenizer::encode`.
     if let Ok(Ok(template)) = built {
         inner.with_post_processor(Some(template));
+    }
+}
+
+impl GgufMetadata for crate::model::files::gguf::Gguf {
+    fn str(&self, key: &str) -> Option<&str> {
+        self.str(key)
+    }
+
+    fn u64(&self, key: &str) -> Option<u64> {
+        self.u64(key)
+    }
+
+    fn bool(&self, key: &str) -> Option<bool> {
+        self.bool(key)
+    }
+
+    fn strings(&self, key: &str) -> Option<&[String]> {
+        self.strings(key)
+    }
+
+    fn ints(&self, key: &str) -> Option<&[i64]> {
+        self.ints(key)
+    }
+
+    fn floats(&self, key: &str) -> Option<&[f32]> {
+        self.floats(key)
     }
 }

@@ -6,7 +6,7 @@
 use std::io;
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{ValueKind, from_args};
+use minijinja::value::{Kwargs, ValueKind, from_args};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, State, Value};
 use minijinja_contrib::pycompat;
 
@@ -34,7 +34,9 @@ pub(super) fn environment() -> Result<Environment<'static>, Error> {
     env.set_auto_escape_callback(|_| AutoEscape::None);
     env.set_fuel(Some(FUEL));
     env.set_unknown_method_callback(python_method);
-    env.add_filter("tojson", tojson);
+    env.add_filter("tojson", |value: &Value, kwargs: Kwargs| {
+        tojson(value, &kwargs)
+    });
     env.add_function(
         "raise_exception",
         |message: String| -> Result<Value, Error> {
@@ -91,6 +93,10 @@ fn python_method(
         return pycompat::unknown_method_callback(state, value, method, args);
     };
     match method {
+        "title" => {
+            let () = from_args(args)?;
+            Ok(Value::from(title(text)))
+        }
         "removeprefix" => {
             let (affix,): (&str,) = from_args(args)?;
             Ok(Value::from(text.strip_prefix(affix).unwrap_or(text)))
@@ -122,6 +128,21 @@ fn python_method(
         }
         _ => pycompat::unknown_method_callback(state, value, method, args),
     }
+}
+
+/// Python's `str.title`: a capital after everything that is no letter, apostrophes included.
+fn title(text: &str) -> String {
+    let mut inside = false;
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if inside {
+            out.extend(c.to_lowercase());
+        } else {
+            out.extend(c.to_uppercase());
+        }
+        inside = c.is_alphabetic();
+    }
+    out
 }
 
 /// Collects output up to the bound.

@@ -12,7 +12,7 @@ const MAX_DEPTH: usize = 128;
 
 /// The `tojson` filter of transformers' template environment: `tojson(value, ensure_ascii=False, indent=None,
 /// separators=None, sort_keys=False)`.
-pub(super) fn tojson(value: &Value, kwargs: Kwargs) -> Result<String, Error> {
+pub(super) fn tojson(value: &Value, kwargs: &Kwargs) -> Result<String, Error> {
     let indent: Option<Value> = kwargs.get("indent")?;
     let separators: Option<Vec<String>> = kwargs.get("separators")?;
     let indent = match indent.filter(|i| !i.is_none()) {
@@ -216,7 +216,7 @@ mod tests {
 
     fn dump(json: &str, kwargs: &[(&str, Value)]) -> String {
         let value: Value = serde_json::from_str(json).unwrap();
-        tojson(&value, kwargs.iter().cloned().collect()).unwrap()
+        tojson(&value, &kwargs.iter().cloned().collect()).unwrap()
     }
 
     #[test]
@@ -251,7 +251,7 @@ mod tests {
         assert!(
             tojson(
                 &Value::UNDEFINED,
-                Kwargs::from_iter::<[(&str, Value); 0]>([])
+                &Kwargs::from_iter::<[(&str, Value); 0]>([])
             )
             .is_err()
         );

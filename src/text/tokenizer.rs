@@ -5,6 +5,7 @@
 //! [`super::gguf_tokenizer`].
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
 use std::ops::Range;
 use std::path::Path;
 
@@ -229,15 +230,14 @@ impl Tokenizer {
     /// the tokens put around a text.
     pub fn hash(&self) -> String {
         let added: BTreeMap<_, _> = self.inner.get_added_tokens_decoder().into_iter().collect();
-        let canonical = json!({
-            "normalizer": self.inner.get_normalizer(),
-            "pre_tokenizer": self.inner.get_pre_tokenizer(),
-            "model": self.inner.get_model(),
-            "added": added,
-            "prefix": self.prefix,
-            "suffix": self.suffix,
-        });
-        hex_digest(canonical.to_string().as_bytes())
+        let parts = (
+            self.inner.get_normalizer(),
+            self.inner.get_pre_tokenizer(),
+            self.inner.get_model(),
+            added,
+            (&self.prefix, &self.suffix),
+        );
+        hex_digest(&serde_json::to_vec(&parts).expect("every part of a pipeline has a JSON form"))
     }
 
     /// The tokens with a role by the names that templates use (`bos_token`, …).
@@ -310,8 +310,11 @@ impl std::fmt::Debug for Tokenizer {
 pub(super) fn hex_digest(bytes: &[u8]) -> String {
     Sha256::digest(bytes)
         .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+        .fold(String::new(), |mut hex, byte| {
+            // Writing to a String cannot fail.
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        })
 }
 
 pub(super) fn write(path: &Path, text: &str) -> Result<(), TextError> {
