@@ -8,7 +8,10 @@
 #[path = "../tests/files_samples/mod.rs"]
 mod files_samples;
 
-use files_samples::*;
+use files_samples::{
+    LENGTHS, Mutation, drive_gguf, drive_index, drive_safetensors, gguf_seeds, index_seeds, mutate,
+    safetensors_seeds,
+};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};

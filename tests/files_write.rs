@@ -31,6 +31,7 @@ fn plan() -> Vec<Planned> {
     ]
 }
 
+#[allow(clippy::unnecessary_wraps)] // the writer wants a source that may fail
 fn produce(name: &str) -> Result<Tensor, FileError> {
     let plan = plan();
     let shape = &plan.iter().find(|p| p.0 == name).unwrap().1;
@@ -188,6 +189,9 @@ fn a_failure_leaves_nothing_behind() {
         "{found}"
     );
     assert_eq!(listing(folder.path()), ["config.json"]);
+    // A folder made for the purpose goes too.
+    write_safetensors(&folder.path().join("new"), &plan(), &options, failing).unwrap_err();
+    assert_eq!(listing(folder.path()), ["config.json"]);
     // A file that was there keeps its content.
     let path = folder.path().join("store.safetensors");
     write_safetensors_file(&path, &plan(), &options, produce).unwrap();
@@ -223,7 +227,7 @@ fn a_full_disk_is_one_clear_error() {
             found.contains("model.safetensors: cannot write: File too large"),
             "{found}"
         );
-        let found = write_atomic(&folder.join("report.json"), &[b' '; 200_000])
+        let found = write_atomic(&folder.join("report.json"), &vec![b' '; 200_000])
             .unwrap_err()
             .to_string();
         assert!(

@@ -70,7 +70,9 @@ impl GgufSample {
         for (name, dims, kind, data) in &self.tensors {
             out.extend(gguf_string(name));
             out.extend((dims.len() as u32).to_le_bytes());
-            dims.iter().for_each(|d| out.extend(d.to_le_bytes()));
+            for d in dims {
+                out.extend(d.to_le_bytes());
+            }
             out.extend(kind.to_le_bytes());
             out.extend(offset.to_le_bytes());
             offset = (offset + data.len() as u64).next_multiple_of(self.alignment);
@@ -107,7 +109,9 @@ pub fn blocks(name: &str, count: usize, seed: u64) -> Vec<u8> {
     let (_, _, _, size, scales) = *BLOCKS.iter().find(|b| b.1 == name).unwrap();
     let mut data = noise(size * count, seed);
     for block in data.chunks_mut(size) {
-        scales.iter().for_each(|&at| block[at + 1] &= 0xBF);
+        for at in scales {
+            block[at + 1] &= 0xBF;
+        }
     }
     data
 }

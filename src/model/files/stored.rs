@@ -95,7 +95,7 @@ impl Stored {
     /// Bytes of `elements` elements; `None` on overflow or when they do not fill whole blocks.
     pub fn byte_len(self, elements: usize) -> Option<usize> {
         let (_, block, size) = self.row();
-        if elements % block == 0 {
+        if elements.is_multiple_of(block) {
             (elements / block).checked_mul(size)
         } else {
             None
@@ -312,7 +312,7 @@ fn by_candle<B: GgmlType>(bytes: &[u8], out: &mut [f32]) {
         // SAFETY: a block is `repr(C)`, without padding (candle asserts the sizes), made of integers and halves for
         // which every bit pattern is valid; `blocks` is at most BLOCKS, so the copy stays inside both.
         unsafe {
-            std::ptr::copy_nonoverlapping(bytes.as_ptr(), strip.as_mut_ptr().cast(), blocks * size)
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), strip.as_mut_ptr().cast(), blocks * size);
         };
         B::to_float(&strip[..blocks], out);
     }

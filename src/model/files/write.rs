@@ -63,7 +63,25 @@ pub fn write_safetensors<E>(
 where
     E: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    let fresh = !folder.exists();
     fs::create_dir_all(folder).map_err(FileError::io(folder, "make the folder"))?;
+    let written = write_shards(folder, plan, options, &mut produce);
+    if written.is_err() && fresh {
+        // Only an empty folder is removed; the error itself is the news.
+        let _ = fs::remove_dir(folder);
+    }
+    written
+}
+
+fn write_shards<E>(
+    folder: &Path,
+    plan: &[Planned],
+    options: &WriteOptions,
+    produce: &mut impl FnMut(&str) -> Result<Tensor, E>,
+) -> Result<Vec<PathBuf>, FileError>
+where
+    E: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     for name in [SINGLE, INDEX] {
         if folder.join(name).exists() {
             return Err(FileError::invalid(
@@ -78,12 +96,7 @@ where
     let names = shard_names(shards.len());
     let mut drafts = Vec::with_capacity(shards.len() + 1);
     for (name, shard) in names.iter().zip(&shards) {
-        drafts.push(write_file(
-            &folder.join(name),
-            shard,
-            options,
-            &mut produce,
-        )?);
+        drafts.push(write_file(&folder.join(name), shard, options, produce)?);
     }
     if shards.len() > 1 {
         let path = folder.join(INDEX);
@@ -96,8 +109,17 @@ where
         drafts.push(draft);
     }
     // The index comes last: until it is there, the folder is not a checkpoint.
-    let files = drafts.iter().map(|d| d.target.clone()).collect();
-    drafts.into_iter().try_for_each(Draft::commit)?;
+    let mut files = Vec::with_capacity(drafts.len());
+    for draft in drafts {
+        let target = draft.target.clone();
+        if let Err(error) = draft.commit() {
+            for file in files {
+                let _ = fs::remove_file(file);
+            }
+            return Err(error);
+        }
+        files.push(target);
+    }
     Ok(files)
 }
 
@@ -400,10 +422,9 @@ impl Draft {
         fs::rename(&self.temporary, &self.target)?;
         self.committed = true;
         // The rename itself is durable only once the folder is; not every system lets a folder be opened for that.
-        if let Some(folder) = self.target.parent().filter(|p| !p.as_os_str().is_empty()) {
-            if let Ok(folder) = File::open(folder) {
-                folder.sync_all()?;
-            }
+        let folder = self.target.parent().filter(|p| !p.as_os_str().is_empty());
+        if let Some(Ok(folder)) = folder.map(File::open) {
+            folder.sync_all()?;
         }
         Ok(())
     }
