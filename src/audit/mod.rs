@@ -4,6 +4,7 @@ pub mod catalogue;
 pub mod charts;
 pub mod measure;
 pub mod policy;
+pub mod report;
 pub mod result;
 pub mod verdict;
 pub mod wording;
