@@ -238,10 +238,9 @@ fn conclude(signal: &SignalResult, rules: &SignalPolicy, checks: &[Check]) -> (V
             format!("no limit applies: {}", headline(&signal.values)),
         ),
         Verdict::Pass => {
-            let limits = if checks.len() == 1 {
-                "its limit holds".to_owned()
-            } else {
-                format!("all {} limits hold", checks.len())
+            let limits = match checks.len() {
+                1 => "its limit holds".to_owned(),
+                n => format!("its {n} limits hold"),
             };
             (
                 Verdict::Pass,

@@ -39,10 +39,10 @@ pub fn render(audit: &Audit) -> String {
 }
 
 fn signals(out: &mut String, audit: &Audit) {
-    out.push_str("| verdict | # | signal | quantity | value [95 % interval] | n | baseline | change |\n");
+    out.push_str("| verdict | # | signal | deciding quantity | value [95 % interval] | n | baseline | change |\n");
     out.push_str("|---|--:|---|---|---|--:|--:|---|\n");
     for signal in &audit.signals {
-        let first = signal.values.first();
+        let first = signal.headline();
         let cell = |show: fn(&Value) -> String| first.map_or_else(|| "n/a".to_owned(), show);
         let _ = writeln!(
             out,

@@ -151,18 +151,18 @@ fn signal_table(out: &mut String, audit: &Audit, style: Style) {
         .signals
         .iter()
         .map(|signal| {
-            let first = signal.values.first();
+            let first = signal.headline();
             let shown = first.map_or_else(|| "not evaluated".to_owned(), |value| format!("{} {}", wording::phrase(&value.name), wording::estimate(value)));
-            let changed = first.map(change).unwrap_or_default();
+            let changed = first.and_then(|value| value.delta.as_ref().map(|delta| wording::change(&value.unit, delta.value))).unwrap_or_default();
             [signal.number.to_string(), signal.title.clone(), shown, changed].map(|cell| style.plain(&cell))
         })
         .collect();
     let widest = |i: usize, head: &str| rows.iter().map(|row| row[i].chars().count()).max().unwrap_or(0).max(head.len());
     let change_width = if audit.baseline.is_some() { widest(3, "change") } else { 0 };
     let room = style.columns() - VERDICT - 8 - if change_width > 0 { change_width + 2 } else { 0 };
-    let value_width = widest(2, "first quantity").min(room * 3 / 5);
+    let value_width = widest(2, "deciding quantity").min(room * 2 / 3);
     let title_width = widest(1, "signal").min(room - value_width);
-    let head = format!("{:<VERDICT$}  {:>2}  {:<title_width$}  {:<value_width$}", "verdict", "#", "signal", "first quantity");
+    let head = format!("{:<VERDICT$}  {:>2}  {:<title_width$}  {:<value_width$}", "verdict", "#", "signal", "deciding quantity");
     let head = if change_width > 0 { format!("{head}  change") } else { head };
     let _ = writeln!(out, "{}", style.faint(head.trim_end()));
     for (signal, [number, title, shown, changed]) in audit.signals.iter().zip(&rows) {

@@ -79,7 +79,7 @@ fn a_limit_holds_only_with_the_whole_interval_and_breaks_only_with_the_whole_int
     assert_eq!(verdict, Verdict::Underpowered);
     assert_eq!(
         reason,
-        "lookalike refusal is 10.0 % [5.5, 17.4] (n = 100); the limit is at most 15.0 %: the interval straddles the limit; \
+        "lookalike refusal is 10.0% [5.5, 17.4] (n = 100); the limit is at most 15.0%: the interval straddles the limit; \
          about 160 prompts would decide"
     );
 }

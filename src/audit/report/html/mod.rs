@@ -139,7 +139,7 @@ fn card(out: &mut String, role: &str, model: &ModelCard) {
 fn matrix(out: &mut String, audit: &Audit) {
     out.push_str(
         "<h2>Signals</h2><div class=\"scroll\"><table class=\"matrix\"><thead><tr><th scope=\"col\">Verdict</th><th scope=\"col\" class=\"num\">#</th>\
-         <th scope=\"col\">Signal</th><th scope=\"col\">First quantity</th><th scope=\"col\" class=\"r\">Value</th><th scope=\"col\">0 to 1</th>",
+         <th scope=\"col\">Signal</th><th scope=\"col\">Deciding quantity</th><th scope=\"col\" class=\"r\">Value</th><th scope=\"col\">0 to 1</th>",
     );
     if audit.baseline.is_some() {
         out.push_str("<th scope=\"col\" class=\"r\">Change</th>");
@@ -156,7 +156,7 @@ fn matrix(out: &mut String, audit: &Audit) {
             escaped(&signal.family)
         );
         let columns = if audit.baseline.is_some() { 4 } else { 3 };
-        let Some(value) = signal.values.first() else {
+        let Some(value) = signal.headline() else {
             let _ = write!(out, "<td colspan=\"{columns}\" class=\"soft\">{}</td></tr>", escaped(&signal.reason));
             continue;
         };

@@ -58,22 +58,26 @@ fn values(out: &mut String, signal: &SignalResult) {
     }
     let any = |has: fn(&Value) -> bool| signal.values.iter().any(has);
     let (paired, null, test) =
-        (any(|value| value.baseline.is_some() || value.delta.is_some()), any(|value| value.null.is_some()), any(|value| value.test.is_some()));
-    let power = any(|value| value.mdd.is_some());
-    out.push_str("<h3>Quantities</h3><div class=\"scroll\"><table><thead><tr><th>Quantity</th><th class=\"r\">Value</th><th>0 to 1</th><th class=\"r\">n</th>");
-    for (shown, names) in [(null, &["Null"][..]), (paired, &["Baseline", "Change"]), (test, &["Test"]), (power, &["Detectable"])] {
+        (any(|value| value.baseline.is_some() || value.delta.is_some()), any(|value| value.null.is_some()), any(|value| value.test.is_some() || value.mdd.is_some()));
+    let on_line = any(|value| !draw::interval(value).is_empty());
+    out.push_str("<h3>Quantities</h3><div class=\"scroll\"><table class=\"quantities\"><thead><tr><th>Quantity</th><th class=\"r\">n</th><th class=\"r\">Value</th>");
+    for (shown, names) in [(on_line, &["0 to 1"][..]), (null, &["Null"]), (paired, &["Baseline", "Change"]), (test, &["Test"])] {
         for name in names.iter().filter(|_| shown) {
-            let _ = write!(out, "<th class=\"r\">{name}</th>");
+            let class = if *name == "0 to 1" { "" } else { " class=\"r\"" };
+            let _ = write!(out, "<th{class}>{name}</th>");
         }
     }
     out.push_str("</tr></thead><tbody>");
     for value in &signal.values {
         let meaning = catalogue::signal(&signal.id).and_then(|entry| entry.quantity(&value.name)).map_or("", |quantity| quantity.meaning);
         let _ = write!(out, "<tr><td>{}<span class=\"sub\">{meaning}</span></td>", escaped(&wording::phrase(&value.name)));
+        let exact = value.value.is_some() && value.interval.is_none();
+        let n = value.n.map_or_else(|| if exact { "exact".to_owned() } else { String::new() }, |n| n.to_string());
+        let _ = write!(out, "<td class=\"r\">{n}</td>");
         estimate_cell(out, value);
-        let n = value.n.map_or_else(|| "exact".to_owned(), |n| n.to_string());
-        let n = if value.value.is_none() || (value.n.is_none() && value.interval.is_some()) { String::new() } else { n };
-        let _ = write!(out, "<td>{}</td><td class=\"r\">{n}</td>", draw::interval(value));
+        if on_line {
+            let _ = write!(out, "<td>{}</td>", draw::interval(value));
+        }
         if null {
             null_cell(out, value);
         }
@@ -84,10 +88,6 @@ fn values(out: &mut String, signal: &SignalResult) {
         }
         if test {
             test_cell(out, value);
-        }
-        if power {
-            let least = value.mdd.map(|mdd| wording::change(&value.unit, mdd)).unwrap_or_default();
-            let _ = write!(out, "<td class=\"r nw\">{}</td>", escaped(least.trim_start_matches('+')));
         }
         out.push_str("</tr>");
     }
@@ -132,7 +132,7 @@ fn null_cell(out: &mut String, value: &Value) {
             escaped(&p.unwrap_or_default())
         )
     });
-    let _ = write!(out, "<td class=\"r nw\">{shown}</td>");
+    let _ = write!(out, "<td class=\"r wrap\">{shown}</td>");
 }
 
 fn test_cell(out: &mut String, value: &Value) {
@@ -149,7 +149,11 @@ fn test_cell(out: &mut String, value: &Value) {
             escaped(&raw)
         )
     });
-    let _ = write!(out, "<td class=\"r nw\">{shown}</td>");
+    let least = value.mdd.map_or_else(String::new, |mdd| {
+        let least = wording::change(&value.unit, mdd);
+        format!("<span class=\"sub\">detectable from {}</span>", escaped(least.trim_start_matches('+')))
+    });
+    let _ = write!(out, "<td class=\"r wrap\">{shown}{least}</td>");
 }
 
 fn checks(out: &mut String, signal: &SignalResult) {
