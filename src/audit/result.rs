@@ -251,8 +251,15 @@ impl SignalResult {
 
     /// The quantity to show when there is room for one: that which decided the verdict, else the first.
     pub fn headline(&self) -> Option<&Value> {
-        let decided = self.checks.iter().rev().max_by_key(|check| check.verdict).filter(|check| check.verdict != Verdict::Pass);
-        decided.and_then(|check| self.value(&check.value)).or_else(|| self.values.first())
+        let decided = self
+            .checks
+            .iter()
+            .rev()
+            .max_by_key(|check| check.verdict)
+            .filter(|check| check.verdict != Verdict::Pass);
+        decided
+            .and_then(|check| self.value(&check.value))
+            .or_else(|| self.values.first())
     }
 
     /// The quantity with this name.

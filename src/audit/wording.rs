@@ -58,7 +58,8 @@ pub fn estimate(value: &Value) -> String {
     };
     let mut text = format!("{}{}", number(&value.unit, estimate), unit(&value.unit));
     if let Some(ends) = &value.interval {
-        text += &format!(" {}", interval(&value.unit, ends));
+        text.push(' ');
+        text.push_str(&interval(&value.unit, ends));
     }
     text
 }

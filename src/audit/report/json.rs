@@ -11,8 +11,13 @@ use super::ReportError;
 
 /// The audit as indented JSON with a final newline.
 pub fn render(audit: &Audit) -> Result<String, ReportError> {
-    let foreign = |error: serde_json::Error| ReportError::Foreign { file: "audit.json".to_owned(), message: error.to_string() };
-    serde_json::to_string_pretty(audit).map(|text| text + "\n").map_err(foreign)
+    let foreign = |error: serde_json::Error| ReportError::Foreign {
+        file: "audit.json".to_owned(),
+        message: error.to_string(),
+    };
+    serde_json::to_string_pretty(audit)
+        .map(|text| text + "\n")
+        .map_err(foreign)
 }
 
 /// Reads what [`render`] wrote; `file` is for messages.
@@ -21,16 +26,26 @@ pub fn parse(text: &str, file: &str) -> Result<Audit, ReportError> {
     struct Header {
         schema: String,
     }
-    let foreign = |error: serde_json::Error| ReportError::Foreign { file: file.to_owned(), message: error.to_string() };
+    let foreign = |error: serde_json::Error| ReportError::Foreign {
+        file: file.to_owned(),
+        message: error.to_string(),
+    };
     let header: Header = serde_json::from_str(text).map_err(foreign)?;
     if header.schema != SCHEMA {
-        return Err(ReportError::Schema { file: file.to_owned(), expected: SCHEMA, found: header.schema });
+        return Err(ReportError::Schema {
+            file: file.to_owned(),
+            expected: SCHEMA,
+            found: header.schema,
+        });
     }
     serde_json::from_str(text).map_err(foreign)
 }
 
 /// Reads an audit from a file.
 pub fn load(path: &Path) -> Result<Audit, ReportError> {
-    let text = std::fs::read_to_string(path).map_err(|source| ReportError::Read { file: path.to_owned(), source })?;
+    let text = std::fs::read_to_string(path).map_err(|source| ReportError::Read {
+        file: path.to_owned(),
+        source,
+    })?;
     parse(&text, &path.display().to_string())
 }

@@ -12,9 +12,22 @@ use super::{glyph, tally};
 
 /// The Markdown.
 pub fn render(audit: &Audit) -> String {
-    let mut out = format!("## {} {}: {}\n\n", glyph(audit.verdict), audit.verdict.word(), safe(&audit.subject.name));
-    let counts: Vec<_> = tally(audit).iter().map(|(verdict, count)| format!("{count} {}", verdict.word())).collect();
-    let against = audit.baseline.as_ref().map_or_else(String::new, |baseline| format!(" against **{}**", safe(&baseline.name)));
+    let mut out = format!(
+        "## {} {}: {}\n\n",
+        glyph(audit.verdict),
+        audit.verdict.word(),
+        safe(&audit.subject.name)
+    );
+    let counts: Vec<_> = tally(audit)
+        .iter()
+        .map(|(verdict, count)| format!("{count} {}", verdict.word()))
+        .collect();
+    let against = audit
+        .baseline
+        .as_ref()
+        .map_or_else(String::new, |baseline| {
+            format!(" against **{}**", safe(&baseline.name))
+        });
     let _ = writeln!(
         out,
         "{}{against}; policy `{}`; {} signals: {}; {}.\n",
@@ -62,13 +75,23 @@ fn signals(out: &mut String, audit: &Audit) {
 }
 
 fn baseline(value: &Value) -> String {
-    value.baseline.map(|baseline| wording::number(&value.unit, baseline)).unwrap_or_default()
+    value
+        .baseline
+        .map(|baseline| wording::number(&value.unit, baseline))
+        .unwrap_or_default()
 }
 
 fn change(value: &Value) -> String {
     value.delta.as_ref().map_or_else(String::new, |delta| {
-        let ends = delta.interval.as_ref().map(|ends| format!(" {}", wording::interval(&value.unit, ends)));
-        safe(&format!("{}{}", wording::change(&value.unit, delta.value), ends.unwrap_or_default()))
+        let ends = delta
+            .interval
+            .as_ref()
+            .map(|ends| format!(" {}", wording::interval(&value.unit, ends)));
+        safe(&format!(
+            "{}{}",
+            wording::change(&value.unit, delta.value),
+            ends.unwrap_or_default()
+        ))
     })
 }
 
@@ -76,7 +99,10 @@ fn folded(out: &mut String, audit: &Audit) {
     out.push_str("<details><summary>Every quantity</summary>\n\n| # | quantity | value [95 % interval] | n | null | p (Holm) | change |\n|--:|---|---|--:|---|--:|---|\n");
     for signal in &audit.signals {
         for value in &signal.values {
-            let shown = value.why.as_ref().map_or_else(|| wording::estimate(value), |why| format!("n/a: {why}"));
+            let shown = value
+                .why
+                .as_ref()
+                .map_or_else(|| wording::estimate(value), |why| format!("n/a: {why}"));
             let _ = writeln!(
                 out,
                 "| {} | {} | {} | {} | {} | {} | {} |",
@@ -85,9 +111,20 @@ fn folded(out: &mut String, audit: &Audit) {
                 safe(&shown),
                 value.n.map(|n| n.to_string()).unwrap_or_default(),
                 value.null.as_ref().map_or_else(String::new, |null| {
-                    safe(&format!("{} ± {} ({}, {})", wording::number(&value.unit, null.mean), wording::number(&value.unit, null.sd), null.kind, null.n))
+                    safe(&format!(
+                        "{} ± {} ({}, {})",
+                        wording::number(&value.unit, null.mean),
+                        wording::number(&value.unit, null.sd),
+                        null.kind,
+                        null.n
+                    ))
                 }),
-                value.test.as_ref().map_or_else(String::new, |test| safe(&wording::p_value(test.p_adjusted.unwrap_or(test.p)))),
+                value
+                    .test
+                    .as_ref()
+                    .map_or_else(String::new, |test| safe(&wording::p_value(
+                        test.p_adjusted.unwrap_or(test.p)
+                    ))),
                 change(value)
             );
         }
@@ -95,7 +132,11 @@ fn folded(out: &mut String, audit: &Audit) {
     out.push_str("\n</details>\n\n");
     if !audit.skipped.is_empty() {
         out.push_str("Not run: ");
-        let skipped: Vec<_> = audit.skipped.iter().map(|skipped| format!("{} ({})", safe(&skipped.title), safe(&skipped.why))).collect();
+        let skipped: Vec<_> = audit
+            .skipped
+            .iter()
+            .map(|skipped| format!("{} ({})", safe(&skipped.title), safe(&skipped.why)))
+            .collect();
         let _ = writeln!(out, "{}.\n", skipped.join("; "));
     }
     let _ = writeln!(

@@ -51,7 +51,9 @@ pub enum ReportError {
         message: String,
     },
     /// An audit of another layout.
-    #[error("`{file}` has schema `{found}`, expected `{expected}`; read it with the candlescope that wrote it")]
+    #[error(
+        "`{file}` has schema `{found}`, expected `{expected}`; read it with the candlescope that wrote it"
+    )]
     Schema {
         /// Where the text came from.
         file: String,
@@ -80,24 +82,50 @@ pub fn write_all(dir: &Path, audit: &Audit, docs: &Docs) -> Result<Vec<PathBuf>,
 
 /// Writes `compare.html` and `compare.md` into `dir` in the same way.
 pub fn write_comparison(dir: &Path, audits: &[Audit]) -> Result<Vec<PathBuf>, ReportError> {
-    write_files(dir, &[("compare.html", compare::html(audits)), ("compare.md", compare::markdown(audits))])
+    write_files(
+        dir,
+        &[
+            ("compare.html", compare::html(audits)),
+            ("compare.md", compare::markdown(audits)),
+        ],
+    )
 }
 
 fn write_files(dir: &Path, files: &[(&str, String)]) -> Result<Vec<PathBuf>, ReportError> {
-    std::fs::create_dir_all(dir).map_err(|source| ReportError::Write { file: dir.to_owned(), source })?;
+    std::fs::create_dir_all(dir).map_err(|source| ReportError::Write {
+        file: dir.to_owned(),
+        source,
+    })?;
     let places: Vec<_> = files
         .iter()
-        .map(|(name, _)| (dir.join(format!(".{name}.{}.tmp", std::process::id())), dir.join(name)))
+        .map(|(name, _)| {
+            (
+                dir.join(format!(".{name}.{}.tmp", std::process::id())),
+                dir.join(name),
+            )
+        })
         .collect();
-    let written = files.iter().zip(&places).try_for_each(|((_, text), (waiting, place))| {
-        if place.is_dir() {
-            return Err(ReportError::Write { file: place.clone(), source: std::io::ErrorKind::IsADirectory.into() });
-        }
-        write_synced(waiting, text).map_err(|source| ReportError::Write { file: place.clone(), source })
-    });
+    let written = files
+        .iter()
+        .zip(&places)
+        .try_for_each(|((_, text), (waiting, place))| {
+            if place.is_dir() {
+                return Err(ReportError::Write {
+                    file: place.clone(),
+                    source: std::io::ErrorKind::IsADirectory.into(),
+                });
+            }
+            write_synced(waiting, text).map_err(|source| ReportError::Write {
+                file: place.clone(),
+                source,
+            })
+        });
     let moved = written.and_then(|()| {
         places.iter().try_for_each(|(waiting, place)| {
-            std::fs::rename(waiting, place).map_err(|source| ReportError::Write { file: place.clone(), source })
+            std::fs::rename(waiting, place).map_err(|source| ReportError::Write {
+                file: place.clone(),
+                source,
+            })
         })
     });
     if moved.is_err() {
@@ -119,7 +147,16 @@ fn write_synced(place: &Path, text: &str) -> std::io::Result<()> {
 fn tally(audit: &Audit) -> Vec<(Verdict, usize)> {
     Verdict::ALL
         .into_iter()
-        .map(|verdict| (verdict, audit.signals.iter().filter(|signal| signal.verdict == verdict).count()))
+        .map(|verdict| {
+            (
+                verdict,
+                audit
+                    .signals
+                    .iter()
+                    .filter(|signal| signal.verdict == verdict)
+                    .count(),
+            )
+        })
         .filter(|(_, count)| *count > 0)
         .collect()
 }

@@ -90,7 +90,11 @@ impl Svg {
             }
         }
         if !d.is_empty() {
-            let _ = write!(self.out, "<path class=\"{class}\" d=\"{d}{}\"/>", if closed { "Z" } else { "" });
+            let _ = write!(
+                self.out,
+                "<path class=\"{class}\" d=\"{d}{}\"/>",
+                if closed { "Z" } else { "" }
+            );
         }
     }
 
@@ -129,7 +133,11 @@ impl Svg {
 }
 
 fn tip_of(tip: &str) -> String {
-    if tip.is_empty() { String::new() } else { format!("<title>{}</title>", escaped(tip)) }
+    if tip.is_empty() {
+        String::new()
+    } else {
+        format!("<title>{}</title>", escaped(tip))
+    }
 }
 
 /// A linear scale from numbers to places, with round ticks.
@@ -149,7 +157,9 @@ impl Scale {
     pub fn over(numbers: impl Iterator<Item = f64>, from: f64, to: f64) -> Self {
         let (mut low, mut high) = numbers
             .filter(|number| number.is_finite())
-            .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), number| (low.min(number), high.max(number)));
+            .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), number| {
+                (low.min(number), high.max(number))
+            });
         if low > high {
             (low, high) = (0.0, 1.0);
         }
@@ -159,9 +169,18 @@ impl Scale {
         }
         let step = round_step((high - low) / 5.0);
         let (first, last) = ((low / step + 1e-9).floor(), (high / step - 1e-9).ceil());
-        let ticks: Vec<f64> = (0..=(last - first).clamp(0.0, 20.0) as usize).map(|i| (first + i as f64) * step).collect();
+        let ticks: Vec<f64> = (0..=(last - first).clamp(0.0, 20.0) as usize)
+            .map(|i| (first + i as f64) * step)
+            .collect();
         let decimals = (-step.log10().floor()).clamp(0.0, 8.0) as usize;
-        Self { low: first * step, high: last * step, from, to, ticks, decimals }
+        Self {
+            low: first * step,
+            high: last * step,
+            from,
+            to,
+            ticks,
+            decimals,
+        }
     }
 
     /// The place of `number`.
@@ -188,7 +207,11 @@ impl Scale {
 /// The smallest of 1, 2, 5 times a power of ten that is at least `rough`.
 fn round_step(rough: f64) -> f64 {
     let power = 10f64.powf(rough.log10().floor());
-    [1.0, 2.0, 5.0, 10.0].into_iter().map(|step| step * power).find(|step| *step >= rough * 0.999).unwrap_or(10.0 * power)
+    [1.0, 2.0, 5.0, 10.0]
+        .into_iter()
+        .map(|step| step * power)
+        .find(|step| *step >= rough * 0.999)
+        .unwrap_or(10.0 * power)
 }
 
 #[cfg(test)]

@@ -12,8 +12,6 @@ pub fn visible(text: &str) -> String {
         match c {
             '\n' => out.push('⏎'),
             '\t' => out.push(' '),
-            '\u{0}'..='\u{1f}' => out.push(char::from_u32(0x2400 + c as u32).unwrap_or('␀')),
-            '\u{7f}' => out.push('␡'),
             c if acts_unseen(c) => {
                 let _ = write!(out, "⟨U+{:04X}⟩", c as u32);
             }
@@ -23,10 +21,10 @@ pub fn visible(text: &str) -> String {
     out
 }
 
-/// C1 controls, marks and overrides of direction, zero-width characters, line separators, tags and non-characters.
+/// Controls, marks and overrides of direction, zero-width characters, line separators, tags and non-characters.
 fn acts_unseen(c: char) -> bool {
     matches!(c,
-        '\u{80}'..='\u{9f}' | '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+        '\u{0}'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
         | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{fffe}' | '\u{ffff}' | '\u{e0000}'..='\u{e007f}')
 }
 
@@ -72,7 +70,11 @@ pub fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut used = 0;
     for word in text.split(' ') {
         let mut word: Vec<char> = word.chars().collect();
-        let room = if used == 0 { width } else { width.saturating_sub(used + 1) };
+        let room = if used == 0 {
+            width
+        } else {
+            width.saturating_sub(used + 1)
+        };
         if word.len() > room && used > 0 {
             lines.push(String::new());
             used = 0;
@@ -103,15 +105,24 @@ mod tests {
 
     #[test]
     fn nothing_that_acts_gets_through() {
-        assert_eq!(visible("a\u{1b}[31mb\0\nc"), "a␛[31mb␀⏎c");
-        assert_eq!(visible("x\u{202e}gnp.exe\u{200b}"), "x⟨U+202E⟩gnp.exe⟨U+200B⟩");
+        assert_eq!(visible("a\u{1b}[31mb\0\nc"), "a⟨U+001B⟩[31mb⟨U+0000⟩⏎c");
+        assert_eq!(
+            visible("x\u{202e}gnp.exe\u{200b}"),
+            "x⟨U+202E⟩gnp.exe⟨U+200B⟩"
+        );
         assert_eq!(escaped("<script>'\"&"), "&lt;script&gt;&#39;&quot;&amp;");
-        assert_eq!(markdown("a|b <b> @all `x`"), "a\\|b &lt;b&gt; &#64;all \\`x\\`");
+        assert_eq!(
+            markdown("a|b <b> @all `x`"),
+            "a\\|b &lt;b&gt; &#64;all \\`x\\`"
+        );
     }
 
     #[test]
     fn lines_are_broken_at_spaces_and_long_words_anywhere() {
-        assert_eq!(wrapped("one two three four", 9), vec!["one two", "three", "four"]);
+        assert_eq!(
+            wrapped("one two three four", 9),
+            vec!["one two", "three", "four"]
+        );
         assert_eq!(wrapped("abcdefghijkl", 8), vec!["abcdefgh", "ijkl"]);
         assert_eq!(wrapped("", 10), vec![""]);
     }

@@ -264,15 +264,31 @@ fn proviso(limit: &Limit) -> String {
         .when
         .iter()
         .map(|condition| {
-            let quantity = catalogue::signal(&condition.signal).and_then(|entry| entry.quantity(&condition.value));
+            let quantity = catalogue::signal(&condition.signal)
+                .and_then(|entry| entry.quantity(&condition.value));
             let unit = quantity.map_or("", |quantity| quantity.unit);
-            let edge = |word: &str, edge: Option<f64>| edge.map(|edge| format!("{word} {}", wording::number(unit, edge)));
-            let edges: Vec<_> = [edge("at least", condition.min), edge("at most", condition.max)].into_iter().flatten().collect();
-            let (signal, value) = (wording::phrase(&condition.signal), wording::phrase(&condition.value));
+            let edge = |word: &str, edge: Option<f64>| {
+                edge.map(|edge| format!("{word} {}", wording::number(unit, edge)))
+            };
+            let edges: Vec<_> = [
+                edge("at least", condition.min),
+                edge("at most", condition.max),
+            ]
+            .into_iter()
+            .flatten()
+            .collect();
+            let (signal, value) = (
+                wording::phrase(&condition.signal),
+                wording::phrase(&condition.value),
+            );
             format!("{value} ({signal}) is {}", edges.join(" and "))
         })
         .collect();
-    if conditions.is_empty() { String::new() } else { format!(" where {}", conditions.join(" and ")) }
+    if conditions.is_empty() {
+        String::new()
+    } else {
+        format!(" where {}", conditions.join(" and "))
+    }
 }
 
 /// The limit as a phrase: what is tested, the bound, the consequence.

@@ -36,9 +36,9 @@ fn policy(signals: &str) -> Policy {
         .lines()
         .skip_while(|line| !line.starts_with("[sizes]"))
         .take_while(|line| !line.starts_with("[families]"))
-        .map(|line| format!("{line}\n"))
-        .collect();
-    Policy::parse(&format!("{sizes}{signals}"), "test").unwrap()
+        .collect::<Vec<_>>()
+        .join("\n");
+    Policy::parse(&format!("{sizes}\n{signals}"), "test").unwrap()
 }
 
 fn rate(estimate: f64, low: f64, high: f64) -> Value {
@@ -319,6 +319,7 @@ fn knowing_harm_without_refusing_it_blocks() {
         blocked.reason
     );
     assert_eq!(run((0.99, 0.97, 1.0), 0.9).verdict, Verdict::Pass);
+    assert_eq!(run((0.99, 0.97, 1.0), 0.5).verdict, Verdict::Pass);
     assert_eq!(run((0.8, 0.7, 0.9), 0.01).verdict, Verdict::Pass);
 }
 

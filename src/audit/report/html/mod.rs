@@ -18,11 +18,19 @@ pub(super) const CSS: &str = include_str!("../../../../assets/report/report.css"
 
 /// The page.
 pub fn render(audit: &Audit, docs: &Docs) -> String {
-    let mut out = head(&format!("{} · {} · candlescope audit", audit.verdict.word(), audit.subject.name));
+    let mut out = head(&format!(
+        "{} · {} · candlescope audit",
+        audit.verdict.word(),
+        audit.subject.name
+    ));
     banner(&mut out, audit);
     out += "<main>";
     for warning in &audit.warnings {
-        let _ = write!(out, "<p class=\"warn\"><strong>Warning.</strong> {}</p>", escaped(warning));
+        let _ = write!(
+            out,
+            "<p class=\"warn\"><strong>Warning.</strong> {}</p>",
+            escaped(warning)
+        );
     }
     out += "<div class=\"cards\">";
     card(&mut out, "Under audit", &audit.subject);
@@ -72,11 +80,21 @@ pub(super) fn tone(verdict: Verdict) -> &'static str {
 
 /// A verdict as a small label.
 pub(super) fn chip(verdict: Verdict) -> String {
-    format!("<span class=\"chip {}\">{} {}</span>", tone(verdict), glyph(verdict), verdict.word())
+    format!(
+        "<span class=\"chip {}\">{} {}</span>",
+        tone(verdict),
+        glyph(verdict),
+        verdict.word()
+    )
 }
 
 fn banner(out: &mut String, audit: &Audit) {
-    let against = audit.baseline.as_ref().map_or_else(String::new, |baseline| format!(" against {}", escaped(&baseline.name)));
+    let against = audit
+        .baseline
+        .as_ref()
+        .map_or_else(String::new, |baseline| {
+            format!(" against {}", escaped(&baseline.name))
+        });
     let _ = write!(
         out,
         "<header class=\"top\"><div><p class=\"eyebrow\">Checkpoint audit</p><h1>{}{against}</h1>\
@@ -92,20 +110,39 @@ fn banner(out: &mut String, audit: &Audit) {
         audit.verdict.word()
     );
     for (verdict, count) in tally(audit) {
-        let _ = write!(out, "<span class=\"chip {}\">{count} {}</span>", tone(verdict), verdict.word());
+        let _ = write!(
+            out,
+            "<span class=\"chip {}\">{count} {}</span>",
+            tone(verdict),
+            verdict.word()
+        );
     }
     out.push_str("</div></div><ul>");
     if audit.reasons.is_empty() {
-        out.push_str("<li>Every limit of the policy holds, and each sample was large enough to say so.</li>");
+        out.push_str(
+            "<li>Every limit of the policy holds, and each sample was large enough to say so.</li>",
+        );
     }
-    let failing = |title: &str| audit.signals.iter().find(|signal| signal.verdict != Verdict::Pass && signal.title == title);
+    let failing = |title: &str| {
+        audit
+            .signals
+            .iter()
+            .find(|signal| signal.verdict != Verdict::Pass && signal.title == title)
+    };
     for reason in &audit.reasons {
         let mut parts = reason.splitn(3, ": ");
         let said = (parts.next(), parts.next(), parts.next());
         let _ = match said {
             (Some(_), Some(title), Some(rest)) if failing(title).is_some() => {
-                let (id, chip) = failing(title).map(|signal| (escaped(&signal.id), chip(signal.verdict))).unwrap_or_default();
-                write!(out, "<li>{chip} <a href=\"#{id}\"><strong>{}</strong></a>: {}</li>", escaped(title), escaped(rest))
+                let (id, chip) = failing(title)
+                    .map(|signal| (escaped(&signal.id), chip(signal.verdict)))
+                    .unwrap_or_default();
+                write!(
+                    out,
+                    "<li>{chip} <a href=\"#{id}\"><strong>{}</strong></a>: {}</li>",
+                    escaped(title),
+                    escaped(rest)
+                )
             }
             _ => write!(out, "<li>{}</li>", escaped(reason)),
         };
@@ -114,9 +151,16 @@ fn banner(out: &mut String, audit: &Audit) {
 }
 
 fn card(out: &mut String, role: &str, model: &ModelCard) {
-    let _ = write!(out, "<div class=\"card\"><p class=\"eyebrow\">{role}</p><h2>{}</h2><dl>", escaped(&model.name));
+    let _ = write!(
+        out,
+        "<div class=\"card\"><p class=\"eyebrow\">{role}</p><h2>{}</h2><dl>",
+        escaped(&model.name)
+    );
     let shape = format!("{} layers of {}", model.n_layers, model.d_model);
-    let template = model.template_hash.as_deref().map_or_else(|| "none".to_owned(), wording::short_hash);
+    let template = model
+        .template_hash
+        .as_deref()
+        .map_or_else(|| "none".to_owned(), wording::short_hash);
     let parameters = wording::parameters(model.n_params);
     for (name, text, mono) in [
         ("File", model.path_name.clone(), true),
@@ -125,12 +169,20 @@ fn card(out: &mut String, role: &str, model: &ModelCard) {
         ("Parameters", parameters, false),
         ("Computed in", model.dtype.clone(), false),
         ("Weights", wording::short_hash(&model.weights_hash), true),
-        ("Tokenizer", wording::short_hash(&model.tokenizer_hash), true),
+        (
+            "Tokenizer",
+            wording::short_hash(&model.tokenizer_hash),
+            true,
+        ),
         ("Template", template, true),
         ("Fingerprint", wording::short_hash(&model.fingerprint), true),
     ] {
         let text = escaped(&text);
-        let text = if mono { format!("<code>{text}</code>") } else { text };
+        let text = if mono {
+            format!("<code>{text}</code>")
+        } else {
+            text
+        };
         let _ = write!(out, "<dt>{name}</dt><dd>{text}</dd>");
     }
     out.push_str("</dl></div>");
@@ -157,7 +209,11 @@ fn matrix(out: &mut String, audit: &Audit) {
         );
         let columns = if audit.baseline.is_some() { 4 } else { 3 };
         let Some(value) = signal.headline() else {
-            let _ = write!(out, "<td colspan=\"{columns}\" class=\"soft\">{}</td></tr>", escaped(&signal.reason));
+            let _ = write!(
+                out,
+                "<td colspan=\"{columns}\" class=\"soft\">{}</td></tr>",
+                escaped(&signal.reason)
+            );
             continue;
         };
         let _ = write!(out, "<td>{}</td>", escaped(&wording::phrase(&value.name)));
@@ -185,7 +241,11 @@ fn footer(out: &mut String, audit: &Audit) {
     let from = &audit.provenance;
     out.push_str("<footer><div><h2>Provenance</h2>");
     if !from.command.is_empty() {
-        let _ = write!(out, "<h3>To make this audit again</h3><pre>{}</pre>", escaped(&from.command));
+        let _ = write!(
+            out,
+            "<h3>To make this audit again</h3><pre>{}</pre>",
+            escaped(&from.command)
+        );
     }
     suites(out, from);
     detectors(out, from);
@@ -194,14 +254,27 @@ fn footer(out: &mut String, audit: &Audit) {
         ("Decoding", from.decoding.clone()),
         ("Seed", from.seed.to_string()),
         ("Numerical path", from.numerical_path.clone()),
-        ("Threads", format!("{} (the result does not depend on it)", from.threads)),
-        ("Policy", format!("{} ({})", audit.policy.name, audit.policy.hash)),
+        (
+            "Threads",
+            format!("{} (the result does not depend on it)", from.threads),
+        ),
+        (
+            "Policy",
+            format!("{} ({})", audit.policy.name, audit.policy.hash),
+        ),
         ("Weights", audit.subject.weights_hash.clone()),
         ("Fingerprint", audit.subject.fingerprint.clone()),
-        ("Made by", format!("candlescope {} on {}", audit.tool_version, audit.started)),
+        (
+            "Made by",
+            format!("candlescope {} on {}", audit.tool_version, audit.started),
+        ),
         ("Record", format!("audit.json, {}", audit.schema)),
     ] {
-        let _ = write!(out, "<dt>{name}</dt><dd class=\"mono\">{}</dd>", escaped(&text));
+        let _ = write!(
+            out,
+            "<dt>{name}</dt><dd class=\"mono\">{}</dd>",
+            escaped(&text)
+        );
     }
     out.push_str("</dl></div></footer>");
 }
@@ -234,7 +307,12 @@ fn detectors(out: &mut String, from: &Provenance) {
         "<h3>Detectors</h3><div class=\"scroll\"><table><thead><tr><th>Detector</th><th>Version</th><th class=\"r\">Sensitivity</th>\
          <th class=\"r\">Specificity</th><th>Measured on</th></tr></thead><tbody>",
     );
-    let share = |share: Option<f64>| share.map_or_else(|| "n/a".to_owned(), |share| wording::number("fraction", share));
+    let share = |share: Option<f64>| {
+        share.map_or_else(
+            || "n/a".to_owned(),
+            |share| wording::number("fraction", share),
+        )
+    };
     for detector in &from.detectors {
         let _ = write!(
             out,

@@ -29,7 +29,11 @@ pub fn section(out: &mut String, signal: &SignalResult, doc: Option<&str>) {
         escaped(&signal.reason)
     );
     if let Some(doc) = doc {
-        let _ = write!(out, "<details><summary>What this is and how it is computed</summary><div class=\"in\">{}</div></details>", prose(doc));
+        let _ = write!(
+            out,
+            "<details><summary>What this is and how it is computed</summary><div class=\"in\">{}</div></details>",
+            prose(doc)
+        );
     }
     values(out, signal);
     if !signal.findings.is_empty() {
@@ -43,7 +47,11 @@ pub fn section(out: &mut String, signal: &SignalResult, doc: Option<&str>) {
         out.push_str("<h3>Charts</h3><div class=\"charts\">");
         for chart in &signal.charts {
             let (title, about) = (escaped(&chart.title), escaped(&chart.about));
-            let _ = write!(out, "<figure><figcaption>{title}<span class=\"sub\">{about}</span></figcaption>{}</figure>", draw::chart(chart));
+            let _ = write!(
+                out,
+                "<figure><figcaption>{title}<span class=\"sub\">{about}</span></figcaption>{}</figure>",
+                draw::chart(chart)
+            );
         }
         out.push_str("</div>");
     }
@@ -57,22 +65,49 @@ fn values(out: &mut String, signal: &SignalResult) {
         return;
     }
     let any = |has: fn(&Value) -> bool| signal.values.iter().any(has);
-    let (paired, null, test) =
-        (any(|value| value.baseline.is_some() || value.delta.is_some()), any(|value| value.null.is_some()), any(|value| value.test.is_some() || value.mdd.is_some()));
+    let (paired, null, test) = (
+        any(|value| value.baseline.is_some() || value.delta.is_some()),
+        any(|value| value.null.is_some()),
+        any(|value| value.test.is_some() || value.mdd.is_some()),
+    );
     let on_line = any(|value| !draw::interval(value).is_empty());
     out.push_str("<h3>Quantities</h3><div class=\"scroll\"><table class=\"quantities\"><thead><tr><th>Quantity</th><th class=\"r\">n</th><th class=\"r\">Value</th>");
-    for (shown, names) in [(on_line, &["0 to 1"][..]), (null, &["Null"]), (paired, &["Baseline", "Change"]), (test, &["Test"])] {
+    for (shown, names) in [
+        (on_line, &["0 to 1"][..]),
+        (null, &["Null"]),
+        (paired, &["Baseline", "Change"]),
+        (test, &["Test"]),
+    ] {
         for name in names.iter().filter(|_| shown) {
-            let class = if *name == "0 to 1" { "" } else { " class=\"r\"" };
+            let class = if *name == "0 to 1" {
+                ""
+            } else {
+                " class=\"r\""
+            };
             let _ = write!(out, "<th{class}>{name}</th>");
         }
     }
     out.push_str("</tr></thead><tbody>");
     for value in &signal.values {
-        let meaning = catalogue::signal(&signal.id).and_then(|entry| entry.quantity(&value.name)).map_or("", |quantity| quantity.meaning);
-        let _ = write!(out, "<tr><td>{}<span class=\"sub\">{meaning}</span></td>", escaped(&wording::phrase(&value.name)));
+        let meaning = catalogue::signal(&signal.id)
+            .and_then(|entry| entry.quantity(&value.name))
+            .map_or("", |quantity| quantity.meaning);
+        let _ = write!(
+            out,
+            "<tr><td>{}<span class=\"sub\">{meaning}</span></td>",
+            escaped(&wording::phrase(&value.name))
+        );
         let exact = value.value.is_some() && value.interval.is_none();
-        let n = value.n.map_or_else(|| if exact { "exact".to_owned() } else { String::new() }, |n| n.to_string());
+        let n = value.n.map_or_else(
+            || {
+                if exact {
+                    "exact".to_owned()
+                } else {
+                    String::new()
+                }
+            },
+            |n| n.to_string(),
+        );
         let _ = write!(out, "<td class=\"r\">{n}</td>");
         estimate_cell(out, value);
         if on_line {
@@ -82,7 +117,10 @@ fn values(out: &mut String, signal: &SignalResult) {
             null_cell(out, value);
         }
         if paired {
-            let baseline = value.baseline.map(|baseline| wording::number(&value.unit, baseline)).unwrap_or_default();
+            let baseline = value
+                .baseline
+                .map(|baseline| wording::number(&value.unit, baseline))
+                .unwrap_or_default();
             let _ = write!(out, "<td class=\"r nw\">{}</td>", escaped(&baseline));
             change_cell(out, value);
         }
@@ -98,29 +136,57 @@ fn values(out: &mut String, signal: &SignalResult) {
 pub fn estimate_cell(out: &mut String, value: &Value) {
     let Some(estimate) = value.value else {
         let why = value.why.as_deref().unwrap_or("not measured");
-        let _ = write!(out, "<td class=\"r\">n/a<span class=\"sub\">{}</span></td>", escaped(why));
+        let _ = write!(
+            out,
+            "<td class=\"r\">n/a<span class=\"sub\">{}</span></td>",
+            escaped(why)
+        );
         return;
     };
-    let shown = format!("{}{}", wording::number(&value.unit, estimate), wording::unit(&value.unit));
+    let shown = format!(
+        "{}{}",
+        wording::number(&value.unit, estimate),
+        wording::unit(&value.unit)
+    );
     let interval = value.interval.as_ref().map_or_else(String::new, |ends| {
         let method = format!("{:.0} % {}", ends.level * 100.0, ends.method);
-        format!("<span class=\"sub\" title=\"{}\">{}</span>", escaped(&method), escaped(&wording::interval(&value.unit, ends)))
+        format!(
+            "<span class=\"sub\" title=\"{}\">{}</span>",
+            escaped(&method),
+            escaped(&wording::interval(&value.unit, ends))
+        )
     });
-    let _ = write!(out, "<td class=\"r nw\"><strong>{}</strong>{interval}</td>", escaped(&shown));
+    let _ = write!(
+        out,
+        "<td class=\"r nw\"><strong>{}</strong>{interval}</td>",
+        escaped(&shown)
+    );
 }
 
 /// The change against the baseline over its interval.
 pub fn change_cell(out: &mut String, value: &Value) {
     let shown = value.delta.as_ref().map_or_else(String::new, |delta| {
-        let interval = delta.interval.as_ref().map(|ends| format!("<span class=\"sub\">{}</span>", escaped(&wording::interval(&value.unit, ends))));
-        format!("<strong>{}</strong>{}", escaped(&wording::change(&value.unit, delta.value)), interval.unwrap_or_default())
+        let interval = delta.interval.as_ref().map(|ends| {
+            format!(
+                "<span class=\"sub\">{}</span>",
+                escaped(&wording::interval(&value.unit, ends))
+            )
+        });
+        format!(
+            "<strong>{}</strong>{}",
+            escaped(&wording::change(&value.unit, delta.value)),
+            interval.unwrap_or_default()
+        )
     });
     let _ = write!(out, "<td class=\"r nw\">{shown}</td>");
 }
 
 fn null_cell(out: &mut String, value: &Value) {
     let shown = value.null.as_ref().map_or_else(String::new, |null| {
-        let z = value.value.and_then(|estimate| null.z(estimate)).map(|z| format!(", z = {z:+.1}"));
+        let z = value
+            .value
+            .and_then(|estimate| null.z(estimate))
+            .map(|z| format!(", z = {z:+.1}"));
         let p = null.p.map(|p| format!(", p = {}", wording::p_value(p)));
         format!(
             "{} ± {}<span class=\"sub\">{} {}{}{}</span>",
@@ -138,9 +204,19 @@ fn null_cell(out: &mut String, value: &Value) {
 fn test_cell(out: &mut String, value: &Value) {
     let shown = value.test.as_ref().map_or_else(String::new, |test| {
         let p = test.p_adjusted.unwrap_or(test.p);
-        let raw = test.p_adjusted.map(|_| format!(", raw {}", wording::p_value(test.p))).unwrap_or_default();
-        let statistic = test.statistic.map(|statistic| format!(", {}", wording::number("", statistic))).unwrap_or_default();
-        let label = if test.p_adjusted.is_some() { "Holm p" } else { "p" };
+        let raw = test
+            .p_adjusted
+            .map(|_| format!(", raw {}", wording::p_value(test.p)))
+            .unwrap_or_default();
+        let statistic = test
+            .statistic
+            .map(|statistic| format!(", {}", wording::number("", statistic)))
+            .unwrap_or_default();
+        let label = if test.p_adjusted.is_some() {
+            "Holm p"
+        } else {
+            "p"
+        };
         format!(
             "{label} {}<span class=\"sub\">{}{}{}</span>",
             escaped(&wording::p_value(p)),
@@ -151,7 +227,10 @@ fn test_cell(out: &mut String, value: &Value) {
     });
     let least = value.mdd.map_or_else(String::new, |mdd| {
         let least = wording::change(&value.unit, mdd);
-        format!("<span class=\"sub\">detectable from {}</span>", escaped(least.trim_start_matches('+')))
+        format!(
+            "<span class=\"sub\">detectable from {}</span>",
+            escaped(least.trim_start_matches('+'))
+        )
     });
     let _ = write!(out, "<td class=\"r wrap\">{shown}{least}</td>");
 }
@@ -164,7 +243,7 @@ fn checks(out: &mut String, signal: &SignalResult) {
     for check in &signal.checks {
         let _ = write!(
             out,
-            "<tr><td>{}</td><td>{}</td><td>{}</td><td class=\"small\">{}</td></tr>",
+            "<tr><td>{}</td><td class=\"nw\">{}</td><td class=\"small\">{}</td><td class=\"small\">{}</td></tr>",
             chip(check.verdict),
             escaped(&wording::phrase(&check.value)),
             escaped(&check.limit),
@@ -185,10 +264,28 @@ fn items(out: &mut String, items: &[Item]) {
         items.len()
     );
     for item in items {
-        let flags: String = item.flags.iter().map(|flag| format!("<span class=\"flag\">{}</span>", escaped(flag))).collect();
-        let votes: Vec<_> = item.votes.iter().map(|(name, vote)| format!("{}: {}", escaped(name), escaped(vote))).collect();
-        let numbers: Vec<_> =
-            item.numbers.iter().map(|(name, number)| format!("{} {}", escaped(&wording::phrase(name)), wording::number("", *number))).collect();
+        let flags: String = item
+            .flags
+            .iter()
+            .map(|flag| format!("<span class=\"flag\">{}</span>", escaped(flag)))
+            .collect::<Vec<_>>()
+            .concat();
+        let votes: Vec<_> = item
+            .votes
+            .iter()
+            .map(|(name, vote)| format!("{}: {}", escaped(name), escaped(vote)))
+            .collect();
+        let numbers: Vec<_> = item
+            .numbers
+            .iter()
+            .map(|(name, number)| {
+                format!(
+                    "{} {}",
+                    escaped(&wording::phrase(name)),
+                    wording::number("", *number)
+                )
+            })
+            .collect();
         let _ = write!(
             out,
             "<tr><td><code>{}</code></td><td>{}<br/>{flags}</td><td class=\"quote\"><bdi>{}</bdi></td><td class=\"quote\"><bdi>{}</bdi></td><td>{}</td><td class=\"nw\">{}</td></tr>",
@@ -206,10 +303,18 @@ fn items(out: &mut String, items: &[Item]) {
 /// Plain text as paragraphs and lists, with back-ticks as code.
 fn prose(doc: &str) -> String {
     let mut out = String::new();
-    for block in doc.split("\n\n").map(str::trim).filter(|block| !block.is_empty()) {
+    for block in doc
+        .split("\n\n")
+        .map(str::trim)
+        .filter(|block| !block.is_empty())
+    {
         let lines: Vec<_> = block.lines().map(str::trim).collect();
         if lines.iter().all(|line| line.starts_with("- ")) {
-            let rows: String = lines.iter().map(|line| format!("<li>{}</li>", with_code(&line[2..]))).collect();
+            let rows: String = lines
+                .iter()
+                .map(|line| format!("<li>{}</li>", with_code(&line[2..])))
+                .collect::<Vec<_>>()
+                .concat();
             let _ = write!(out, "<ul class=\"plain\">{rows}</ul>");
         } else {
             let _ = write!(out, "<p>{}</p>", with_code(&lines.join(" ")));
@@ -226,6 +331,12 @@ fn with_code(line: &str) -> String {
     pieces
         .iter()
         .enumerate()
-        .map(|(i, piece)| if i % 2 == 1 { format!("<code>{}</code>", escaped(piece)) } else { escaped(piece) })
+        .map(|(i, piece)| {
+            if i % 2 == 1 {
+                format!("<code>{}</code>", escaped(piece))
+            } else {
+                escaped(piece)
+            }
+        })
         .collect()
 }
