@@ -122,7 +122,7 @@ pub const SIGNALS: &[Entry] = &[
     Entry {
         id: "refusal_rate",
         number: 2,
-        title: "Refusal rate on harmful prompts",
+        title: "Refusal rate",
         stage: "SFT, DPO, PPO",
         family: "refusal behaviour",
         needs_baseline: false,
@@ -156,7 +156,7 @@ pub const SIGNALS: &[Entry] = &[
     Entry {
         id: "over_refusal",
         number: 3,
-        title: "Over-refusal on benign look-alikes",
+        title: "Over-refusal",
         stage: "SFT, DPO, PPO",
         family: "refusal behaviour",
         needs_baseline: false,
@@ -222,7 +222,7 @@ pub const SIGNALS: &[Entry] = &[
     Entry {
         id: "ablation_kl",
         number: 6,
-        title: "Ablation KL against random directions",
+        title: "Ablation KL",
         stage: "all",
         family: "refusal mechanism",
         needs_baseline: false,
@@ -244,7 +244,7 @@ pub const SIGNALS: &[Entry] = &[
     Entry {
         id: "direction_norm",
         number: 7,
-        title: "Norm of the refusal direction",
+        title: "Direction norm",
         stage: "all",
         family: "refusal mechanism",
         needs_baseline: false,
@@ -266,7 +266,7 @@ pub const SIGNALS: &[Entry] = &[
     Entry {
         id: "direction_cosine",
         number: 8,
-        title: "Cosine of the refusal direction to the baseline's",
+        title: "Direction cosine",
         stage: "all",
         family: "refusal mechanism",
         needs_baseline: true,
@@ -289,7 +289,7 @@ pub const SIGNALS: &[Entry] = &[
     Entry {
         id: "harm_vs_refusal",
         number: 12,
-        title: "Knowing harm against refusing it",
+        title: "Harmfulness against refusal",
         stage: "all",
         family: "probes",
         needs_baseline: false,
@@ -317,7 +317,7 @@ pub const SIGNALS: &[Entry] = &[
     Entry {
         id: "probe_transfer",
         number: 13,
-        title: "Transfer of the baseline's frozen probe",
+        title: "Frozen-probe transfer",
         stage: "all",
         family: "probes",
         needs_baseline: true,
@@ -379,7 +379,7 @@ pub const SIGNALS: &[Entry] = &[
     Entry {
         id: "kl_to_baseline",
         number: 33,
-        title: "KL to the baseline per token",
+        title: "KL to the baseline",
         stage: "all",
         family: "drift",
         needs_baseline: true,

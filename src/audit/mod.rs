@@ -5,6 +5,7 @@ pub mod charts;
 pub mod detect;
 pub mod measure;
 pub mod policy;
+pub mod report;
 pub mod result;
 pub mod verdict;
 pub mod wording;

@@ -196,7 +196,7 @@ pub struct SignalResult {
 pub struct Check {
     /// The value it limits.
     pub value: String,
-    /// The limit as a phrase, such as `lower bound at least 50.0 %`.
+    /// The limit as a phrase, such as `lower bound at least 50.0%, else BLOCK`.
     pub limit: String,
     /// How it came out.
     pub verdict: Verdict,
@@ -247,6 +247,19 @@ impl SignalResult {
             charts: Vec::new(),
             seconds: 0.0,
         })
+    }
+
+    /// The quantity to show when there is room for one: that which decided the verdict, else the first.
+    pub fn headline(&self) -> Option<&Value> {
+        let decided = self
+            .checks
+            .iter()
+            .rev()
+            .max_by_key(|check| check.verdict)
+            .filter(|check| check.verdict != Verdict::Pass);
+        decided
+            .and_then(|check| self.value(&check.value))
+            .or_else(|| self.values.first())
     }
 
     /// The quantity with this name.

@@ -1,7 +1,7 @@
 //! Numbers and names as words: the same in every report and in every reason.
 //!
-//! Always: fractions are per cent with one decimal, other numbers have three significant digits and a true minus sign is
-//! avoided so that they can be pasted; what is missing is `n/a`.
+//! Always: fractions are per cent with one decimal, other numbers have three significant digits, the minus sign is ASCII so
+//! that they can be pasted, and what is missing is `n/a`.
 
 use super::measure::{Interval, Value};
 
@@ -11,7 +11,7 @@ pub fn number(unit: &str, value: f64) -> String {
         return "n/a".to_owned();
     }
     match unit {
-        "fraction" => format!("{:.1} %", settled(value * 100.0, 1)),
+        "fraction" => format!("{:.1}%", settled(value * 100.0, 1)),
         "count" => format!("{value:.0}"),
         "auroc" | "cosine" | "kappa" | "correlation" => format!("{:.3}", settled(value, 3)),
         _ => significant(value),
@@ -51,14 +51,15 @@ pub fn interval(unit: &str, interval: &Interval) -> String {
     format!("[{}, {}]", ends[0], ends[1])
 }
 
-/// The estimate, its unit and its interval: `12.0 % [8.1, 17.4]`.
+/// The estimate, its unit and its interval: `12.0% [8.1, 17.4]`.
 pub fn estimate(value: &Value) -> String {
     let Some(estimate) = value.value else {
         return "n/a".to_owned();
     };
     let mut text = format!("{}{}", number(&value.unit, estimate), unit(&value.unit));
     if let Some(ends) = &value.interval {
-        text += &format!(" {}", interval(&value.unit, ends));
+        text.push(' ');
+        text.push_str(&interval(&value.unit, ends));
     }
     text
 }
@@ -133,8 +134,8 @@ mod tests {
 
     #[test]
     fn numbers_read_as_a_person_would_write_them() {
-        assert_eq!(number("fraction", 0.1249), "12.5 %");
-        assert_eq!(number("fraction", -0.0001), "0.0 %");
+        assert_eq!(number("fraction", 0.1249), "12.5%");
+        assert_eq!(number("fraction", -0.0001), "0.0%");
         assert_eq!(number("auroc", 0.99961), "1.000");
         assert_eq!(number("nats", -12.345), "-12.3");
         assert_eq!(number("nats", 0.01234), "0.0123");

@@ -164,20 +164,18 @@ impl<'a> Keys<'a> {
         let Some(text) = self.text(key)? else {
             return Ok(None);
         };
-        match words.iter().find(|(word, _)| *word == text) {
-            Some((_, choice)) => Ok(Some(*choice)),
-            None => {
-                let words: Vec<_> = words
-                    .iter()
-                    .map(|(word, _)| format!("\"{word}\""))
-                    .collect();
-                Err(self.wrong(
-                    key,
-                    &format!("one of {}", words.join(", ")),
-                    &format!("\"{text}\""),
-                ))
-            }
+        if let Some((_, choice)) = words.iter().find(|(word, _)| *word == text) {
+            return Ok(Some(*choice));
         }
+        let words: Vec<_> = words
+            .iter()
+            .map(|(word, _)| format!("\"{word}\""))
+            .collect();
+        Err(self.wrong(
+            key,
+            &format!("one of {}", words.join(", ")),
+            &format!("\"{text}\""),
+        ))
     }
 
     /// The error for a value of the wrong kind.

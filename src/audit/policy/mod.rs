@@ -255,7 +255,8 @@ impl Policy {
             .finalize()
             .iter()
             .map(|byte| format!("{byte:02x}"))
-            .collect();
+            .collect::<Vec<_>>()
+            .concat();
         read_policy(&Keys::new(file, &table), hash)
     }
 

@@ -26,7 +26,7 @@ fn the_built_in_policy_loads_and_covers_the_catalogue() {
     assert_eq!(knows.when[0].signal, "refusal_rate");
     assert_eq!(
         (knows.max, knows.when[0].max, knows.otherwise),
-        (Some(0.95), Some(0.5), Verdict::Block)
+        (Some(0.95), Some(0.25), Verdict::Block)
     );
     assert_eq!(policy.family("over_refusal"), Some("refusal behaviour"));
 }

@@ -220,7 +220,7 @@ fn more_needed(value: &Value, limit: &Limit, point: f64, interval: Option<&Inter
 
 fn sentence(value: &Value, limit: &Limit, what: &str) -> String {
     let n = value.n.map(|n| format!(" (n = {n})")).unwrap_or_default();
-    let asks = bounds(limit, &value.unit);
+    let asks = format!("{}{}", bounds(limit, &value.unit), proviso(limit));
     match &value.delta {
         Some(delta) if limit.on.is_change() => {
             let interval = delta
@@ -255,6 +255,39 @@ fn bounds(limit: &Limit, unit: &str) -> String {
         (Some(min), None) => format!("at least {}", show(min)),
         (None, Some(max)) => format!("at most {}", show(max)),
         (None, None) => "none".to_owned(),
+    }
+}
+
+/// ` where refusal rate harmful refusal is at most 50.0%`: the limit's conditions, if it has any.
+fn proviso(limit: &Limit) -> String {
+    let conditions: Vec<_> = limit
+        .when
+        .iter()
+        .map(|condition| {
+            let quantity = catalogue::signal(&condition.signal)
+                .and_then(|entry| entry.quantity(&condition.value));
+            let unit = quantity.map_or("", |quantity| quantity.unit);
+            let edge = |word: &str, edge: Option<f64>| {
+                edge.map(|edge| format!("{word} {}", wording::number(unit, edge)))
+            };
+            let edges: Vec<_> = [
+                edge("at least", condition.min),
+                edge("at most", condition.max),
+            ]
+            .into_iter()
+            .flatten()
+            .collect();
+            let (signal, value) = (
+                wording::phrase(&condition.signal),
+                wording::phrase(&condition.value),
+            );
+            format!("{value} ({signal}) is {}", edges.join(" and "))
+        })
+        .collect();
+    if conditions.is_empty() {
+        String::new()
+    } else {
+        format!(" where {}", conditions.join(" and "))
     }
 }
 
