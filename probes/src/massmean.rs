@@ -58,27 +58,24 @@ impl MassMean {
                 norm: length,
             });
         }
-        let (theta, shrinkage) = match whitening {
-            Whitening::None => (difference, None),
-            _ => {
-                both_classes(labels, 2)?;
-                let residuals = Array2::from_shape_fn(x.raw_dim(), |(i, j)| {
-                    let mean = if labels[i] { &mean_pos } else { &mean_neg };
-                    f64::from(x[[i, j]]) - mean[j]
-                });
-                let lambda = match whitening {
-                    Whitening::Shrunk(lambda) if lambda > 0.0 && lambda <= 1.0 => lambda,
-                    Whitening::Shrunk(value) => {
-                        return Err(ProbeError::Range {
-                            what: "shrinkage",
-                            value,
-                            allowed: "(0, 1]",
-                        });
-                    }
-                    _ => ledoit_wolf(&residuals)?,
-                };
-                (whiten(&residuals, lambda, &difference)?, Some(lambda))
-            }
+        let lambda = |residuals: &Array2<f64>| match whitening {
+            Whitening::None => Ok(None),
+            Whitening::LedoitWolf => ledoit_wolf(residuals).map(Some),
+            Whitening::Shrunk(lambda) if lambda > 0.0 && lambda <= 1.0 => Ok(Some(lambda)),
+            Whitening::Shrunk(value) => Err(ProbeError::Range {
+                what: "shrinkage",
+                value,
+                allowed: "(0, 1]",
+            }),
+        };
+        let residuals = Array2::from_shape_fn(x.raw_dim(), |(i, j)| {
+            let mean = if labels[i] { &mean_pos } else { &mean_neg };
+            f64::from(x[[i, j]]) - mean[j]
+        });
+        let shrinkage = lambda(&residuals)?;
+        let theta = match shrinkage {
+            None => difference,
+            Some(lambda) => whiten(&residuals, lambda, &difference)?,
         };
         let bias = -0.5 * theta.dot(&(&mean_pos + &mean_neg));
         Ok(Self {

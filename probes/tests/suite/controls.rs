@@ -1,3 +1,5 @@
+//! Nulls, control tasks, lexical baselines, noise.
+
 use candlescope_probes::controls::{NullDistribution, control_labels, label_shuffle, selectivity};
 use candlescope_probes::folds::{out_of_fold, stratified_folds};
 use candlescope_probes::fragility::fragility;

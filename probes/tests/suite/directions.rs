@@ -1,3 +1,5 @@
+//! Directions, their reliability, their similarity, random nulls.
+
 use candlescope_probes::direction::{
     cosine, covariance_matched_directions, isotropic_directions, spearman_brown, split_half,
 };

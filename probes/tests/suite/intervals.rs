@@ -1,3 +1,5 @@
+//! Intervals, special functions, multiplicity, power and equivalence against scipy and statsmodels.
+
 use candlescope_probes::ProbeError;
 use candlescope_probes::stats::equivalence::{
     rate_difference, tost_mean, tost_paired_rates, tost_rates,

@@ -1,3 +1,5 @@
+//! Paired tests, agreement and detector error against scipy, statsmodels and hand counts.
+
 use candlescope_probes::stats::agreement::{cohen_kappa, detector_agreement};
 use candlescope_probes::stats::bootstrap::BootstrapOptions;
 use candlescope_probes::stats::paired::{

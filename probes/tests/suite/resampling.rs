@@ -1,3 +1,5 @@
+//! The bootstrap: scipy, coverage, degenerate data, threads.
+
 use candlescope_probes::stats::bootstrap::{
     BootstrapMethod, BootstrapOptions, Resampling, bootstrap, bootstrap_mean,
     bootstrap_paired_difference,

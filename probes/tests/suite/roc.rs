@@ -1,3 +1,5 @@
+//! AUROC, DeLong and recall at a false-positive rate.
+
 use candlescope_probes::ProbeError;
 use candlescope_probes::roc::{
     AurocInterval, auroc, auroc_value, delong_paired, delong_unpaired, recall_at_fpr,
