@@ -272,6 +272,7 @@ impl Lanes for Portable {
 /// The two x86 widths.
 #[cfg(target_arch = "x86_64")]
 mod x86 {
+    #[allow(clippy::wildcard_imports)] // some fifty intrinsics
     use std::arch::x86_64::*;
 
     use super::{Lanes, bf16};

@@ -112,3 +112,37 @@ impl AttentionSpec {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_the_slots_a_query_sees() {
+        for prefix in 0..4 {
+            for pad in 0..4 {
+                for window in [None, Some(0), Some(1), Some(3), Some(100)] {
+                    for q_offset in 0..9 {
+                        let layout = KeyLayout {
+                            prefix,
+                            pad: vec![pad],
+                        };
+                        let spec = AttentionSpec {
+                            scale: 1.0,
+                            softcap: None,
+                            window,
+                            layout,
+                            q_offset,
+                        };
+                        let [a, b] = spec.ranges(0, 1);
+                        let seen: Vec<usize> =
+                            (0..20).filter(|&slot| spec.sees(0, 1, slot)).collect();
+                        let span = spec.span(0, 1..2);
+                        assert!(seen.iter().all(|slot| span.contains(slot)));
+                        assert_eq!(a.chain(b).collect::<Vec<_>>(), seen, "{spec:?}");
+                    }
+                }
+            }
+        }
+    }
+}

@@ -21,9 +21,10 @@ fn product(x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     }
 }
 
-/// Rounding of a sum of n products of magnitude up to 4 grows like sqrt(n); 4e-7 · 4 sqrt(n) leaves a factor of a few.
+/// A chain of n sums whose terms have deviation 4/3: the partial sums grow like sqrt(i), each is rounded by about 4e-8 of
+/// itself, so the error's deviation is 4/3 · n/√2 · 4e-8 = 4e-8 n. Seven of these, as thousands of results are looked at.
 fn product_tolerance(inputs: usize) -> f64 {
-    1.6e-6 * (inputs as f64).sqrt() + 1e-6
+    3e-7 * inputs as f64 + 1e-6
 }
 
 proptest! {
@@ -134,17 +135,17 @@ proptest! {
 }
 
 #[test]
-fn activations_have_their_published_values() {
-    // torch 2 (f64): silu, gelu(approximate="tanh"), gelu, relu at -1, 0.5, 2.
+fn activations_have_their_golden_values() {
+    // silu, tanh gelu, exact gelu, relu at -1, 0.5, 2, by mpmath with 40 digits from the definitions.
     let x = Tensor::new(&[-1.0f64, 0.5, 2.0], &Device::Cpu).unwrap();
     let golden = [
         [-0.2689414213699951, 0.3112296656009273, 1.7615941559557649],
+        [-0.1588080093917233, 0.34571400982514394, 1.954597694087775],
         [
-            -0.15880800939172324,
-            0.34571400982514394,
-            1.9545976940877750,
+            -0.15865525393145705,
+            0.34573123063700656,
+            1.9544997361036416,
         ],
-        [-0.15865525393145707, 0.3457312306370092, 1.9544997361036416],
         [0.0, 0.5, 2.0],
     ];
     for (act, expected) in ACTIVATIONS.into_iter().zip(golden) {
