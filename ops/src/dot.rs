@@ -185,7 +185,7 @@ impl<T: Weight> Products<T> {
             }
             for (i, line) in sums.iter().enumerate() {
                 for (j, sum) in line.iter().enumerate() {
-                    *self.out.add((r + i) * self.out_stride + o + j) = sum.sum() as f32;
+                    *self.out.add((r + i) * self.out_stride + o + j) = sum.fold_sum();
                 }
             }
         }

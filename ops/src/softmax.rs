@@ -191,9 +191,9 @@ pub(crate) unsafe fn exp_row<V: Lanes>(
             let part = V::load_part_or_all(x.add(start), V::N.min(len - start), f32::NEG_INFINITY);
             highest[i % 4] = highest[i % 4].max(part);
         }
-        let max = highest
-            .iter()
-            .fold(f32::NEG_INFINITY, |best, lanes| best.max(lanes.highest()));
+        // A NaN may be lost here; the sum finds it again.
+        let [a, b, c, d] = highest;
+        let max = a.max(b).max(c.max(d)).highest();
         let shift = V::splat(finite(max));
         let mut sum = 0.0;
         for block in (0..len).step_by(512) {
