@@ -210,10 +210,7 @@ impl<'a> Capture<'a> {
             .points
             .iter()
             .fold(Hooks::new(), |hooks, at| hooks.capture_kept(*at, keep));
-        let captured = self
-            .model
-            .forward(&batch, &hooks, LogitsAt::None)?
-            .captured;
+        let captured = self.model.forward(&batch, &hooks, LogitsAt::None)?.captured;
         for (slot, row) in rows.iter().enumerate() {
             let pad = batch.pad()[slot];
             shard.push(row, &captured, &Place { slot, pad, dropped })?;

@@ -88,13 +88,17 @@ pub enum StoreError {
         now: String,
     },
     /// The source gave other tokens the second time it was read.
-    #[error("row {row} of the source changed while it was captured; capture again from a file that stays as it is")]
+    #[error(
+        "row {row} of the source changed while it was captured; capture again from a file that stays as it is"
+    )]
     SourceChanged {
         /// The first row that differs, or the number of rows.
         row: usize,
     },
     /// A value that f16 cannot hold.
-    #[error("{point}, row {row}: {value} does not fit f16 (at most 65504); use --dtype bf16 or f32")]
+    #[error(
+        "{point}, row {row}: {value} does not fit f16 (at most 65504); use --dtype bf16 or f32"
+    )]
     Overflow {
         /// The point.
         point: String,

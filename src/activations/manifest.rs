@@ -230,8 +230,10 @@ impl Manifest {
                 ));
             }
             let end = shard.first_row.checked_add(shard.rows);
-            let end = end.filter(|&end| shard.first_row == next && shard.rows > 0 && end <= self.rows);
-            next = end.ok_or_else(|| format!("shards[{i}]: its rows do not follow the shard before"))?;
+            let end =
+                end.filter(|&end| shard.first_row == next && shard.rows > 0 && end <= self.rows);
+            next =
+                end.ok_or_else(|| format!("shards[{i}]: its rows do not follow the shard before"))?;
         }
         if self.complete != (next == self.rows) {
             return Err(format!(
@@ -281,7 +283,11 @@ impl Manifest {
                 begun.positions.to_string(),
                 self.positions.to_string(),
             ),
-            differs("batch size", begun.batch.to_string(), self.batch.to_string()),
+            differs(
+                "batch size",
+                begun.batch.to_string(),
+                self.batch.to_string(),
+            ),
             differs(
                 "shard size",
                 begun.shard_bytes.to_string(),

@@ -176,7 +176,11 @@ impl CaptureSpec {
         for (i, at) in self.points.iter().enumerate() {
             at.check(config)?;
             if self.points[..i].contains(at) {
-                return Err(setting("--points", "each point once", format!("{at} twice")));
+                return Err(setting(
+                    "--points",
+                    "each point once",
+                    format!("{at} twice"),
+                ));
             }
         }
         if self.batch == 0 {

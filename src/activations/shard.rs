@@ -104,9 +104,7 @@ impl<'a> Shard<'a> {
             })
         };
         for (at, column) in &mut self.by_token {
-            let values = tensor(at)?
-                .get(place.slot)?
-                .narrow(0, start, kept.len())?;
+            let values = tensor(at)?.get(place.slot)?.narrow(0, start, kept.len())?;
             append(&mut column.bytes, &values, self.spec.dtype, *at, row)?;
         }
         for at in self.spec.points.iter().filter(|at| by_row(**at)) {
@@ -166,8 +164,7 @@ fn header(columns: &[&Column]) -> Vec<u8> {
     let mut at = 0;
     for column in columns {
         let end = at + column.bytes.len();
-        let entry =
-            json!({"dtype": column.tag, "shape": column.shape, "data_offsets": [at, end]});
+        let entry = json!({"dtype": column.tag, "shape": column.shape, "data_offsets": [at, end]});
         object.insert(column.name.clone(), entry);
         at = end;
     }
@@ -185,14 +182,15 @@ fn append(
     at: HookPoint,
     row: usize,
 ) -> Result<(), StoreError> {
-    let values = values.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+    let values = values
+        .to_dtype(DType::F32)?
+        .flatten_all()?
+        .to_vec1::<f32>()?;
     match dtype {
         StoreDtype::F32 => out.extend(values.iter().flat_map(|v| v.to_le_bytes())),
-        StoreDtype::BF16 => out.extend(
-            values
-                .iter()
-                .flat_map(|v| bf16::from_f32(*v).to_le_bytes()),
-        ),
+        StoreDtype::BF16 => {
+            out.extend(values.iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes()))
+        }
         StoreDtype::F16 => {
             let lost = |v: &&f32| v.is_finite() && f16::from_f32(**v).is_infinite();
             if let Some(&value) = values.iter().find(lost) {

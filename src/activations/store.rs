@@ -191,7 +191,9 @@ impl ShardReader<'_> {
         let first = self.info.first_row;
         if !(first..first + self.info.rows).contains(&row) {
             let there = format!("rows {first} to {}", first + self.info.rows - 1);
-            return Err(self.store.absent(format!("row {row} in {}", self.info.file), there));
+            return Err(self
+                .store
+                .absent(format!("row {row} in {}", self.info.file), there));
         }
         let kept = |row: usize| {
             let len = manifest.tokens_per_row[row] as usize;
@@ -223,7 +225,12 @@ impl ShardReader<'_> {
             return Ok(tensor);
         }
         let found = format!("{:?}", tensor.dims());
-        Err(self.wrong(name, "shape", format!("{expected:?} from the manifest"), found))
+        Err(self.wrong(
+            name,
+            "shape",
+            format!("{expected:?} from the manifest"),
+            found,
+        ))
     }
 
     fn wrong(

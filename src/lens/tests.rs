@@ -156,7 +156,12 @@ fn chunks_and_selections_change_nothing_but_rounding() {
     for chunk in [1, 3, 100] {
         let parts = in_chunks(&model, &ids, &everything(&model), &[], chunk).unwrap();
         assert_eq!(parts.targets, whole.targets);
-        for (a, b) in parts.cells.iter().flatten().zip(whole.cells.iter().flatten()) {
+        for (a, b) in parts
+            .cells
+            .iter()
+            .flatten()
+            .zip(whole.cells.iter().flatten())
+        {
             assert!((a.kl - b.kl).abs() < 1e-5 && (a.entropy - b.entropy).abs() < 1e-5);
         }
     }
@@ -203,7 +208,11 @@ fn under_an_edit_the_last_row_is_the_edited_model() {
 #[test]
 fn what_cannot_be_read_is_refused() {
     let (model, ids) = open(&fixtures().join("gpt2"));
-    let read = |options: LensOptions| logit_lens(&model, &ids, &options, &[]).unwrap_err().to_string();
+    let read = |options: LensOptions| {
+        logit_lens(&model, &ids, &options, &[])
+            .unwrap_err()
+            .to_string()
+    };
     let base = LensOptions::default;
     assert!(read(LensOptions { top_k: 0, ..base() }).contains("top-k"));
     assert!(
