@@ -5,10 +5,12 @@
 //! `args.rs` has what commands share, `output.rs` what they print with, `failure.rs` the words of errors.
 
 pub mod args;
+mod capture;
 mod completions;
 pub mod failure;
 mod hooks;
 pub mod interrupt;
+mod lens;
 pub mod output;
 pub mod progress;
 
@@ -46,6 +48,8 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Hooks(hooks::Args),
+    Lens(Box<lens::Args>),
+    Capture(Box<capture::Args>),
     Completions(completions::Args),
 }
 
@@ -53,6 +57,8 @@ impl Command {
     fn run(&self, out: &Out) -> anyhow::Result<Outcome> {
         match self {
             Self::Hooks(args) => hooks::run(args, out),
+            Self::Lens(args) => lens::run(args, out),
+            Self::Capture(args) => capture::run(args, out),
             Self::Completions(args) => completions::run(args, out),
         }
     }
