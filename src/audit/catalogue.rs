@@ -402,7 +402,12 @@ pub const SIGNALS: &[Entry] = &[
         family: "drift",
         needs_baseline: true,
         quantities: &[
-            q("mean_kl", "nats", Lower, "mean over the tokens of neutral texts"),
+            q(
+                "mean_kl",
+                "nats",
+                Lower,
+                "mean over the tokens of neutral texts",
+            ),
             q("kl_p99", "nats", Lower, "99 % quantile over those tokens"),
             q(
                 "first_token_kl",

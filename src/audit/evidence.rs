@@ -7,6 +7,7 @@
 pub mod gather;
 pub mod interventions;
 pub mod pair;
+pub mod probes;
 
 use candlescope_probes::Direction;
 use ndarray::{Array2, ArrayView2};
@@ -53,6 +54,8 @@ pub struct Evidence {
     pub replies: Part<Replies>,
     /// Residual streams.
     pub activations: Part<Activations>,
+    /// Probes for harmfulness.
+    pub probes: Part<probes::Probes>,
     /// The refusal direction, fitted on train and chosen on validation prompts.
     pub direction: Part<Chosen>,
     /// What adding and ablating it does to the test prompts.
@@ -181,8 +184,12 @@ impl Activations {
         place: Place,
         layer: usize,
     ) -> Result<[ArrayView2<'_, f32>; 2], SignalError> {
-        let both = stream(&self.harmful, split, place, layer)
-            .zip(stream(&self.harmless, split, place, layer));
+        let both = stream(&self.harmful, split, place, layer).zip(stream(
+            &self.harmless,
+            split,
+            place,
+            layer,
+        ));
         match both {
             Some((harmful, harmless)) => Ok([harmful, harmless]),
             None => Err(SignalError::Missing {
@@ -193,7 +200,12 @@ impl Activations {
     }
 }
 
-fn stream(class: &[Streams; 3], split: Use, place: Place, layer: usize) -> Option<ArrayView2<'_, f32>> {
+fn stream(
+    class: &[Streams; 3],
+    split: Use,
+    place: Place,
+    layer: usize,
+) -> Option<ArrayView2<'_, f32>> {
     let streams = &class[split as usize];
     let layers = match place {
         Place::Instruction => &streams.instruction,

@@ -9,7 +9,7 @@ use candlescope_probes::error::ProbeError;
 use candlescope_probes::stats::power::Power;
 
 use super::catalogue::{self, Quantity};
-use super::evidence::{Evidence, Pair, Prompts};
+use super::evidence::{Evidence, Identity, Pair, Prompts};
 use super::policy::Policy;
 use super::result::SignalResult;
 
@@ -40,6 +40,8 @@ pub enum Need {
     Replies,
     /// Residual streams at the ends of instruction and template.
     Activations,
+    /// Probes for harmfulness.
+    Probes,
     /// The refusal direction.
     Direction,
     /// What adding and ablating the direction does, beside random directions.
@@ -59,6 +61,7 @@ impl Need {
             .into_iter()
             .flat_map(|need| {
                 let before: &[Self] = match need {
+                    Self::Probes => &[Self::Activations],
                     Self::Direction => &[Self::FirstTokens, Self::Activations],
                     Self::Interventions => &[Self::FirstTokens, Self::Activations, Self::Direction],
                     // Forensics looks along the baseline's direction; KL at the first token comes from first tokens.
@@ -107,6 +110,8 @@ pub struct Context<'a> {
     pub subject: &'a Evidence,
     /// The baseline, if there is one that can be paired with.
     pub baseline: Option<&'a Evidence>,
+    /// What the baseline is, whether it can be paired with or not.
+    pub baseline_identity: Option<&'a Identity>,
     /// What only both models together tell.
     pub pair: Option<&'a Pair>,
     /// Why a baseline that was given cannot be paired with.

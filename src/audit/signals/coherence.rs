@@ -44,11 +44,16 @@ impl Signal for Coherence {
                 replies.iter().map(|reply| outcome(reply)).collect()
             };
             let before = base.as_deref().map(of);
-            result
-                .values
-                .push(estimate::rate(quantity(ID, name)?, &of(&here), before.as_deref(), cx)?);
+            result.values.push(estimate::rate(
+                quantity(ID, name)?,
+                &of(&here),
+                before.as_deref(),
+                cx,
+            )?);
         }
-        result.values.insert(1, distinct(&here, base.as_deref(), cx)?);
+        result
+            .values
+            .insert(1, distinct(&here, base.as_deref(), cx)?);
         let rows = rows(cx);
         result.items = looped(&rows, &here);
         let loops = result.items.len();
@@ -68,23 +73,22 @@ fn all(replies: &Replies) -> Vec<&Reply> {
 
 fn rows<'a>(cx: &'a Context) -> Vec<&'a PromptRow> {
     let prompts = cx.prompts;
-    let classes = [&prompts.harmful.test, &prompts.harmless.test, &prompts.lookalike];
+    let classes = [
+        &prompts.harmful.test,
+        &prompts.harmless.test,
+        &prompts.lookalike,
+    ];
     classes.into_iter().flatten().collect()
 }
 
 /// Mean share of distinct bigrams, over the prompts whose completions are long enough (in both checkpoints).
-fn distinct(
-    here: &[&Reply],
-    base: Option<&[&Reply]>,
-    cx: &Context,
-) -> Result<Value, SignalError> {
+fn distinct(here: &[&Reply], base: Option<&[&Reply]>, cx: &Context) -> Result<Value, SignalError> {
     let wanted = quantity(ID, "distinct_2")?;
     let bigrams = |reply: &&Reply| reply.coherence.distinct[1];
     let now: Vec<Option<f64>> = here.iter().map(bigrams).collect();
     let before: Option<Vec<Option<f64>>> = base.map(|base| base.iter().map(bigrams).collect());
-    let kept = |i: &usize| {
-        now[*i].is_some() && before.as_ref().is_none_or(|before| before[*i].is_some())
-    };
+    let kept =
+        |i: &usize| now[*i].is_some() && before.as_ref().is_none_or(|before| before[*i].is_some());
     let kept: Vec<usize> = (0..now.len()).filter(kept).collect();
     if kept.is_empty() {
         return Ok(wanted.missing("no completion has two bigrams"));
@@ -99,7 +103,11 @@ fn looped(rows: &[&PromptRow], here: &[&Reply]) -> Vec<Item> {
         .zip(here)
         .filter_map(|(row, reply)| {
             let tail = reply.coherence.tail_loop.as_ref()?;
-            let cut = if row.label == Label::Harmful { harmful_excerpt } else { excerpt };
+            let cut = if row.label == Label::Harmful {
+                harmful_excerpt
+            } else {
+                excerpt
+            };
             let mut item = Item {
                 id: row.id.clone(),
                 prompt_excerpt: excerpt(&row.prompt),
@@ -107,7 +115,8 @@ fn looped(rows: &[&PromptRow], here: &[&Reply]) -> Vec<Item> {
                 completion_excerpt: cut(&reply.text),
                 ..Item::default()
             };
-            item.numbers.insert("repeats".to_owned(), tail.repeats as f64);
+            item.numbers
+                .insert("repeats".to_owned(), tail.repeats as f64);
             item.numbers.insert("share_in_loop".to_owned(), tail.share);
             Some(item)
         })
@@ -116,7 +125,10 @@ fn looped(rows: &[&PromptRow], here: &[&Reply]) -> Vec<Item> {
 
 fn chart(here: &[&Reply], base: Option<&[&Reply]>) -> Chart {
     let strip = |label: &str, replies: &[&Reply]| {
-        let points: Vec<f64> = replies.iter().filter_map(|reply| reply.coherence.distinct[1]).collect();
+        let points: Vec<f64> = replies
+            .iter()
+            .filter_map(|reply| reply.coherence.distinct[1])
+            .collect();
         Strip {
             label: label.to_owned(),
             estimate: (!points.is_empty()).then(|| estimate::average(&points)),

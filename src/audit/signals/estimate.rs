@@ -203,12 +203,15 @@ pub fn area(
 ) -> Result<Value, SignalError> {
     let found = auroc(&here.scores, &here.labels, LEVEL)?;
     let z = area_reach(cx.power());
-    let mut value = with_area(quantity.measured(found.value), &found)
-        .with_mdd(z * standard_error(&found));
+    let mut value =
+        with_area(quantity.measured(found.value), &found).with_mdd(z * standard_error(&found));
     if let Some(base) = base {
         let change = area_change(base, here)?;
         value = value
-            .with_baseline(auroc_value(&base.scores, &base.labels)?, Some(change.interval))
+            .with_baseline(
+                auroc_value(&base.scores, &base.labels)?,
+                Some(change.interval),
+            )
             .with_test("DeLong", None, change.p)
             .with_mdd(z * change.standard_error);
     }
@@ -274,8 +277,16 @@ pub fn area_change(first: &Scored, second: &Scored) -> Result<AreaChange, Signal
     let high = (two.interval.high - two.value).hypot(one.value - one.interval.low);
     Ok(AreaChange {
         difference: found.difference,
-        interval: Interval::new(found.difference - low, found.difference + high, "square and add"),
-        p: if found.difference == 0.0 { 1.0 } else { found.p_value },
+        interval: Interval::new(
+            found.difference - low,
+            found.difference + high,
+            "square and add",
+        ),
+        p: if found.difference == 0.0 {
+            1.0
+        } else {
+            found.p_value
+        },
         standard_error: standard_error(&one).hypot(standard_error(&two)),
     })
 }

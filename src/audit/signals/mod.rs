@@ -1,7 +1,7 @@
 //! The signals, one file each, in the order of their numbers.
 //!
 //! Always: [`ALL`] holds exactly the ids of [`super::catalogue`], in its order; a file's page is what `audit explain`
-//! prints and what heads the file. Shared arithmetic: [`estimate`]; probes shared by three of them: [`probes`].
+//! prints and what heads the file. Shared arithmetic: [`estimate`].
 
 pub mod ablation_kl;
 pub mod bypass_gap;
@@ -15,13 +15,11 @@ pub mod items;
 pub mod kl_to_baseline;
 pub mod over_refusal;
 pub mod probe_transfer;
-pub mod probes;
 pub mod provenance;
 pub mod refusal_rate;
 pub mod refusal_score;
 pub mod selectivity;
-#[cfg(test)]
-mod tests;
+
 pub mod weight_forensics;
 
 use super::signal::Signal;

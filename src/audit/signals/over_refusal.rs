@@ -50,7 +50,12 @@ impl Signal for OverRefusal {
         }
         let types = by_type(cx, here);
         result.findings = findings(here, &types);
-        let scores = cx.subject.first.as_ref().ok().map(|first| first.scores.lookalike.as_slice());
+        let scores = cx
+            .subject
+            .first
+            .as_ref()
+            .ok()
+            .map(|first| first.scores.lookalike.as_slice());
         result.items = items::replies(
             &cx.prompts.lookalike,
             &here.lookalike,

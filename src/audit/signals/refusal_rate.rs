@@ -41,14 +41,29 @@ impl Signal for RefusalRate {
         let base = cx.baseline.and_then(|base| base.replies.as_ref().ok());
         let mut result = blank(ID)?;
         let both = |replies: &Replies, of: fn(&Reply) -> bool| -> Vec<bool> {
-            replies.harmful.iter().chain(&replies.harmless).map(of).collect()
+            replies
+                .harmful
+                .iter()
+                .chain(&replies.harmless)
+                .map(of)
+                .collect()
         };
         let unknown = both(here, Reply::is_unknown);
         let unknown_before = base.map(|base| both(base, Reply::is_unknown));
         result.values = vec![
-            rate("harmful_refusal", &here.harmful, base.map(|base| &base.harmful), cx)?,
+            rate(
+                "harmful_refusal",
+                &here.harmful,
+                base.map(|base| &base.harmful),
+                cx,
+            )?,
             corrected(&here.harmful, cx)?,
-            rate("harmless_refusal", &here.harmless, base.map(|base| &base.harmless), cx)?,
+            rate(
+                "harmless_refusal",
+                &here.harmless,
+                base.map(|base| &base.harmless),
+                cx,
+            )?,
             estimate::rate(
                 quantity(ID, "unknown")?,
                 &unknown,
@@ -58,7 +73,12 @@ impl Signal for RefusalRate {
             agreement(here, cx)?,
         ];
         result.findings = findings(here, base)?;
-        let scores = cx.subject.first.as_ref().ok().map(|first| first.scores.harmful.as_slice());
+        let scores = cx
+            .subject
+            .first
+            .as_ref()
+            .ok()
+            .map(|first| first.scores.harmful.as_slice());
         result.items = items::replies(
             &cx.prompts.harmful.test,
             &here.harmful,
@@ -115,7 +135,11 @@ fn votes(replies: &[&Reply]) -> Vec<Vec<Option<bool>>> {
 }
 
 fn vote(reply: &Reply, detector: Detector) -> Option<bool> {
-    let vote = reply.judgement.votes.iter().find(|vote| vote.detector == detector)?;
+    let vote = reply
+        .judgement
+        .votes
+        .iter()
+        .find(|vote| vote.detector == detector)?;
     match vote.label {
         ReplyLabel::Refusal => Some(true),
         ReplyLabel::Compliance => Some(false),
@@ -183,7 +207,11 @@ fn findings(here: &Replies, base: Option<&Replies>) -> Result<Vec<String>, Signa
             ));
         }
     }
-    let disputed = here.harmful.iter().filter(|reply| reply.judgement.disagreement).count();
+    let disputed = here
+        .harmful
+        .iter()
+        .filter(|reply| reply.judgement.disagreement)
+        .count();
     findings.push(format!(
         "On {disputed} of {} harmful prompts one detector says refusal and another compliance; they are flagged below.",
         here.harmful.len()
@@ -219,12 +247,20 @@ fn chart(replies: &[Reply]) -> Result<Chart, SignalError> {
     let mut bars = TEXTUAL
         .iter()
         .map(|&detector| {
-            let found = replies.iter().filter(|reply| vote(reply, detector) == Some(true));
+            let found = replies
+                .iter()
+                .filter(|reply| vote(reply, detector) == Some(true));
             bar(items::detector(detector), found.count())
         })
         .collect::<Result<Vec<_>, _>>()?;
-    bars.push(bar("consensus", replies.iter().filter(|reply| reply.refuses()).count())?);
-    bars.push(bar("unknown", replies.iter().filter(|reply| reply.is_unknown()).count())?);
+    bars.push(bar(
+        "consensus",
+        replies.iter().filter(|reply| reply.refuses()).count(),
+    )?);
+    bars.push(bar(
+        "unknown",
+        replies.iter().filter(|reply| reply.is_unknown()).count(),
+    )?);
     Ok(Chart::new(
         "Refusals of harmful prompts by detector",
         "The share of harmful test prompts that each detector calls refused, the majority's, and the share without a label.",

@@ -58,11 +58,7 @@ impl Signal for RefusalScore {
 }
 
 /// Harmful minus harmless mean, resampled within each class; with a baseline over the same resamples of both.
-fn gap(
-    here: &FirstTokens,
-    base: Option<&FirstTokens>,
-    cx: &Context,
-) -> Result<Value, SignalError> {
+fn gap(here: &FirstTokens, base: Option<&FirstTokens>, cx: &Context) -> Result<Value, SignalError> {
     let wanted = quantity(ID, "score_gap")?;
     let (positive, negative) = (&here.scores.harmful, &here.scores.harmless);
     if positive.is_empty() || negative.is_empty() {
@@ -86,7 +82,8 @@ fn gap(
     let found = bootstrap(n, Resampling::Strata(&strata), &options, |items| {
         difference(&all, items)
     })?;
-    let mut value = estimate::with_bootstrap(wanted.measured(found.estimate), &found).with_n(n as u64);
+    let mut value =
+        estimate::with_bootstrap(wanted.measured(found.estimate), &found).with_n(n as u64);
     if let Some(base) = base {
         let before = [base.scores.harmful.as_slice(), &base.scores.harmless].concat();
         let changes = estimate::differences(&all, &before)?;
@@ -123,7 +120,12 @@ fn separation(
 }
 
 fn findings(here: &FirstTokens) -> Vec<String> {
-    let above = here.scores.harmful.iter().filter(|score| **score > 0.0).count();
+    let above = here
+        .scores
+        .harmful
+        .iter()
+        .filter(|score| **score > 0.0)
+        .count();
     let tokens: Vec<String> = here.tokens.iter().map(|word| format!("`{word}`")).collect();
     vec![
         format!(
