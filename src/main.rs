@@ -1,2 +1,8 @@
-//! The binary: parses, calls the library, maps the outcome to an exit code. Nothing else.
-fn main() {}
+//! The binary: keeps the allocator from returning memory, then hands over to the command line. Nothing else.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    candlescope_ops::fast_alloc();
+    candlescope::cli::main()
+}

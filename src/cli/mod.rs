@@ -1,1 +1,120 @@
-//! The command line: one file for each noun; thin: parse, call the library, print.
+//! The command line: one file for each noun, each thin: parse, call the library, show.
+//!
+//! Always: results go to stdout, progress and errors to stderr; `--json` gives an object with a `schema` field wherever
+//! a table is shown; the exit code is 0 done, 1 gate not passed, 2 error, 130 interrupted. Start with [`main`];
+//! `args.rs` has what commands share, `output.rs` what they print with, `failure.rs` the words of errors.
+
+pub mod args;
+mod capture;
+mod completions;
+pub mod failure;
+mod hooks;
+pub mod interrupt;
+mod lens;
+pub mod output;
+pub mod progress;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use args::Global;
+use output::Out;
+
+/// How a command ended, when it did not fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It did what it was asked.
+    Done,
+    /// It did, and what it judged did not pass.
+    NotPassed,
+}
+
+#[derive(Parser)]
+#[command(
+    name = "candlescope",
+    version,
+    about = "Looks inside language-model checkpoints and audits them",
+    after_help = "Example:\n  candlescope audit run smollm2-135m-instruct --report out/"
+)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// One variant for each noun or daily verb, in the order of the help.
+#[derive(Subcommand)]
+enum Command {
+    Hooks(hooks::Args),
+    Lens(Box<lens::Args>),
+    Capture(Box<capture::Args>),
+    Completions(completions::Args),
+}
+
+impl Command {
+    fn run(&self, out: &Out) -> anyhow::Result<Outcome> {
+        match self {
+            Self::Hooks(args) => hooks::run(args, out),
+            Self::Lens(args) => lens::run(args, out),
+            Self::Capture(args) => capture::run(args, out),
+            Self::Completions(args) => completions::run(args, out),
+        }
+    }
+}
+
+/// Parses the process's arguments, runs the command, says what went wrong, and gives the exit code.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are results; a usage error is an error. A closed stream cannot be told about.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let out = cli.global.out();
+    let outcome = interrupt::install()
+        .and_then(|()| cli.global.start())
+        .and_then(|()| cli.command.run(&out));
+    match outcome {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::NotPassed) => ExitCode::from(1),
+        Err(error) => failure::report(&error, &out),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_help_ends_with_an_example() {
+        fn visit(command: &clap::Command, path: &str) {
+            let path = format!("{path} {}", command.get_name());
+            let after = command
+                .get_after_help()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            assert!(after.starts_with("Example"), "{path} has no example");
+            for line in after.lines().filter(|line| line.starts_with("  ")) {
+                let line = line.trim_start();
+                assert!(
+                    line.starts_with("candlescope ") || line.starts_with('#'),
+                    "{path}: {line}"
+                );
+            }
+            command.get_subcommands().for_each(|sub| visit(sub, &path));
+        }
+        visit(&Cli::command(), "");
+    }
+}

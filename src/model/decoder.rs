@@ -8,7 +8,7 @@ use candlescope_ops::{self as ops, AttentionSpec, KeyLayout};
 
 use super::{
     KvCache, ModelError,
-    config::{ModelConfig, NormKind, QkNorm},
+    config::{ModelConfig, NormKind, QkNorm, Rope},
     weights::{LayerWeights, Linear, NormWeights, Weights},
 };
 use crate::hooks::{Captured, Edit, Flow, Hooks, Pass, Plan, Point, Tap};
@@ -270,6 +270,7 @@ impl Decoder {
                 n_ctx: self.config.n_ctx,
             });
         }
+        self.check_frequencies(offset, longest)?;
         if let Some(&id) = batch
             .ids
             .iter()
@@ -281,6 +282,27 @@ impl Decoder {
             });
         }
         Ok(pass)
+    }
+
+    /// Under dynamic and LongRoPE scaling a longer sequence has other frequencies, at every position and in every layer, so
+    /// what a cache holds is no longer what the model would compute.
+    fn check_frequencies(&self, cached: usize, longest: usize) -> Result<(), ModelError> {
+        let changed =
+            |rope: &Rope| rope.frequencies(cached, true) != rope.frequencies(longest, true);
+        if cached > 0
+            && self
+                .config
+                .ropes()
+                .iter()
+                .any(|rope| rope.by_length() && changed(rope))
+        {
+            let why = format!(
+                "at {longest} positions the rotary scaling of this model changes the frequencies its {cached} cached \
+                 positions were computed with; run the whole sequence in one pass"
+            );
+            return Err(ModelError::Cache { why });
+        }
+        Ok(())
     }
 
     /// The final norm and unembedding of a residual stream `[.., d_model]`: the logit lens (nostalgebraist 2020).
@@ -395,7 +417,7 @@ impl Run<'_> {
             .max()
             .unwrap_or(1);
         let single = self.model.compute == DType::F32;
-        let table = |rope: &super::config::Rope| -> Result<Angles, Flow> {
+        let table = |rope: &Rope| -> Result<Angles, Flow> {
             let (frequencies, factor) = rope.frequencies(longest, single);
             let turn = |p: u32, f: f64| {
                 if single {

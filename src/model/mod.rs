@@ -7,6 +7,7 @@ pub mod cache;
 pub mod check;
 pub mod checkpoint;
 pub mod config;
+pub mod convert;
 pub mod decoder;
 mod error;
 pub mod fetch;

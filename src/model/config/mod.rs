@@ -1,16 +1,18 @@
 //! What a decoder is, as data: one struct that every family maps onto, whatever file it came from.
 //!
 //! Always holds: a `ModelConfig` describes the forward pass completely; nothing in the decoder asks for the family.
-//! `hf.rs` reads Hugging Face `config.json`, `gguf.rs` reads GGUF metadata, `rope.rs` holds the rotary variants.
+//! `hf.rs` reads Hugging Face `config.json`, `to_hf.rs` writes one, `gguf.rs` reads GGUF metadata, `rope.rs` holds the rotary variants.
 
 mod gguf;
 mod hf;
 mod keys;
 mod rope;
+mod to_hf;
 
 pub use gguf::from_gguf;
 pub use hf::from_hf_json;
 pub use rope::{Rope, RopeScaling};
+pub use to_hf::to_hf_json;
 
 use candlescope_ops as ops;
 use serde::Serialize;

@@ -1,0 +1,140 @@
+//! What commands share: the flags that every command takes, and how a model is named and opened.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use candle_core::DType;
+use clap::{Args, ValueEnum};
+
+use super::{output::Out, progress::Bar};
+use crate::model::{
+    Checkpoint, LoadOptions,
+    fetch::{self, Cache},
+};
+
+/// Flags that every command takes.
+#[derive(Args, Debug)]
+pub struct Global {
+    /// Print one JSON object with a `schema` field instead of a table
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Colour in tables and errors
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value = "auto",
+        value_name = "WHEN"
+    )]
+    pub color: When,
+    /// No progress, no notes
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    /// Threads to compute with; the result does not depend on them [default: one for each core]
+    #[arg(long, global = true, value_name = "N")]
+    pub threads: Option<usize>,
+}
+
+/// When to colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum When {
+    /// On a terminal, unless `NO_COLOR` is set
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+impl Global {
+    /// Where a command's results and notes go.
+    pub fn out(&self) -> Out {
+        Out::new(self.json, self.color, self.quiet)
+    }
+
+    /// Sizes the thread pool.
+    pub fn start(&self) -> anyhow::Result<()> {
+        let Some(threads) = self.threads else {
+            return Ok(());
+        };
+        anyhow::ensure!(
+            (1..=4096).contains(&threads),
+            "--threads: expected 1 to 4096, found {threads}"
+        );
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build_global()
+            .context("cannot start the threads")
+    }
+}
+
+/// Which model, and how it is opened. For commands on one model.
+#[derive(Args, Debug)]
+pub struct ModelArgs {
+    /// A folder, a .gguf file, a known name (see `candlescope model list`) or ORG/NAME on the Hugging Face hub
+    pub model: String,
+    /// How to open it.
+    #[command(flatten)]
+    pub how: OpenArgs,
+}
+
+/// How models are opened.
+#[derive(Args, Debug)]
+pub struct OpenArgs {
+    /// What matrices are kept in; arithmetic is f32
+    #[arg(long, value_enum, default_value = "f32", value_name = "DTYPE")]
+    pub dtype: Dtype,
+    /// A config key that candlescope does not know and that you know not to change the forward pass; repeatable
+    #[arg(long, value_name = "KEY")]
+    pub accept_config_key: Vec<String>,
+    /// Use what is in the cache only
+    #[arg(long)]
+    pub offline: bool,
+}
+
+/// The dtypes a model can be kept in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Dtype {
+    /// Exact
+    F32,
+    /// Half the memory
+    Bf16,
+}
+
+impl ModelArgs {
+    /// Finds the model, fetching a named one on first use, and opens it.
+    pub fn open(&self, out: &Out) -> anyhow::Result<Checkpoint> {
+        self.how.open(&self.model, out)
+    }
+
+    /// Finds the model, fetching a named one on first use.
+    pub fn path(&self, out: &Out) -> anyhow::Result<PathBuf> {
+        self.how.path(&self.model, out)
+    }
+}
+
+impl OpenArgs {
+    /// As [`ModelArgs::open`], for a further model.
+    pub fn open(&self, model: &str, out: &Out) -> anyhow::Result<Checkpoint> {
+        let path = self.path(model, out)?;
+        Ok(Checkpoint::open(model, &path, &self.load_options())?)
+    }
+
+    /// As [`ModelArgs::path`], for a further model.
+    pub fn path(&self, model: &str, out: &Out) -> anyhow::Result<PathBuf> {
+        let cache = Cache::new()?;
+        let bar = Bar::new(out);
+        Ok(fetch::resolve(model, &cache, !self.offline, &bar)?)
+    }
+
+    /// For the library.
+    pub fn load_options(&self) -> LoadOptions {
+        LoadOptions {
+            dtype: match self.dtype {
+                Dtype::F32 => DType::F32,
+                Dtype::Bf16 => DType::BF16,
+            },
+            accept_config_keys: self.accept_config_key.clone(),
+        }
+    }
+}

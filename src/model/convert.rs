@@ -1,0 +1,250 @@
+//! Writes a model as a Hugging Face folder: config, safetensors under Hugging Face names, tokenizer, chat template.
+//!
+//! Always: the weights are the exact ones that run here (dequantised, unpermuted), put back where `names.rs` says the
+//! family keeps them; the folder appears whole or not at all. The config is `config/to_hf.rs`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Tensor};
+
+use super::{
+    Checkpoint, Decoder, ModelConfig, ModelError,
+    config::{Family, to_hf_json},
+    files::{
+        FileError,
+        write::{Planned, WriteOptions, write_atomic, write_safetensors},
+    },
+    names::{Outer, Role, Scheme, Take, layer_place, outer_stem},
+    weights::{LayerWeights, Linear, NormWeights},
+};
+
+/// Writes a checkpoint to `out`, which must not exist, in `dtype` (F32, F16 or BF16). Returns the files' names.
+///
+/// # Errors
+/// `out` is there already, a config that Hugging Face's format cannot express, a value that overflows f16, a full disk.
+/// Nothing remains of a folder that could not be finished.
+pub fn to_folder(
+    checkpoint: &Checkpoint,
+    out: &Path,
+    dtype: DType,
+) -> Result<Vec<String>, ModelError> {
+    in_new_folder(out, |folder| {
+        write_model(&checkpoint.decoder, folder, dtype)?;
+        checkpoint.tokenizer.save(folder)?;
+        if let Some(template) = &checkpoint.template {
+            template.save(folder)?;
+        }
+        Ok(())
+    })
+}
+
+/// Writes `config.json` and the weights into `folder`, without a tokenizer.
+///
+/// # Errors
+/// As [`to_folder`]; the folder holds weights already.
+pub fn write_model(decoder: &Decoder, folder: &Path, dtype: DType) -> Result<(), ModelError> {
+    let name = match dtype {
+        DType::F16 => "float16",
+        DType::BF16 => "bfloat16",
+        _ => "float32",
+    };
+    let config = to_hf_json(decoder.config(), name)?;
+    let stored = stored(decoder);
+    let plan: Vec<Planned> = stored
+        .iter()
+        .map(|(name, pieces)| (name.clone(), shape(pieces)))
+        .collect();
+    let options = WriteOptions {
+        dtype,
+        ..WriteOptions::default()
+    };
+    write_safetensors(folder, &plan, &options, |name| {
+        joined(&stored[name], decoder.config())
+    })?;
+    write_atomic(&folder.join("config.json"), config.as_bytes())?;
+    Ok(())
+}
+
+/// Runs `fill` on a hidden folder beside `out`, which then takes its name; on failure it is removed.
+fn in_new_folder(
+    out: &Path,
+    fill: impl FnOnce(&Path) -> Result<(), ModelError>,
+) -> Result<Vec<String>, ModelError> {
+    if out.symlink_metadata().is_ok() {
+        return Err(refused(out, "something is there already"));
+    }
+    let name = out
+        .file_name()
+        .ok_or_else(|| refused(out, "a path without a name"))?;
+    let hidden = format!(".{}.{}.partial", name.to_string_lossy(), std::process::id());
+    let folder = out.with_file_name(hidden);
+    let io = |action: &str, source| FileError::Io {
+        file: out.to_path_buf(),
+        action: action.to_owned(),
+        source,
+    };
+    fs::create_dir(&folder).map_err(|e| io("make a temporary folder beside it", e))?;
+    let finished = fill(&folder).and_then(|()| {
+        let mut names: Vec<String> = fs::read_dir(&folder)
+            .map_err(|e| io("list what was written", e))?
+            .filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()))
+            .collect();
+        names.sort();
+        fs::rename(&folder, out).map_err(|e| io("move the finished folder to", e))?;
+        Ok(names)
+    });
+    if finished.is_err() {
+        // The failure itself is the news; what cannot be removed is hidden and named after this program's process.
+        let _ = fs::remove_dir_all(&folder);
+    }
+    finished
+}
+
+fn refused(out: &Path, found: &str) -> ModelError {
+    FileError::Invalid {
+        file: PathBuf::from(out),
+        field: "output folder".into(),
+        expected: "a path where nothing is yet".into(),
+        found: found.into(),
+    }
+    .into()
+}
+
+/// Pieces of each stored tensor, with how they were taken out of it.
+type Stored = BTreeMap<String, Vec<(Take, Tensor)>>;
+
+fn stored(decoder: &Decoder) -> Stored {
+    let mut writer = Writer {
+        config: decoder.config(),
+        stored: Stored::new(),
+    };
+    let weights = decoder.weights();
+    writer.outer(Outer::Embed, "weight", &weights.embed);
+    if let Some(positions) = &weights.pos_embed {
+        writer.outer(Outer::PosEmbed, "weight", positions);
+    }
+    writer.outer(Outer::FinalNorm, "weight", &weights.final_norm.gain);
+    if let Some(bias) = &weights.final_norm.bias {
+        writer.outer(Outer::FinalNorm, "bias", bias);
+    }
+    if !decoder.config().tied {
+        writer.outer(Outer::Head, "weight", &weights.head);
+    }
+    for (i, layer) in weights.layers.iter().enumerate() {
+        writer.layer(i, layer);
+    }
+    writer.stored
+}
+
+struct Writer<'a> {
+    config: &'a ModelConfig,
+    stored: Stored,
+}
+
+impl Writer<'_> {
+    fn outer(&mut self, what: Outer, part: &str, weight: &Tensor) {
+        let name = format!(
+            "{}.{part}",
+            outer_stem(self.config, Scheme::HuggingFace, what)
+        );
+        self.stored.insert(name, vec![(Take::All, weight.clone())]);
+    }
+
+    fn layer(&mut self, i: usize, w: &LayerWeights) {
+        let linears = [
+            (Role::Q, Some(&w.q)),
+            (Role::K, Some(&w.k)),
+            (Role::V, Some(&w.v)),
+            (Role::O, Some(&w.o)),
+            (Role::Gate, w.gate.as_ref()),
+            (Role::Up, Some(&w.up)),
+            (Role::Down, Some(&w.down)),
+        ];
+        for (role, linear) in linears {
+            let Some(Linear { weight, bias }) = linear else {
+                continue;
+            };
+            self.put(i, role, "weight", weight);
+            if let Some(bias) = bias {
+                self.put(i, role, "bias", bias);
+            }
+        }
+        let norms = [
+            (Role::AttnNorm, &w.attn_norm),
+            (Role::AttnPostNorm, &w.attn_post_norm),
+            (Role::MlpNorm, &w.mlp_norm),
+            (Role::MlpPostNorm, &w.mlp_post_norm),
+        ];
+        for (role, norm) in norms {
+            let Some(NormWeights { gain, bias }) = norm else {
+                continue;
+            };
+            self.put(i, role, "weight", gain);
+            if let Some(bias) = bias {
+                self.put(i, role, "bias", bias);
+            }
+        }
+        for (role, gain) in [(Role::QNorm, &w.q_norm), (Role::KNorm, &w.k_norm)] {
+            if let Some(gain) = gain {
+                self.put(i, role, "weight", gain);
+            }
+        }
+    }
+
+    fn put(&mut self, layer: usize, role: Role, part: &str, weight: &Tensor) {
+        let place = layer_place(self.config, Scheme::HuggingFace, layer, role, part);
+        let pieces = self.stored.entry(place.name).or_default();
+        pieces.push((place.take, weight.clone()));
+    }
+}
+
+/// Shape of the stored tensor that these pieces are cut from.
+fn shape(pieces: &[(Take, Tensor)]) -> Vec<usize> {
+    let Some((take, first)) = pieces.first() else {
+        return Vec::new();
+    };
+    let dims = first.dims();
+    let of = |axis: usize| pieces.iter().map(|(_, piece)| piece.dims()[axis]).sum();
+    match take {
+        Take::All | Take::Unpermuted(_) => dims.to_vec(),
+        Take::Transposed => dims.iter().rev().copied().collect(),
+        Take::Rows(_) | Take::NeoxQkv(_) => [&[of(0)], &dims[1..]].concat(),
+        Take::ColumnsTransposed(_) => vec![dims[1], of(0)],
+    }
+}
+
+/// The stored tensor: the inverse of the cuts in `weights.rs`. Norm gains go back to Gemma's convention.
+fn joined(pieces: &[(Take, Tensor)], config: &ModelConfig) -> candle_core::Result<Tensor> {
+    let mut pieces: Vec<&(Take, Tensor)> = pieces.iter().collect();
+    pieces.sort_by_key(|(take, _)| match take {
+        Take::Rows(part) | Take::ColumnsTransposed(part) => part.start,
+        Take::NeoxQkv(which) => *which,
+        _ => 0,
+    });
+    let tensors: Vec<&Tensor> = pieces.iter().map(|(_, tensor)| tensor).collect();
+    match pieces[0].0 {
+        Take::Transposed => tensors[0].t()?.contiguous(),
+        Take::Rows(_) => Tensor::cat(&tensors, 0),
+        Take::ColumnsTransposed(_) => Tensor::cat(&tensors, 0)?.t()?.contiguous(),
+        Take::NeoxQkv(_) => {
+            let (heads, d_head) = (config.n_heads, config.d_head);
+            let rest = &tensors[0].dims()[1..];
+            let by_head = tensors
+                .iter()
+                .map(|t| t.reshape([&[heads, 1, d_head], rest].concat()))
+                .collect::<candle_core::Result<Vec<_>>>()?;
+            Tensor::cat(&by_head, 1)?.reshape([&[3 * heads * d_head], rest].concat())
+        }
+        Take::All | Take::Unpermuted(_) => {
+            // One axis and whole: a norm's gain or bias, and Gemma's norms have no bias.
+            let gemma = matches!(config.family, Family::Gemma2 | Family::Gemma3);
+            if gemma && tensors[0].rank() == 1 {
+                tensors[0] - 1.0
+            } else {
+                Ok(tensors[0].clone())
+            }
+        }
+    }
+}
