@@ -1,1 +1,3 @@
 //! Writing to a model: directions applied by hook.
+
+pub mod file;
