@@ -56,6 +56,18 @@ pub(crate) trait Lanes: Copy {
         self.spill(0.0).iter().map(|&x| f64::from(x)).sum()
     }
 
+    /// Sum of the lanes, folded in halves.
+    #[inline(always)]
+    fn fold_sum(self) -> f32 {
+        let mut lanes = self.spill(0.0);
+        for half in [8, 4, 2, 1] {
+            for i in 0..half {
+                lanes[i] += lanes[i + half];
+            }
+        }
+        lanes[0]
+    }
+
     /// Largest lane; lanes that are NaN are passed over.
     #[inline(always)]
     fn highest(self) -> f32 {
@@ -272,6 +284,7 @@ impl Lanes for Portable {
 /// The two x86 widths.
 #[cfg(target_arch = "x86_64")]
 mod x86 {
+    #[allow(clippy::wildcard_imports)] // some fifty intrinsics
     use std::arch::x86_64::*;
 
     use super::{Lanes, bf16};

@@ -10,8 +10,9 @@ use half::bf16;
 use crate::dot::{Rows, Weight, products};
 use crate::view::{Shared, refuse_empty, rows, tasks, untracked_on_cpu, with_bf16, with_f32};
 
-/// Up to this many rows the dot-product kernel is used: measured, it is the faster one while weights come from memory.
-const FEW_ROWS: usize = 8;
+/// Up to this many rows the dot-product kernel is used. Measured with AVX-512 on one thread at 576x1536, 1536x576 and
+/// 49152x576: 4x as fast as the general product at 4 rows, 2.5x at 16, 1.4x at 32 and still ahead.
+const FEW_ROWS: usize = 32;
 
 /// Affine map of the last dimension: `x [.., in]`, `w [out, in]`, `bias [out]` to `[.., out]`.
 ///

@@ -159,3 +159,41 @@ fn sum_of<V: Lanes>(x: &[f32], fill: f32, f: impl Fn(V) -> V) -> f64 {
     }
     total
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exp::tests::LEVELS;
+    use crate::lanes::run_at;
+
+    #[test]
+    fn every_level_normalises_a_row() {
+        for len in [2, 7, 16, 33, 700, 1100] {
+            let x: Vec<f32> = (0..len).map(|i| 1.0 + (i as f32 * 0.7).sin()).collect();
+            let (gain, bias) = (vec![2.0; len], vec![0.5; len]);
+            let mean = x.iter().map(|&x| f64::from(x)).sum::<f64>() / len as f64;
+            for (level, centred) in LEVELS.into_iter().flat_map(|l| [(l, false), (l, true)]) {
+                let shift = if centred { mean } else { 0.0 };
+                let square: f64 = x.iter().map(|&x| (f64::from(x) - shift).powi(2)).sum();
+                let factor = 2.0 / (square / len as f64 + 1e-5).sqrt();
+                let mut y = vec![f32::NAN; len];
+                let row = Row {
+                    x: &x,
+                    gain: &gain,
+                    bias: Some(&bias),
+                    eps: 1e-5,
+                    centred,
+                    out: y.as_mut_ptr(),
+                };
+                run_at(level, row);
+                for (&x, &y) in x.iter().zip(&y) {
+                    let exact = (f64::from(x) - shift) * factor + 0.5;
+                    assert!(
+                        (f64::from(y) - exact).abs() < 2e-6,
+                        "{level:?} {len}: {y} {exact}"
+                    );
+                }
+            }
+        }
+    }
+}

@@ -33,7 +33,7 @@ pub fn softmax_last_dim(x: &Tensor) -> Result<Tensor> {
 pub fn log_softmax_last_dim(x: &Tensor) -> Result<Tensor> {
     refuse_empty("log_softmax_last_dim", "x", x)?;
     if !fused(&[x]) {
-        let parts = Shifted::new(x)?;
+        let parts = Centred::new(x)?;
         return parts.shifted.broadcast_sub(&parts.sum.log()?);
     }
     by_row(x, |row, out| {
@@ -54,7 +54,7 @@ pub fn log_softmax_last_dim(x: &Tensor) -> Result<Tensor> {
 pub fn logsumexp_last_dim(x: &Tensor) -> Result<Tensor> {
     refuse_empty("logsumexp_last_dim", "x", x)?;
     if !fused(&[x]) {
-        let parts = Shifted::new(x)?;
+        let parts = Centred::new(x)?;
         return (parts.sum.log()? + parts.max)?.squeeze(D::Minus1);
     }
     let (shape, width) = (x.dims(), x.dim(D::Minus1)?);
@@ -74,12 +74,12 @@ pub fn logsumexp_last_dim(x: &Tensor) -> Result<Tensor> {
 
 /// The differentiable softmax.
 pub(crate) fn softmax_plain(x: &Tensor) -> Result<Tensor> {
-    let parts = Shifted::new(x)?;
+    let parts = Centred::new(x)?;
     parts.exp.broadcast_div(&parts.sum)
 }
 
 /// What the three functions share, in candle expressions. The maximum is a constant for the gradient: it cancels.
-struct Shifted {
+struct Centred {
     /// Row maximum, `[.., 1]`, possibly `-inf`.
     max: Tensor,
     /// `x - max`, where an infinite maximum counts as 0.
@@ -90,7 +90,7 @@ struct Shifted {
     sum: Tensor,
 }
 
-impl Shifted {
+impl Centred {
     fn new(x: &Tensor) -> Result<Self> {
         let max = x.detach().max_keepdim(D::Minus1)?;
         let empty = max.eq(f64::NEG_INFINITY)?;
@@ -191,9 +191,9 @@ pub(crate) unsafe fn exp_row<V: Lanes>(
             let part = V::load_part_or_all(x.add(start), V::N.min(len - start), f32::NEG_INFINITY);
             highest[i % 4] = highest[i % 4].max(part);
         }
-        let max = highest
-            .iter()
-            .fold(f32::NEG_INFINITY, |best, lanes| best.max(lanes.highest()));
+        // A NaN may be lost here; the sum finds it again.
+        let [a, b, c, d] = highest;
+        let max = a.max(b).max(c.max(d)).highest();
         let shift = V::splat(finite(max));
         let mut sum = 0.0;
         for block in (0..len).step_by(512) {
@@ -242,6 +242,45 @@ impl Kernel for Minus<'_> {
                 V::load_part_or_all(self.x.as_ptr().add(start), n, 0.0)
                     .sub(lse)
                     .store_part_or_all(self.out.add(start), n);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exp::tests::LEVELS;
+    use crate::lanes::run_at;
+
+    #[test]
+    fn every_level_normalises_in_place() {
+        for len in [1, 7, 16, 33, 700, 1100] {
+            let x: Vec<f32> = (0..len).map(|i| 5.0 * (i as f32 * 0.7).sin()).collect();
+            let total: f64 = x.iter().map(|&x| f64::from(x).exp()).sum();
+            for level in LEVELS {
+                let mut y = x.clone();
+                let out = Some(y.as_mut_ptr());
+                let parts = run_at(
+                    level,
+                    ExpRow {
+                        x: &x,
+                        out,
+                        scale_out: true,
+                    },
+                );
+                assert!(
+                    (parts.logsumexp() - total.ln()).abs() < 5e-7,
+                    "{level:?} {len}"
+                );
+                for (&x, &y) in x.iter().zip(&y) {
+                    let exact = f64::from(x).exp() / total;
+                    // The shift by the maximum rounds at 6e-7 at most, exp and the factor add 3e-7.
+                    assert!(
+                        (f64::from(y) - exact).abs() < 1e-6 * exact,
+                        "{level:?} {len}"
+                    );
+                }
             }
         }
     }

@@ -14,6 +14,7 @@ use crate::view::{refuse_empty, rows};
 ///
 /// # Errors
 /// An empty tensor, or `k` larger than a row.
+#[allow(clippy::type_complexity)] // two plain lists of lists
 pub fn top_k(x: &Tensor, k: usize) -> Result<(Vec<Vec<u32>>, Vec<Vec<f32>>)> {
     refuse_empty("top_k", "x", x)?;
     let width = x.dims()[x.rank() - 1];

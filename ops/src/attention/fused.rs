@@ -462,7 +462,7 @@ impl Kernel for Finish<'_> {
                 self.line.len(),
                 self.scale,
                 self.cap,
-            )
+            );
         };
     }
 }

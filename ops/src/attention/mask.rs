@@ -43,7 +43,7 @@ pub struct AttentionSpec {
     pub scale: f64,
     /// `c · tanh(s / c)` on the scaled scores (Gemma 2).
     pub softcap: Option<f64>,
-    /// A query sees only keys fewer than this many positions back, itself included.
+    /// A query sees only keys fewer than this many positions back, itself included; 0 is refused.
     pub window: Option<usize>,
     /// Which key slots hold tokens.
     pub layout: KeyLayout,
@@ -72,7 +72,6 @@ impl AttentionSpec {
         let pad = self.layout.pad(row);
         let prefix = self.layout.prefix;
         let first_position = match self.window {
-            Some(0) => return [0..0, 0..0],
             Some(window) => (self.layout.position(row, own) + 1).saturating_sub(window),
             None => 0,
         };
@@ -104,11 +103,48 @@ impl AttentionSpec {
                 self.softcap
             );
         }
+        if self.window == Some(0) {
+            bail!("{op}: window is 0, so that no query would see any key; use None for no window");
+        }
         let last = self.q_offset + q.dim(1)?;
         let keys = k.dim(1)?;
         if last > keys {
             bail!("{op}: queries sit in slots up to {last}, there are {keys} key slots");
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_the_slots_a_query_sees() {
+        for prefix in 0..4 {
+            for pad in 0..4 {
+                for window in [None, Some(1), Some(3), Some(100)] {
+                    for q_offset in 0..9 {
+                        let layout = KeyLayout {
+                            prefix,
+                            pad: vec![pad],
+                        };
+                        let spec = AttentionSpec {
+                            scale: 1.0,
+                            softcap: None,
+                            window,
+                            layout,
+                            q_offset,
+                        };
+                        let [a, b] = spec.ranges(0, 1);
+                        let seen: Vec<usize> =
+                            (0..20).filter(|&slot| spec.sees(0, 1, slot)).collect();
+                        let span = spec.span(0, 1..2);
+                        assert!(seen.iter().all(|slot| span.contains(slot)));
+                        assert_eq!(a.chain(b).collect::<Vec<_>>(), seen, "{spec:?}");
+                    }
+                }
+            }
+        }
     }
 }

@@ -102,7 +102,7 @@ proptest! {
     fn matches_the_definition(
         batch in 1usize..4, queries in 1usize..20, before in 0usize..30, after in 0usize..5,
         kv_heads in 1usize..3, group in 1usize..4, d in 1usize..40, dv in 1usize..70,
-        softcap in proptest::option::of(0.5f64..5.0), window in proptest::option::of(0usize..20),
+        softcap in proptest::option::of(0.5f64..5.0), window in proptest::option::of(1usize..20),
         prefix in 0usize..6, pads in proptest::collection::vec(0usize..12, 3), padded: bool, seed: u64,
     ) {
         let keys = before + queries + after;
@@ -224,6 +224,11 @@ fn what_cannot_be_is_refused_by_name() {
         ..spec(8, 0)
     };
     assert!(message(attention(&q, &k, &k, &wrong)).contains("softcap"));
+    let wrong = AttentionSpec {
+        window: Some(0),
+        ..spec(8, 0)
+    };
+    assert!(message(attention(&q, &k, &k, &wrong)).contains("window is 0"));
     assert!(message(attention_from_pattern(&x(&[1, 4, 2, 3]), &k)).contains("do not go together"));
     let empty = Tensor::zeros((1, 0, 2, 8), candle_core::DType::F32, q.device()).unwrap();
     assert!(message(attention(&q, &empty, &empty, &spec(8, 0))).contains("k has shape"));

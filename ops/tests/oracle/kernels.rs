@@ -21,16 +21,18 @@ fn product(x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     }
 }
 
-/// Rounding of a sum of n products of magnitude up to 4 grows like sqrt(n); 4e-7 · 4 sqrt(n) leaves a factor of a few.
+/// The probabilistic bound of Higham and Mary (2019), `λ √n u Σ|x||w|`, with λ = 1, u = 6e-8 and the mean of |x||w|,
+/// which is 1 here, in place of each element's own. A wrong or missing term would be off by about 1.
 fn product_tolerance(inputs: usize) -> f64 {
-    1.6e-6 * (inputs as f64).sqrt() + 1e-6
+    let n = inputs as f64;
+    6e-8 * n * n.sqrt() + 1e-6
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
-    fn linear_matches(rows in 1usize..20, inputs in 1usize..150, outputs in 1usize..80, with_bias: bool, seed: u64) {
+    fn linear_matches(rows in 1usize..60, inputs in 1usize..150, outputs in 1usize..80, with_bias: bool, seed: u64) {
         let (x, w) = (random(seed, &[rows, inputs]), random(seed ^ 1, &[outputs, inputs]));
         let bias = with_bias.then(|| random(seed ^ 2, &[outputs]));
         let y = linear(&x, &w, bias.as_ref()).unwrap();
@@ -134,17 +136,17 @@ proptest! {
 }
 
 #[test]
-fn activations_have_their_published_values() {
-    // torch 2 (f64): silu, gelu(approximate="tanh"), gelu, relu at -1, 0.5, 2.
+fn activations_have_their_golden_values() {
+    // silu, tanh gelu, exact gelu, relu at -1, 0.5, 2, by mpmath with 40 digits from the definitions.
     let x = Tensor::new(&[-1.0f64, 0.5, 2.0], &Device::Cpu).unwrap();
     let golden = [
         [-0.2689414213699951, 0.3112296656009273, 1.7615941559557649],
+        [-0.1588080093917233, 0.34571400982514394, 1.954597694087775],
         [
-            -0.15880800939172324,
-            0.34571400982514394,
-            1.9545976940877750,
+            -0.15865525393145705,
+            0.34573123063700656,
+            1.9544997361036416,
         ],
-        [-0.15865525393145707, 0.3457312306370092, 1.9544997361036416],
         [0.0, 0.5, 2.0],
     ];
     for (act, expected) in ACTIVATIONS.into_iter().zip(golden) {
