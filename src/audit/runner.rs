@@ -10,7 +10,7 @@ use std::time::Instant;
 use super::catalogue;
 use super::detect::{Detector as Rule, passport};
 use super::evidence::gather::{Encoded, Gather, identity};
-use super::evidence::{Evidence, Identity, Pair, Prompts, Splits, pair};
+use super::evidence::{Chosen, Evidence, Identity, Pair, Prompts, Splits, pair};
 use super::policy::Policy;
 use super::result::{
     Audit, Detector, ModelCard, PolicyId, Provenance, SCHEMA, SignalResult, Skipped, SuiteUsed,
@@ -78,6 +78,8 @@ pub struct Outcome {
     pub stages: Vec<StageTime>,
     /// Whether it was interrupted.
     pub interrupted: bool,
+    /// The subject's refusal direction, if one was found.
+    pub direction: Option<Chosen>,
 }
 
 /// The suites built into the binary.
@@ -196,6 +198,7 @@ pub fn run(
         audit,
         stages: work.stages(),
         interrupted: work.cancelled(),
+        direction: now.direction.ok(),
     })
 }
 

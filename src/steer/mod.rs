@@ -2,11 +2,12 @@
 //!
 //! `prompts.rs` encodes a suite, `pass.rs`, `residuals.rs` and `completions.rs` run it in batches over a shared prefix,
 //! `refusal.rs` and `kl.rs` are the two scores, `direction.rs` makes candidates and edits, `select.rs` decides between
-//! candidates by `policy.rs`. Nothing here prints, and every random draw has a seed.
+//! candidates by `policy.rs`, `file.rs` keeps a direction on disk. Nothing here prints, and every random draw has a seed.
 
 mod completions;
 mod direction;
 mod error;
+pub mod file;
 mod kl;
 mod pass;
 mod policy;
