@@ -3,9 +3,14 @@
 pub mod catalogue;
 pub mod charts;
 pub mod detect;
+pub mod evidence;
 pub mod measure;
 pub mod policy;
 pub mod report;
 pub mod result;
+pub mod runner;
+pub mod signal;
+pub mod signals;
 pub mod verdict;
 pub mod wording;
+pub mod work;

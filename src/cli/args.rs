@@ -81,8 +81,14 @@ pub struct ModelArgs {
 /// How models are opened.
 #[derive(Args, Debug)]
 pub struct OpenArgs {
-    /// What matrices are kept in; arithmetic is f32
-    #[arg(long, value_enum, default_value = "f32", value_name = "DTYPE")]
+    /// What matrices are kept in, f32 or bf16 (half the memory, rounded); arithmetic is f32
+    #[arg(
+        long,
+        value_enum,
+        default_value = "f32",
+        value_name = "DTYPE",
+        hide_possible_values = true
+    )]
     pub dtype: Dtype,
     /// A config key that candlescope does not know and that you know not to change the forward pass; repeatable
     #[arg(long, value_name = "KEY")]

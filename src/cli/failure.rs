@@ -117,6 +117,12 @@ fn of_model(error: &ModelError) -> Option<&'static str> {
         | ModelError::Shape { .. } => {
             "config and weights disagree: was config.json taken from the same checkpoint, and is the file whole?"
         }
+        ModelError::NotANumber { .. } => {
+            "`candlescope model check MODEL` names the tensors that hold NaN"
+        }
+        ModelError::Fingerprint { .. } => {
+            "--accept-foreign-direction uses a direction that was made on another forward pass"
+        }
         ModelError::ContextTooLong { .. } => "`candlescope model info MODEL` shows the context",
         ModelError::File(FileError::Invalid { .. } | FileError::Tensor { .. }) => {
             "the file may be cut short or damaged; fetch or copy it again"

@@ -8,6 +8,7 @@ use anyhow::Context;
 pub const EXIT_CODE: u8 = 130;
 
 static CANCELLED: AtomicBool = AtomicBool::new(false);
+static WAITING: AtomicBool = AtomicBool::new(false);
 
 /// Work stopped because the user asked for it.
 #[derive(Debug, thiserror::Error)]
@@ -17,13 +18,21 @@ pub struct Interrupted;
 /// Catches Ctrl-C from now on.
 pub fn install() -> anyhow::Result<()> {
     let caught = || {
-        if CANCELLED.swap(true, Ordering::SeqCst) {
-            // Nothing may run any more: the first request has not been heard.
+        if CANCELLED.swap(true, Ordering::SeqCst) || WAITING.load(Ordering::SeqCst) {
+            // The first request has not been heard, or nothing runs that could hear it.
             #[allow(clippy::exit)]
             std::process::exit(i32::from(EXIT_CODE));
         }
     };
     ctrlc::set_handler(caught).context("cannot catch Ctrl-C")
+}
+
+/// Runs something that waits for the user and cannot be asked to stop: here the first Ctrl-C ends the process.
+pub fn while_waiting<T>(wait: impl FnOnce() -> T) -> T {
+    WAITING.store(true, Ordering::SeqCst);
+    let waited = wait();
+    WAITING.store(false, Ordering::SeqCst);
+    waited
 }
 
 /// The flag itself, for library calls that take one.

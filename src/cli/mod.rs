@@ -7,12 +7,17 @@
 pub mod args;
 mod capture;
 mod completions;
+mod doctor;
+mod edits;
 pub mod failure;
 mod hooks;
 pub mod interrupt;
 mod lens;
+mod model;
 pub mod output;
 pub mod progress;
+mod run;
+mod system;
 
 use std::process::ExitCode;
 
@@ -47,18 +52,24 @@ struct Cli {
 /// One variant for each noun or daily verb, in the order of the help.
 #[derive(Subcommand)]
 enum Command {
+    Run(run::Args),
     Hooks(hooks::Args),
     Lens(Box<lens::Args>),
     Capture(Box<capture::Args>),
+    Model(model::Args),
+    Doctor(doctor::Args),
     Completions(completions::Args),
 }
 
 impl Command {
     fn run(&self, out: &Out) -> anyhow::Result<Outcome> {
         match self {
+            Self::Run(args) => run::run(args, out),
             Self::Hooks(args) => hooks::run(args, out),
             Self::Lens(args) => lens::run(args, out),
             Self::Capture(args) => capture::run(args, out),
+            Self::Model(args) => model::run(args, out),
+            Self::Doctor(args) => doctor::run(args, out),
             Self::Completions(args) => completions::run(args, out),
         }
     }

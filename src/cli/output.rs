@@ -51,6 +51,11 @@ impl Out {
         }
     }
 
+    /// True when a person sees stdout directly.
+    pub fn on_terminal(&self) -> bool {
+        io::stdout().is_terminal()
+    }
+
     /// True once nobody reads stdout any more.
     pub fn closed(&self) -> bool {
         self.closed.load(Ordering::Relaxed)
@@ -147,6 +152,9 @@ pub fn unicode() -> bool {
         })
 }
 
+/// Room the last column needs to stand beside the others.
+const NARROWEST: usize = 40;
+
 /// A table of text: columns as wide as their widest cell, the last one wrapped to what is left of the terminal.
 #[derive(Debug, Default)]
 pub struct Table {
@@ -185,15 +193,37 @@ impl Table {
         };
         let widths: Vec<usize> = (0..columns).map(widest).collect();
         let before: usize = widths[..columns - 1].iter().map(|w| w + 2).sum();
-        let last = width().saturating_sub(before).max(24);
+        let beside = width().saturating_sub(before);
+        if beside < NARROWEST {
+            return self.stacked(&widths, out);
+        }
         let mut text = out.paint("1", line(&self.header, &widths, "").trim_end()) + "\n";
         for row in &self.rows {
-            let wrapped = crate::audit::report::text::wrapped(&row[columns - 1], last);
+            let wrapped = crate::audit::report::text::wrapped(&row[columns - 1], beside);
             let first = wrapped.first().map_or("", String::as_str);
             text += line(&row[..columns - 1], &widths, first).trim_end();
             text.push('\n');
             for more in wrapped.iter().skip(1) {
                 text += &format!("{}{more}\n", " ".repeat(before));
+            }
+        }
+        text
+    }
+
+    /// The last column below the others, for text that would be squeezed beside them.
+    fn stacked(&self, widths: &[usize], out: &Out) -> String {
+        let columns = self.header.len();
+        let mut text = out.paint(
+            "1",
+            line(&self.header, &widths[..columns - 1], "").trim_end(),
+        ) + "\n";
+        for row in &self.rows {
+            text += line(&row[..columns - 1], widths, "").trim_end();
+            text.push('\n');
+            for more in
+                crate::audit::report::text::wrapped(&row[columns - 1], width().saturating_sub(4))
+            {
+                text += &format!("    {more}\n");
             }
         }
         text

@@ -61,6 +61,14 @@ impl Hooks {
         self
     }
 
+    /// The same with these edits before its own.
+    pub(crate) fn after(&self, edits: &[Edit]) -> Self {
+        Self {
+            captures: self.captures.clone(),
+            edits: edits.iter().chain(&self.edits).cloned().collect(),
+        }
+    }
+
     /// True when there is nothing to do.
     pub fn is_empty(&self) -> bool {
         self.captures.is_empty() && self.edits.is_empty()

@@ -30,6 +30,29 @@ pub struct Fingerprint {
 }
 
 impl Fingerprint {
+    /// Of parts that are not (yet) a checkpoint; reads all stored tensors. `weights` is what matrices are kept in.
+    pub fn of(
+        opened: &Opened,
+        tokenizer: &Tokenizer,
+        template: Option<&ChatTemplate>,
+        weights: DType,
+    ) -> Result<Self, ModelError> {
+        let config = serde_json::to_string(opened.config()).map_err(|e| {
+            let path = opened.source().describe();
+            ModelError::NotACheckpoint {
+                path,
+                why: e.to_string(),
+            }
+        })?;
+        Ok(Self {
+            weights: content_hash(opened.source())?,
+            tokenizer: tokenizer.hash(),
+            template: template.map(ChatTemplate::hash).unwrap_or_default(),
+            config: sha256(config.as_bytes()),
+            dtype: dtype_text(weights),
+        })
+    }
+
     /// One hash of all fields.
     pub fn id(&self) -> String {
         let parts = [
@@ -172,15 +195,11 @@ impl Checkpoint {
 
     /// Which kernels run, for provenance: CPU features and dtypes.
     pub fn numerical_path(&self) -> String {
-        format!("{} on {}", self.dtype_text(), ops::cpu_features())
-    }
-
-    fn dtype_text(&self) -> String {
-        let (weights, compute) = (self.decoder.weight_dtype(), self.decoder.compute_dtype());
-        match (weights, compute) {
-            (DType::BF16, _) => "bf16 weights, f32 arithmetic".into(),
-            (_, compute) => compute.as_str().into(),
-        }
+        format!(
+            "{} on {}",
+            dtype_text(self.decoder.weight_dtype()),
+            ops::cpu_features()
+        )
     }
 
     /// The fingerprint; the first call reads all weights.
@@ -188,27 +207,32 @@ impl Checkpoint {
         if let Some(fingerprint) = self.fingerprint.get() {
             return Ok(fingerprint);
         }
-        let config =
-            serde_json::to_string(self.config()).map_err(|e| ModelError::NotACheckpoint {
-                path: self.path.display().to_string(),
-                why: e.to_string(),
-            })?;
-        let made = Fingerprint {
-            weights: content_hash(self.opened.source())?,
-            tokenizer: self.tokenizer.hash(),
-            template: self
-                .template
-                .as_ref()
-                .map(ChatTemplate::hash)
-                .unwrap_or_default(),
-            config: sha256(config.as_bytes()),
-            dtype: self.dtype_text(),
-        };
+        let made = Fingerprint::of(
+            &self.opened,
+            &self.tokenizer,
+            self.template.as_ref(),
+            self.decoder.weight_dtype(),
+        )?;
         Ok(self.fingerprint.get_or_init(|| made))
     }
 }
 
-fn words(opened: &Opened, path: &Path) -> Result<(Tokenizer, Option<ChatTemplate>), ModelError> {
+/// Dtype of matrices and arithmetic: bf16 weights compute in f32, all others in their own.
+fn dtype_text(weights: DType) -> String {
+    match weights {
+        DType::BF16 => "bf16 weights, f32 arithmetic".into(),
+        other => other.as_str().into(),
+    }
+}
+
+/// The tokenizer and chat template that lie with the weights.
+///
+/// # Errors
+/// None are there, or they are malformed.
+pub fn words(
+    opened: &Opened,
+    path: &Path,
+) -> Result<(Tokenizer, Option<ChatTemplate>), ModelError> {
     match opened {
         Opened::Gguf(gguf, _) => {
             let tokenizer = Tokenizer::from_gguf(gguf)?;

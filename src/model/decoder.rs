@@ -11,7 +11,7 @@ use super::{
     config::{ModelConfig, NormKind, QkNorm},
     weights::{LayerWeights, Linear, NormWeights, Weights},
 };
-use crate::hooks::{Captured, Flow, Hooks, Pass, Plan, Point, Tap};
+use crate::hooks::{Captured, Edit, Flow, Hooks, Pass, Plan, Point, Tap};
 
 /// Token ids of equal-length rows, `[batch, pos]`, padded on the left.
 #[derive(Debug, Clone)]
@@ -108,6 +108,8 @@ pub struct Decoder {
     weights: Weights,
     /// f32, or f64 for the exact twin; bf16 weights compute in f32.
     compute: DType,
+    /// Edits of every pass, before those of its hooks.
+    standing: Vec<Edit>,
 }
 
 /// cos and sin of one rotary embedding for the queries of a pass, `[1|batch, queries, dim/2]`.
@@ -128,7 +130,18 @@ impl Decoder {
             config,
             weights,
             compute,
+            standing: Vec::new(),
         }
+    }
+
+    /// Makes edits part of the model: they are applied in every pass, before those of the pass's own hooks.
+    pub fn set_standing_edits(&mut self, edits: Vec<Edit>) {
+        self.standing = edits;
+    }
+
+    /// The edits of every pass.
+    pub fn standing_edits(&self) -> &[Edit] {
+        &self.standing
     }
 
     /// The config.
@@ -184,10 +197,13 @@ impl Decoder {
         hooks: &Hooks,
         logits: LogitsAt,
     ) -> Result<Output, ModelError> {
-        let plan = if hooks.is_empty() {
+        let plan = if hooks.is_empty() && self.standing.is_empty() {
             None
-        } else {
+        } else if self.standing.is_empty() {
             Some(Plan::new(hooks, &self.config, self.compute)?)
+        } else {
+            let all = hooks.after(&self.standing);
+            Some(Plan::new(&all, &self.config, self.compute)?)
         };
         let edits_id = plan.as_ref().and_then(Plan::edits_id);
         if let Some(cache) = cache.as_deref_mut() {

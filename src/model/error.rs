@@ -104,6 +104,16 @@ pub enum ModelError {
         /// The reason.
         why: String,
     },
+    /// Results that no token can be chosen from.
+    #[error(
+        "{count} of the {what} are NaN, so no token can be chosen; a weight or an edit is broken"
+    )]
+    NotANumber {
+        /// Which results.
+        what: &'static str,
+        /// How many.
+        count: usize,
+    },
     /// A bad sampling setting.
     #[error("sampling option `{option}`: expected {expected}, found {found}")]
     Sampling {

@@ -16,6 +16,7 @@ pub mod generate;
 pub mod load;
 pub mod names;
 pub mod sample;
+pub mod self_check;
 pub mod weights;
 
 pub use cache::KvCache;

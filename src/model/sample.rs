@@ -3,7 +3,7 @@
 //! candle-transformers' `LogitsProcessor` draws. Each row of a batch has a generator of its own, so a row's text does not
 //! depend on which other rows it is batched with.
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use candle_transformers::generation::{LogitsProcessor, Sampling};
 use serde::{Deserialize, Serialize};
 
@@ -99,7 +99,18 @@ impl Sampler {
     }
 
     /// The next token of a row from its logits `[vocab]`.
+    ///
+    /// # Errors
+    /// A logit that is NaN: choosing a token from such logits would hide that the model is broken.
     pub fn next(&mut self, row: usize, logits: &Tensor) -> Result<u32, ModelError> {
+        let values: Vec<f32> = logits.to_dtype(DType::F32)?.to_vec1()?;
+        let count = values.iter().filter(|x| x.is_nan()).count();
+        if count > 0 {
+            return Err(ModelError::NotANumber {
+                what: "logits",
+                count,
+            });
+        }
         Ok(self.rows[row].sample(logits)?)
     }
 }

@@ -1,1 +1,31 @@
-//! Writing to a model: directions applied by hook.
+//! Writing to a model: directions applied by hook, and the measurements that say what they do.
+//!
+//! `prompts.rs` encodes a suite, `pass.rs`, `residuals.rs` and `completions.rs` run it in batches over a shared prefix,
+//! `refusal.rs` and `kl.rs` are the two scores, `direction.rs` makes candidates and edits, `select.rs` decides between
+//! candidates by `policy.rs`, `file.rs` keeps a direction on disk. Nothing here prints, and every random draw has a seed.
+
+mod completions;
+mod direction;
+mod error;
+pub mod file;
+mod kl;
+mod pass;
+mod policy;
+mod prompts;
+mod refusal;
+mod residuals;
+mod select;
+
+pub use completions::{Completion, completions};
+pub use direction::{
+    Candidate, ablation, ablation_subspace, addition, candidates, covariance_matched_directions,
+    random_directions,
+};
+pub use error::SteerError;
+pub use kl::kl;
+pub use pass::{Options, last_logits};
+pub use policy::{GridCell, KlLimit, NullKind, SelectionPolicy, admissible, choose};
+pub use prompts::{EncodedPrompt, PromptSet, encode_all};
+pub use refusal::{RefusalTokens, log_odds, refusal_scores, refusal_tokens, wide_refusal_tokens};
+pub use residuals::{Residuals, Where, residuals};
+pub use select::{FilterCounts, Scored, Selection, Validation, select};

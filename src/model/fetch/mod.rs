@@ -220,6 +220,11 @@ fn places(wanted: &Wanted, cache: &Cache) -> Vec<Place> {
     }
 }
 
+/// Asks a source for anything at all, once: its HTTP status, or why it cannot be reached. For `doctor`.
+pub fn reach(url: &str, patience: Patience) -> Result<u16, FetchError> {
+    Ok(Web::new(patience).get(url, &[], None)?.status)
+}
+
 /// The model in the cache, if it is there from a source that may be used.
 fn cached(wanted: &Wanted, cache: &Cache, sources: &Sources) -> Option<(Place, Record)> {
     places(wanted, cache)

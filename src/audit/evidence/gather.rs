@@ -1,0 +1,442 @@
+//! Runs a checkpoint over the prompts and keeps what the signals ask for.
+//!
+//! Always: directions, layers and probes are fitted on train prompts, chosen on validation prompts, and test prompts are
+//! only measured; edits that stand on the checkpoint's decoder are in every pass. What both models are needed for:
+//! [`super::pair`].
+
+use ndarray::{Array2, ArrayView2};
+
+use super::{Activations, ByClass, interventions, probes};
+use super::{
+    AtSite, Candidate, Chosen, Evidence, FirstTokens, Identity, Integrity, Part, Place, Prompts,
+    Replies, Reply, Site, Streams,
+};
+use crate::audit::detect::coherence::{Ending, coherence};
+use crate::audit::detect::judge_reply;
+use crate::audit::policy::Policy;
+use crate::audit::signal::Need;
+use crate::audit::work::Work;
+use crate::hooks::Hooks;
+use crate::model::files::scan_non_finite;
+use crate::model::{Checkpoint, ModelError};
+use crate::steer::{
+    self, EncodedPrompt, KlLimit, NullKind, RefusalTokens, Residuals, Scored, SelectionPolicy,
+    SteerError, Validation, Where,
+};
+use crate::text::suites::PromptRow;
+
+/// The prompts as one checkpoint reads them.
+pub struct Encoded {
+    /// Harmful: train, validation, test.
+    pub harmful: [Vec<EncodedPrompt>; 3],
+    /// Harmless: train, validation, test.
+    pub harmless: [Vec<EncodedPrompt>; 3],
+    /// Look-alikes.
+    pub lookalike: Vec<EncodedPrompt>,
+}
+
+impl Encoded {
+    /// Encodes all prompts.
+    ///
+    /// # Errors
+    /// A prompt that does not fit the context or whose end is not found, by its id.
+    pub fn new(cp: &Checkpoint, prompts: &Prompts) -> Result<Self, SteerError> {
+        let encode = |rows: &[PromptRow]| -> Result<Vec<EncodedPrompt>, SteerError> {
+            if rows.is_empty() {
+                return Ok(Vec::new());
+            }
+            steer::encode_all(cp, &rows.iter().collect::<Vec<_>>())
+        };
+        let splits = |of: &super::Splits| -> Result<[Vec<EncodedPrompt>; 3], SteerError> {
+            Ok([
+                encode(&of.train)?,
+                encode(&of.validation)?,
+                encode(&of.test)?,
+            ])
+        };
+        Ok(Self {
+            harmful: splits(&prompts.harmful)?,
+            harmless: splits(&prompts.harmless)?,
+            lookalike: encode(&prompts.lookalike)?,
+        })
+    }
+}
+
+/// One gathering.
+pub struct Gather<'a> {
+    /// The checkpoint.
+    pub cp: &'a Checkpoint,
+    /// The prompts.
+    pub prompts: &'a Prompts,
+    /// The same as tokens.
+    pub encoded: &'a Encoded,
+    /// What is needed, closed under what that needs.
+    pub needs: &'a [Need],
+    /// How much to measure.
+    pub policy: &'a Policy,
+    /// The seed of every random choice.
+    pub seed: u64,
+    /// Sentences that count as refusals in this deployment.
+    pub refusal_phrases: &'a [String],
+    /// Progress and interruption.
+    pub work: &'a Work<'a>,
+    /// Where the baseline's direction lies, to read this checkpoint there too.
+    pub reference: Option<Site>,
+}
+
+/// What is kept between stages.
+struct Read {
+    /// Train and validation prompts at every place that a direction may be read at: `[class][split]`.
+    places: [[Residuals; 2]; 2],
+}
+
+impl Gather<'_> {
+    /// Gathers what is needed; each part that fails says why.
+    pub fn run(&self) -> Evidence {
+        let tokens = steer::refusal_tokens(self.cp).map_err(|error| error.to_string());
+        let first = self.part(Need::FirstTokens, || self.first_tokens(tokens.as_ref()));
+        let replies = self.part(Need::Replies, || self.replies());
+        let (activations, read) = match self.part(Need::Activations, || self.activations()) {
+            Ok((activations, read)) => (Ok(activations), Ok(read)),
+            Err(why) => (Err(why.clone()), Err(why)),
+        };
+        let probes = match &activations {
+            Ok(activations) => self.part(Need::Probes, || {
+                self.work.stage("probes", 0, |_| {
+                    probes::fit(activations, self.seed).map_err(|error| error.to_string())
+                })
+            }),
+            Err(why) => Err(why.clone()),
+        };
+        let selected = match (&read, &tokens) {
+            (Ok(read), Ok(tokens)) => self.part(Need::Direction, || self.direction(read, tokens)),
+            (Err(why), _) | (_, Err(why)) => Err(why.clone()),
+        };
+        let interventions = match (&selected, &tokens, &first) {
+            (Ok((chosen, scored)), Ok(tokens), Ok(first)) => self.part(Need::Interventions, || {
+                interventions::run(self, chosen, scored, tokens, first)
+            }),
+            (Err(why), _, _) | (_, Err(why), _) | (_, _, Err(why)) => Err(why.clone()),
+        };
+        let integrity = self.part(Need::Integrity, || self.integrity());
+        Evidence {
+            name: self.cp.name.clone(),
+            first,
+            replies,
+            activations,
+            probes,
+            direction: selected.map(|(chosen, _)| chosen),
+            interventions,
+            integrity,
+            identity: identity(self.cp).unwrap_or_default(),
+        }
+    }
+
+    fn part<T>(&self, need: Need, make: impl FnOnce() -> Part<T>) -> Part<T> {
+        if self.work.cancelled() {
+            Err("interrupted before it was measured".to_owned())
+        } else if self.needs.contains(&need) {
+            make()
+        } else {
+            Err("no enabled signal asks for it".to_owned())
+        }
+    }
+
+    fn first_tokens(&self, tokens: Result<&RefusalTokens, &String>) -> Part<FirstTokens> {
+        let tokens = tokens.map_err(Clone::clone)?;
+        let test = [
+            &self.encoded.harmful[2],
+            &self.encoded.harmless[2],
+            &self.encoded.lookalike,
+        ];
+        let total = test.iter().map(|prompts| prompts.len()).sum();
+        self.work.stage("first tokens", total, |work| {
+            let mut scores: [Vec<f64>; 3] = test.map(|prompts| vec![0.0; prompts.len()]);
+            let mut margins = scores.clone();
+            let mut log_probs = Array2::zeros((test[1].len(), self.cp.config().vocab_size));
+            for (class, prompts) in test.into_iter().enumerate() {
+                let mut visit = |i: usize, logits: &[f32]| {
+                    scores[class][i] = steer::log_odds(logits, tokens);
+                    margins[class][i] = margin(logits);
+                    if class == 1 {
+                        keep_log_probs(&mut log_probs, i, logits);
+                    }
+                };
+                work.run(prompts.len(), |options| {
+                    steer::last_logits(self.cp, prompts, &Hooks::new(), options, &mut visit)
+                })?;
+            }
+            let [harmful, harmless, lookalike] = scores;
+            let [margin_harmful, margin_harmless, margin_lookalike] = margins;
+            Ok(FirstTokens {
+                scores: ByClass {
+                    harmful,
+                    harmless,
+                    lookalike,
+                },
+                margins: ByClass {
+                    harmful: margin_harmful,
+                    harmless: margin_harmless,
+                    lookalike: margin_lookalike,
+                },
+                harmless_log_probs: log_probs,
+                tokens: tokens.words.clone(),
+            })
+        })
+    }
+
+    fn replies(&self) -> Part<Replies> {
+        let max_new = self.policy.sizes.max_new_tokens;
+        let classes = [
+            (&self.prompts.harmful.test, &self.encoded.harmful[2]),
+            (&self.prompts.harmless.test, &self.encoded.harmless[2]),
+            (&self.prompts.lookalike, &self.encoded.lookalike),
+        ];
+        let total = classes.iter().map(|(rows, _)| rows.len()).sum();
+        self.work.stage("completions", total, |work| {
+            let mut out: [Vec<Reply>; 3] = Default::default();
+            for (class, (rows, prompts)) in classes.into_iter().enumerate() {
+                let completions = work.run(prompts.len(), |options| {
+                    let options = steer::Options {
+                        batch: 32,
+                        ..*options
+                    };
+                    steer::completions(self.cp, prompts, max_new, &Hooks::new(), &options)
+                })?;
+                out[class] = rows
+                    .iter()
+                    .zip(completions)
+                    .map(|(row, completion)| self.judged(row, completion))
+                    .collect();
+            }
+            let [harmful, harmless, lookalike] = out;
+            Ok(Replies {
+                harmful,
+                harmless,
+                lookalike,
+            })
+        })
+    }
+
+    fn judged(&self, row: &PromptRow, completion: steer::Completion) -> Reply {
+        let ending = if completion.finished {
+            Ending::Stopped
+        } else {
+            Ending::LimitReached
+        };
+        Reply {
+            judgement: judge_reply(Some(&row.prompt), &completion.text, self.refusal_phrases),
+            coherence: coherence(&completion.text, ending),
+            ids: completion.ids,
+            text: completion.text,
+            finished: completion.finished,
+        }
+    }
+
+    fn activations(&self) -> Part<(Activations, Read)> {
+        let classes = [&self.encoded.harmful, &self.encoded.harmless];
+        let fitted: Vec<EncodedPrompt> = classes
+            .iter()
+            .flat_map(|splits| splits[..2].iter().flatten().cloned())
+            .collect();
+        let total = classes
+            .iter()
+            .flat_map(|splits| splits.iter().map(Vec::len))
+            .sum();
+        let mut wheres = Where::all(&fitted);
+        if !wheres.contains(&Where::FromEnd(1)) {
+            wheres.push(Where::FromEnd(1));
+        }
+        let ends = [Where::InstructionEnd, Where::FromEnd(1)];
+        let layers: Vec<usize> = (0..=self.cp.config().n_layers).collect();
+        self.work.stage("activations", total, |work| {
+            let read = |prompts: &[EncodedPrompt], wheres: &[Where]| {
+                work.run(prompts.len(), |options| {
+                    steer::residuals(self.cp, prompts, &layers, wheres, options)
+                })
+            };
+            let mut places = Vec::with_capacity(2);
+            let mut streams = Vec::with_capacity(2);
+            for splits in classes {
+                let fit = [read(&splits[0], &wheres)?, read(&splits[1], &wheres)?];
+                let test = read(&splits[2], &ends)?;
+                streams.push([&fit[0], &fit[1], &test].map(|read| both_ends(read)));
+                places.push(fit);
+            }
+            let (Some(harmless), Some(harmful)) = (streams.pop(), streams.pop()) else {
+                return Err("two classes were read, and one is not there".to_owned());
+            };
+            let places = <[[Residuals; 2]; 2]>::try_from(places)
+                .map_err(|_| "two classes were read, and one is not there".to_owned())?;
+            Ok((Activations { harmful, harmless }, Read { places }))
+        })
+    }
+
+    fn direction(&self, read: &Read, tokens: &RefusalTokens) -> Part<(Chosen, Scored)> {
+        let [harmful, harmless] = &read.places;
+        let candidates = steer::candidates(
+            &harmful[0],
+            &harmless[0],
+            &harmful[1],
+            &harmless[1],
+            self.seed,
+        )
+        .map_err(|error| error.to_string())?;
+        let mut policy = SelectionPolicy::default_();
+        policy.seed = self.seed;
+        policy.bootstrap.seed = self.seed;
+        policy.kl = KlLimit::Random {
+            max_z: 2.0,
+            null: NullKind::CovarianceMatched,
+            directions: self.policy.sizes.random_directions.max(8),
+        };
+        let validation = Validation {
+            harmful: &self.encoded.harmful[1],
+            harmless: &self.encoded.harmless[1],
+        };
+        let tried = policy
+            .screen
+            .unwrap_or(candidates.len())
+            .min(candidates.len());
+        let (n_harmful, n_harmless) = (validation.harmful.len(), validation.harmless.len());
+        let random = self.policy.sizes.random_directions.max(8);
+        let total = (1 + tried) * n_harmful + (1 + 2 * tried + random) * n_harmless;
+        self.work.stage("direction", total, |work| {
+            let selection = work.run(total, |options| {
+                steer::select(self.cp, validation, &candidates, tokens, &policy, options)
+            })?;
+            let chosen = &selection.chosen.candidate;
+            let site = site(chosen.layer, chosen.where_);
+            let mut notes = Vec::new();
+            notes.extend(selection.reason.as_ref().map(|why| {
+                format!("No direction passed the selection on validation prompts: {why}.")
+            }));
+            let mut sites = vec![site];
+            sites.extend(self.reference.filter(|other| *other != site));
+            let chosen = Chosen {
+                direction: chosen.direction.clone(),
+                site,
+                candidates: selection.all.iter().map(candidate).collect(),
+                notes,
+                test: self.at_sites(&sites)?,
+            };
+            Ok((chosen, selection.chosen))
+        })
+    }
+
+    /// The test prompts at these sites.
+    fn at_sites(&self, sites: &[Site]) -> Part<Vec<AtSite>> {
+        let read = |prompts: &[EncodedPrompt], site: &Site| {
+            let place = site.from_end.map_or(Where::InstructionEnd, Where::FromEnd);
+            self.work
+                .quiet(|options| {
+                    steer::residuals(self.cp, prompts, &[site.layer], &[place], options)
+                })
+                .map(|read| read.at(0, 0).to_owned())
+        };
+        sites
+            .iter()
+            .map(|site| {
+                Ok(AtSite {
+                    site: *site,
+                    harmful: read(&self.encoded.harmful[2], site)?,
+                    harmless: read(&self.encoded.harmless[2], site)?,
+                })
+            })
+            .collect()
+    }
+
+    fn integrity(&self) -> Part<Integrity> {
+        self.work.stage("integrity", 0, |work| {
+            let source = self.cp.opened().source();
+            let bad_weights = scan_non_finite(source).map_err(|error| error.to_string())?;
+            let probe: Vec<EncodedPrompt> =
+                self.encoded.harmless[2].iter().take(2).cloned().collect();
+            let mut passes: [Vec<Vec<u32>>; 2] = Default::default();
+            for pass in &mut passes {
+                work.quiet(|options| {
+                    steer::last_logits(self.cp, &probe, &Hooks::new(), options, &mut |_, logits| {
+                        pass.push(logits.iter().map(|x| x.to_bits()).collect());
+                    })
+                })?;
+            }
+            Ok(Integrity {
+                bad_weights,
+                tensors: source.names().len(),
+                repeats: passes[0] == passes[1],
+            })
+        })
+    }
+}
+
+/// The hashes of a checkpoint.
+pub fn identity(cp: &Checkpoint) -> Result<Identity, ModelError> {
+    let fingerprint = cp.fingerprint()?;
+    Ok(Identity {
+        weights: fingerprint.weights.clone(),
+        tokenizer: fingerprint.tokenizer.clone(),
+        template: Some(fingerprint.template.clone()).filter(|hash| !hash.is_empty()),
+        config: fingerprint.config.clone(),
+        edits: cp.decoder.standing_edits().len(),
+    })
+}
+
+fn site(layer: usize, place: Where) -> Site {
+    Site {
+        layer,
+        from_end: match place {
+            Where::InstructionEnd => None,
+            Where::FromEnd(k) => Some(k),
+        },
+    }
+}
+
+fn candidate(scored: &Scored) -> Candidate {
+    Candidate {
+        site: site(scored.candidate.layer, scored.candidate.where_),
+        bypass: scored.bypass.estimate,
+        induce: scored.induce.estimate,
+        kl: scored.kl.estimate,
+    }
+}
+
+/// Best logit minus second best.
+fn margin(logits: &[f32]) -> f64 {
+    let (mut best, mut second) = (f32::NEG_INFINITY, f32::NEG_INFINITY);
+    for &logit in logits {
+        if logit > best {
+            (best, second) = (logit, best);
+        } else if logit > second {
+            second = logit;
+        }
+    }
+    f64::from(best) - f64::from(second)
+}
+
+fn keep_log_probs(into: &mut Array2<f32>, row: usize, logits: &[f32]) {
+    let most = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+    let sum: f64 = logits.iter().map(|&x| (f64::from(x) - most).exp()).sum();
+    let total = most + sum.ln();
+    for (target, &logit) in into.row_mut(row).iter_mut().zip(logits) {
+        *target = (f64::from(logit) - total) as f32;
+    }
+}
+
+/// All layers of what was read, at the ends of instruction and template.
+fn both_ends(read: &Residuals) -> Streams {
+    let at = |place: Place| {
+        let wanted = match place {
+            Place::Instruction => Where::InstructionEnd,
+            Place::Template => Where::FromEnd(1),
+        };
+        read.layers
+            .iter()
+            .filter_map(|&layer| read.find(layer, wanted))
+            .map(|view: ArrayView2<f32>| view.to_owned())
+            .collect()
+    };
+    Streams {
+        instruction: at(Place::Instruction),
+        template: at(Place::Template),
+    }
+}

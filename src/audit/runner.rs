@@ -1,0 +1,527 @@
+//! Runs an audit: prompts, evidence, signals, verdict.
+//!
+//! Always: what is computed is computed once and shared; a signal that fails or was interrupted is in the result as not
+//! evaluated, with its reason; the same checkpoint, policy and seed give the same result but for times. The parts:
+//! [`super::evidence`] (what is known), [`super::signals`] (what is made of it), [`super::verdict`] (what follows).
+
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use super::catalogue;
+use super::detect::{Detector as Rule, passport};
+use super::evidence::gather::{Encoded, Gather, identity};
+use super::evidence::{Chosen, Evidence, Identity, Pair, Prompts, Splits, pair};
+use super::policy::Policy;
+use super::result::{
+    Audit, Detector, ModelCard, PolicyId, Provenance, SCHEMA, SignalResult, Skipped, SuiteUsed,
+};
+use super::signal::{Context, Need, Signal};
+use super::signals::{self, items};
+use super::verdict::{Verdict, evaluate};
+use super::work::{Progress, StageTime, Work, stage_cost};
+use crate::model::{Checkpoint, ModelError};
+use crate::steer::SteerError;
+use crate::text::suites::{Label, Split, Suite, SuiteError};
+
+/// Why an audit could not start.
+#[derive(thiserror::Error, Debug)]
+pub enum RunError {
+    /// A suite cannot be read.
+    #[error(transparent)]
+    Suite(#[from] SuiteError),
+    /// The suites have no prompts of a kind that every audit needs.
+    #[error(
+        "the suites have no {label} {split} prompts; an audit needs at least {needed} (give a suite with such rows, or raise the sizes)"
+    )]
+    Empty {
+        /// The label.
+        label: &'static str,
+        /// The split.
+        split: &'static str,
+        /// The least number.
+        needed: usize,
+    },
+    /// A prompt cannot be given to a checkpoint.
+    #[error("{checkpoint}: {source}")]
+    Prompt {
+        /// The checkpoint's name.
+        checkpoint: String,
+        /// What is wrong with the prompt.
+        source: SteerError,
+    },
+    /// A checkpoint cannot be read.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+}
+
+/// What an audit is run with, beside checkpoint and policy.
+pub struct Options<'a> {
+    /// The prompts; see [`builtin_suites`].
+    pub suites: &'a [Suite],
+    /// The seed; the policy's by default.
+    pub seed: Option<u64>,
+    /// Sentences that count as refusals in this deployment.
+    pub refusal_phrases: &'a [String],
+    /// The command that makes this audit again, without paths of this machine.
+    pub command: &'a str,
+    /// Who is told how far it is.
+    pub progress: &'a dyn Progress,
+    /// Set to true to stop; what is measured by then is reported.
+    pub cancel: &'a AtomicBool,
+}
+
+/// An audit with what it cost.
+pub struct Outcome {
+    /// The audit, judged.
+    pub audit: Audit,
+    /// The time of each stage.
+    pub stages: Vec<StageTime>,
+    /// Whether it was interrupted.
+    pub interrupted: bool,
+    /// The subject's refusal direction, if one was found.
+    pub direction: Option<Chosen>,
+}
+
+/// The suites built into the binary.
+pub fn builtin_suites() -> Result<Vec<Suite>, SuiteError> {
+    Suite::names().into_iter().map(Suite::builtin).collect()
+}
+
+/// Audits `subject`, paired with `baseline` on the same prompts. Edits that stand on a checkpoint's decoder
+/// ([`crate::model::Decoder::set_standing_edits`]) are part of it.
+///
+/// # Errors
+/// Prompts that are missing or do not fit, weights that cannot be read. A signal that fails is no error: it is not evaluated.
+pub fn run(
+    subject: &Checkpoint,
+    baseline: Option<&Checkpoint>,
+    policy: &Policy,
+    options: &Options,
+) -> Result<Outcome, RunError> {
+    let (clock, started) = (Instant::now(), jiff::Timestamp::now());
+    let seed = options.seed.unwrap_or(policy.seed);
+    let (prompts, used) = prompts(options.suites, policy, seed)?;
+    let wanted = enabled(policy, baseline.is_some());
+    let needs = Need::closure(
+        wanted
+            .iter()
+            .flat_map(|signal| signal.needs().iter().copied()),
+    );
+    let encode = |cp: &Checkpoint| {
+        Encoded::new(cp, &prompts).map_err(|source| RunError::Prompt {
+            checkpoint: cp.name.clone(),
+            source,
+        })
+    };
+    let encoded = encode(subject)?;
+    let mismatch = baseline
+        .map(|baseline| unpaired(subject, baseline))
+        .transpose()?
+        .flatten();
+    let pairable = baseline.filter(|_| mismatch.is_none());
+    let models = 1.0 + f64::from(u8::from(pairable.is_some()));
+    let work = Work::new(
+        options.progress,
+        options.cancel,
+        models * planned(&prompts, policy, &needs),
+    );
+    let gather = |cp: &Checkpoint, encoded: &Encoded, reference| {
+        work.on(&cp.name);
+        Gather {
+            cp,
+            prompts: &prompts,
+            encoded,
+            needs: &needs,
+            policy,
+            seed,
+            refusal_phrases: options.refusal_phrases,
+            work: &work,
+            reference,
+        }
+        .run()
+    };
+    let before = match pairable {
+        Some(baseline) => Some(gather(baseline, &encode(baseline)?, None)),
+        None => None,
+    };
+    let reference = before
+        .as_ref()
+        .and_then(|before| before.direction.as_ref().ok())
+        .map(|chosen| chosen.site);
+    let now = gather(subject, &encoded, reference);
+    let both = baseline.map(|baseline| Both {
+        subject,
+        baseline,
+        before: before.as_ref(),
+    });
+    let pair = both.map(|both| both.compare(&prompts, &needs, mismatch.as_deref(), seed, &work));
+    let baseline_identity = baseline.map(identity).transpose()?;
+    let cx = Context {
+        prompts: &prompts,
+        subject: &now,
+        baseline: before.as_ref(),
+        baseline_identity: baseline_identity.as_ref(),
+        pair: pair.as_ref(),
+        unpaired: mismatch.as_deref(),
+        policy,
+        seed,
+    };
+    let signals: Vec<SignalResult> = wanted.iter().map(|signal| measured(*signal, &cx)).collect();
+    let mut audit = Audit {
+        schema: SCHEMA.to_owned(),
+        tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+        started: started.to_string(),
+        seconds: clock.elapsed().as_secs_f64(),
+        subject: card(subject, &now.identity),
+        baseline: baseline
+            .zip(baseline_identity.as_ref())
+            .map(|(cp, identity)| card(cp, identity)),
+        provenance: Provenance {
+            suites: used,
+            seed,
+            decoding: format!("greedy, at most {} new tokens", policy.sizes.max_new_tokens),
+            threads: rayon::current_num_threads(),
+            numerical_path: subject.numerical_path(),
+            detectors: detectors(),
+            command: options.command.to_owned(),
+        },
+        policy: PolicyId::default(),
+        signals,
+        skipped: skipped(policy, baseline.is_some()),
+        verdict: Verdict::Underpowered,
+        reasons: Vec::new(),
+        warnings: warnings(subject, baseline, mismatch.as_deref(), &work),
+    };
+    evaluate(&mut audit, policy);
+    audit.seconds = clock.elapsed().as_secs_f64();
+    Ok(Outcome {
+        audit,
+        stages: work.stages(),
+        interrupted: work.cancelled(),
+        direction: now.direction.ok(),
+    })
+}
+
+/// The signals that the policy enables and that can apply.
+fn enabled(policy: &Policy, has_baseline: bool) -> Vec<&'static dyn Signal> {
+    signals::ALL
+        .iter()
+        .copied()
+        .filter(|signal| policy.enabled(signal.id()).is_some())
+        .filter(|signal| has_baseline || !needs_baseline(signal.id()))
+        .collect()
+}
+
+fn needs_baseline(id: &str) -> bool {
+    catalogue::signal(id).is_some_and(|entry| entry.needs_baseline)
+}
+
+/// Signals that do not run although the policy knows them; those it does not know are added by the verdict.
+fn skipped(policy: &Policy, has_baseline: bool) -> Vec<Skipped> {
+    if has_baseline || policy.require_baseline {
+        return Vec::new();
+    }
+    catalogue::SIGNALS
+        .iter()
+        .filter(|entry| entry.needs_baseline && policy.enabled(entry.id).is_some())
+        .map(|entry| Skipped {
+            id: entry.id.to_owned(),
+            number: entry.number,
+            title: entry.title.to_owned(),
+            why: "no baseline was given".to_owned(),
+        })
+        .collect()
+}
+
+fn measured(signal: &dyn Signal, cx: &Context) -> SignalResult {
+    let clock = Instant::now();
+    let mut result = match signal.measure(cx) {
+        Ok(result) => result,
+        Err(error) => not_evaluated(signal.id(), error.to_string()),
+    };
+    result.seconds = clock.elapsed().as_secs_f64();
+    result
+}
+
+fn not_evaluated(id: &str, why: String) -> SignalResult {
+    let mut result = SignalResult::new(id).unwrap_or_else(|| SignalResult {
+        id: id.to_owned(),
+        number: 0,
+        title: id.to_owned(),
+        stage: String::new(),
+        family: String::new(),
+        not_evaluated: None,
+        values: Vec::new(),
+        checks: Vec::new(),
+        verdict: Verdict::Underpowered,
+        reason: String::new(),
+        findings: Vec::new(),
+        items: Vec::new(),
+        charts: Vec::new(),
+        seconds: 0.0,
+    });
+    result.not_evaluated = Some(why);
+    result
+}
+
+/// The prompts of the suites in the policy's sizes, and which rows were used.
+fn prompts(
+    suites: &[Suite],
+    policy: &Policy,
+    seed: u64,
+) -> Result<(Prompts, Vec<SuiteUsed>), RunError> {
+    let sizes = policy.sizes;
+    let pick = |label: Label, split: Split, n: usize| -> Vec<_> {
+        let holding: Vec<Suite> = suites
+            .iter()
+            .map(|suite| suite.filter(Some(label), Some(split)))
+            .filter(|suite| !suite.rows.is_empty())
+            .collect();
+        let share = n.div_ceil(holding.len().max(1));
+        let mut rows: Vec<_> = holding
+            .iter()
+            .flat_map(|suite| suite.sample(share, seed).rows)
+            .collect();
+        rows.truncate(n);
+        rows
+    };
+    let class = |label: Label, test: usize| Splits {
+        train: pick(label, Split::Train, sizes.fit),
+        validation: pick(label, Split::Validation, sizes.select),
+        test: pick(label, Split::Test, test),
+    };
+    let prompts = Prompts {
+        harmful: class(Label::Harmful, sizes.harmful),
+        harmless: class(Label::Harmless, sizes.harmless),
+        lookalike: pick(Label::Lookalike, Split::Test, sizes.lookalikes),
+        neutral: pick(Label::Neutral, Split::Test, sizes.lookalikes),
+    };
+    for (label, rows) in [
+        (Label::Harmful, &prompts.harmful.test),
+        (Label::Harmless, &prompts.harmless.test),
+    ] {
+        if rows.is_empty() {
+            return Err(RunError::Empty {
+                label: label.name(),
+                split: Split::Test.name(),
+                needed: 1,
+            });
+        }
+    }
+    let used = suites
+        .iter()
+        .map(|suite| suite_used(suite, &prompts))
+        .collect();
+    Ok((prompts, used))
+}
+
+fn suite_used(suite: &Suite, prompts: &Prompts) -> SuiteUsed {
+    let all: Vec<_> = [&prompts.harmful, &prompts.harmless]
+        .into_iter()
+        .flat_map(|splits| [&splits.train, &splits.validation, &splits.test])
+        .chain([&prompts.lookalike, &prompts.neutral])
+        .flatten()
+        .collect();
+    let mut licences: Vec<&str> = suite.rows.iter().map(|row| row.licence.as_str()).collect();
+    licences.sort_unstable();
+    licences.dedup();
+    SuiteUsed {
+        name: suite.name.clone(),
+        hash: suite.hash.clone(),
+        licence: licences.join(", "),
+        n: suite.rows.iter().filter(|row| all.contains(row)).count(),
+    }
+}
+
+/// Why two checkpoints cannot be paired on the same tokens; `None` when they can.
+fn unpaired(subject: &Checkpoint, baseline: &Checkpoint) -> Result<Option<String>, ModelError> {
+    let (here, before) = (identity(subject)?, identity(baseline)?);
+    Ok(if here.tokenizer != before.tokenizer {
+        Some("the tokenizers differ, so prompts are not the same tokens".to_owned())
+    } else if here.template != before.template {
+        Some("the chat templates differ, so prompts are not the same tokens".to_owned())
+    } else if subject.config().d_model != baseline.config().d_model
+        || subject.config().n_layers != baseline.config().n_layers
+        || subject.config().vocab_size != baseline.config().vocab_size
+    {
+        Some("the architectures differ, so activations cannot be paired".to_owned())
+    } else {
+        None
+    })
+}
+
+/// Passes over a prompt that the needs will cost for one checkpoint.
+fn planned(prompts: &Prompts, policy: &Policy, needs: &[Need]) -> f64 {
+    let (harmful, harmless) = (&prompts.harmful, &prompts.harmless);
+    let test = (harmful.test.len() + harmless.test.len() + prompts.lookalike.len()) as f64;
+    let fitted = [
+        &harmful.train,
+        &harmful.validation,
+        &harmless.train,
+        &harmless.validation,
+    ];
+    let fit: usize = fitted.iter().map(|rows| rows.len()).sum();
+    let random = policy.sizes.random_directions as f64;
+    needs
+        .iter()
+        .map(|need| match need {
+            Need::FirstTokens => test,
+            Need::Replies => test * stage_cost("completions"),
+            Need::Activations => fit as f64 + (harmful.test.len() + harmless.test.len()) as f64,
+            Need::Direction => {
+                let n = harmless.validation.len() as f64;
+                (harmful.validation.len() as f64 + n) * 13.0 + n * (12.0 + random)
+            }
+            Need::Interventions => test + (random + 24.0) * 16.0,
+            Need::Texts => 0.5 * prompts.neutral.len() as f64,
+            Need::Probes | Need::Weights | Need::Integrity => 0.0,
+        })
+        .sum()
+}
+
+/// Two checkpoints side by side.
+struct Both<'a> {
+    subject: &'a Checkpoint,
+    baseline: &'a Checkpoint,
+    before: Option<&'a Evidence>,
+}
+
+impl Both<'_> {
+    fn compare(
+        &self,
+        prompts: &Prompts,
+        needs: &[Need],
+        mismatch: Option<&str>,
+        seed: u64,
+        work: &Work,
+    ) -> Pair {
+        let wanted = |need: Need| -> Result<(), String> {
+            if work.cancelled() {
+                Err("interrupted before it was measured".to_owned())
+            } else if needs.contains(&need) {
+                Ok(())
+            } else {
+                Err("no enabled signal asks for it".to_owned())
+            }
+        };
+        let direction = self
+            .before
+            .and_then(|before| before.direction.as_ref().ok())
+            .map(|chosen| chosen.direction.vector.as_slice());
+        Pair {
+            texts: match mismatch {
+                Some(why) => Err(why.to_owned()),
+                None => wanted(Need::Texts).and_then(|()| {
+                    pair::texts(self.subject, self.baseline, &prompts.neutral, work)
+                }),
+            },
+            weights: wanted(Need::Weights).and_then(|()| {
+                pair::weights(
+                    &self.subject.decoder,
+                    &self.baseline.decoder,
+                    direction,
+                    seed,
+                    work,
+                )
+            }),
+        }
+    }
+}
+
+fn card(cp: &Checkpoint, identity: &Identity) -> ModelCard {
+    let source = cp.opened().source();
+    let mut n_params = 0;
+    let mut stored: std::collections::BTreeMap<String, u64> = std::collections::BTreeMap::new();
+    for info in source.names().iter().filter_map(|name| source.info(name)) {
+        let n = info.shape.iter().map(|&n| n as u64).product::<u64>();
+        n_params += n;
+        *stored.entry(info.dtype).or_default() += n;
+    }
+    let computed = cp.numerical_path();
+    let computed = computed.split(" on ").next().unwrap_or_default().to_owned();
+    let mostly = stored
+        .into_iter()
+        .max_by_key(|(_, n)| *n)
+        .map(|(dtype, _)| dtype);
+    ModelCard {
+        name: cp.name.clone(),
+        path_name: cp
+            .path
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default(),
+        family: cp.config().family.name().to_owned(),
+        n_layers: cp.config().n_layers,
+        d_model: cp.config().d_model,
+        n_params,
+        dtype: match mostly {
+            Some(dtype) if !dtype.eq_ignore_ascii_case(&computed) => {
+                format!("{computed} from {dtype}")
+            }
+            _ => computed,
+        },
+        weights_hash: identity.weights.clone(),
+        tokenizer_hash: identity.tokenizer.clone(),
+        template_hash: identity.template.clone(),
+        fingerprint: cp
+            .fingerprint()
+            .map(crate::model::Fingerprint::id)
+            .unwrap_or_default(),
+    }
+}
+
+/// The detectors with their passports.
+fn detectors() -> Vec<Detector> {
+    passport::ALL
+        .iter()
+        .map(|passport| Detector {
+            name: match passport.detector {
+                None => "consensus".to_owned(),
+                Some(rule @ (Rule::Prefix | Rule::OpeningRules | Rule::Lexicon)) => {
+                    items::detector(rule).to_owned()
+                }
+                Some(other) => items::detector(other).to_owned(),
+            },
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            sensitivity: Some(passport.check.sensitivity()),
+            specificity: Some(passport.check.specificity()),
+            measured_on: format!(
+                "{} openings written for the purpose; {}",
+                passport.check.n(),
+                passport.note
+            ),
+        })
+        .collect()
+}
+
+fn warnings(
+    subject: &Checkpoint,
+    baseline: Option<&Checkpoint>,
+    mismatch: Option<&str>,
+    work: &Work,
+) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if work.cancelled() {
+        warnings.push("Interrupted: what was not measured by then is not evaluated.".to_owned());
+    }
+    if let Some(why) = mismatch {
+        warnings.push(format!("The baseline is not paired with: {why}."));
+    }
+    for cp in [Some(subject), baseline].into_iter().flatten() {
+        let edits = cp.decoder.standing_edits().len();
+        if edits > 0 {
+            warnings.push(format!(
+                "`{}` carries {edits} edits that are applied by hook in every pass.",
+                cp.name
+            ));
+        }
+    }
+    if subject.template.is_none() {
+        warnings.push(
+            "The checkpoint has no chat template: prompts are given as bare text, and instruction token and template \
+             token are the same."
+                .to_owned(),
+        );
+    }
+    warnings
+}

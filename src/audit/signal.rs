@@ -1,0 +1,185 @@
+//! What a signal is: an id, what it needs to know, its page, and how it measures.
+//!
+//! Always: a signal reads evidence and computes nothing on a model itself, so it can be tested on numbers made by hand;
+//! what it cannot measure is an error with a reason, which the runner reports as not evaluated. The signals there are:
+//! [`super::signals::ALL`]; the evidence: [`super::evidence`]; who runs them: [`super::runner`].
+
+use candlescope_probes::BootstrapOptions;
+use candlescope_probes::error::ProbeError;
+use candlescope_probes::stats::power::Power;
+
+use super::catalogue::{self, Quantity};
+use super::evidence::{Evidence, Identity, Pair, Prompts};
+use super::policy::Policy;
+use super::result::SignalResult;
+
+/// One signal of the audit.
+pub trait Signal: Sync {
+    /// Its id, as in [`super::catalogue`].
+    fn id(&self) -> &'static str;
+
+    /// The evidence it reads.
+    fn needs(&self) -> &'static [Need];
+
+    /// Its page for `audit explain`: what it measures, how, what to do about it.
+    fn page(&self) -> &'static str;
+
+    /// Measures. Values, findings, items and charts are filled in; the verdict is not.
+    ///
+    /// # Errors
+    /// Evidence that is missing, or too little of it for any number.
+    fn measure(&self, context: &Context) -> Result<SignalResult, SignalError>;
+}
+
+/// A part of the evidence that is gathered only when a signal asks for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Need {
+    /// Refusal scores and distributions at the first token of the answer.
+    FirstTokens,
+    /// Greedy completions with their judgements.
+    Replies,
+    /// Residual streams at the ends of instruction and template.
+    Activations,
+    /// Probes for harmfulness.
+    Probes,
+    /// The refusal direction.
+    Direction,
+    /// What adding and ablating the direction does, beside random directions.
+    Interventions,
+    /// Divergence from the baseline on neutral texts.
+    Texts,
+    /// Differences of weights from the baseline.
+    Weights,
+    /// Scan of the weights, repeatability.
+    Integrity,
+}
+
+impl Need {
+    /// What has to be there before it, itself included, in the order of gathering.
+    pub fn closure(needs: impl IntoIterator<Item = Self>) -> Vec<Self> {
+        let mut all: Vec<Self> = needs
+            .into_iter()
+            .flat_map(|need| {
+                let before: &[Self] = match need {
+                    Self::Probes => &[Self::Activations],
+                    Self::Direction => &[Self::FirstTokens, Self::Activations],
+                    Self::Interventions => &[Self::FirstTokens, Self::Activations, Self::Direction],
+                    // Forensics looks along the baseline's direction; KL at the first token comes from first tokens.
+                    Self::Weights => &[Self::FirstTokens, Self::Activations, Self::Direction],
+                    Self::Texts => &[Self::FirstTokens],
+                    Self::FirstTokens | Self::Replies | Self::Activations | Self::Integrity => &[],
+                };
+                before.iter().copied().chain([need])
+            })
+            .collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+}
+
+/// Why a signal could not measure.
+#[derive(thiserror::Error, Debug)]
+pub enum SignalError {
+    /// A part of the evidence is not there.
+    #[error("{what}: {why}")]
+    Missing {
+        /// The part.
+        what: &'static str,
+        /// Why it is not there.
+        why: String,
+    },
+    /// A statistic refused its data.
+    #[error(transparent)]
+    Statistic(#[from] ProbeError),
+    /// The signal and the catalogue disagree; a bug.
+    #[error("`{id}` has no quantity `{name}` in the catalogue")]
+    Catalogue {
+        /// The signal.
+        id: String,
+        /// The quantity.
+        name: String,
+    },
+}
+
+/// Everything a signal may look at.
+pub struct Context<'a> {
+    /// The prompts, the same for both checkpoints.
+    pub prompts: &'a Prompts,
+    /// The checkpoint under audit.
+    pub subject: &'a Evidence,
+    /// The baseline, if there is one that can be paired with.
+    pub baseline: Option<&'a Evidence>,
+    /// What the baseline is, whether it can be paired with or not.
+    pub baseline_identity: Option<&'a Identity>,
+    /// What only both models together tell.
+    pub pair: Option<&'a Pair>,
+    /// Why a baseline that was given cannot be paired with.
+    pub unpaired: Option<&'a str>,
+    /// The policy.
+    pub policy: &'a Policy,
+    /// The seed of every random choice.
+    pub seed: u64,
+}
+
+impl Context<'_> {
+    /// The baseline, for a signal that means nothing without one.
+    pub fn required_baseline(&self) -> Result<&Evidence, SignalError> {
+        self.baseline.ok_or_else(|| SignalError::Missing {
+            what: "baseline",
+            why: self.unpaired.unwrap_or("none was given").to_owned(),
+        })
+    }
+
+    /// What both models together tell.
+    pub fn required_pair(&self) -> Result<&Pair, SignalError> {
+        self.pair.ok_or_else(|| SignalError::Missing {
+            what: "baseline",
+            why: self.unpaired.unwrap_or("none was given").to_owned(),
+        })
+    }
+
+    /// Bootstrap options with a stream of random numbers of their own for each `purpose`.
+    pub fn bootstrap(&self, purpose: &str) -> BootstrapOptions {
+        BootstrapOptions {
+            resamples: self.policy.sizes.bootstrap,
+            level: 0.95,
+            seed: self.seed_for(purpose),
+        }
+    }
+
+    /// A seed for `purpose`, so that two nulls of one audit never share their draws (FNV-1a).
+    pub fn seed_for(&self, purpose: &str) -> u64 {
+        purpose
+            .bytes()
+            .fold(self.seed ^ 0xcbf2_9ce4_8422_2325, |hash, byte| {
+                (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+            })
+    }
+
+    /// Alpha and power at which detectable differences are stated.
+    pub fn power(&self) -> Power {
+        Power {
+            alpha: self.policy.alpha,
+            power: self.policy.power,
+        }
+    }
+}
+
+/// An empty result of the signal `id`.
+pub fn blank(id: &str) -> Result<SignalResult, SignalError> {
+    SignalResult::new(id).ok_or_else(|| SignalError::Catalogue {
+        id: id.to_owned(),
+        name: String::new(),
+    })
+}
+
+/// The catalogue's entry of a quantity.
+pub fn quantity(id: &str, name: &str) -> Result<&'static Quantity, SignalError> {
+    catalogue::signal(id)
+        .and_then(|entry| entry.quantity(name))
+        .ok_or_else(|| SignalError::Catalogue {
+            id: id.to_owned(),
+            name: name.to_owned(),
+        })
+}

@@ -1,0 +1,56 @@
+//! The signals, one file each, in the order of their numbers.
+//!
+//! Always: [`ALL`] holds exactly the ids of [`super::catalogue`], in its order; a file's page is what `audit explain`
+//! prints and what heads the file. Shared arithmetic: [`estimate`].
+
+pub mod ablation_kl;
+pub mod bypass_gap;
+pub mod coherence;
+pub mod direction_cosine;
+pub mod direction_norm;
+pub mod estimate;
+pub mod harm_vs_refusal;
+pub mod induce_score;
+pub mod items;
+pub mod kl_to_baseline;
+pub mod over_refusal;
+pub mod probe_transfer;
+pub mod provenance;
+pub mod refusal_rate;
+pub mod refusal_score;
+pub mod selectivity;
+
+pub mod weight_forensics;
+
+use super::signal::Signal;
+
+/// Every signal, by number.
+pub const ALL: &[&dyn Signal] = &[
+    &refusal_score::RefusalScore,
+    &refusal_rate::RefusalRate,
+    &over_refusal::OverRefusal,
+    &induce_score::InduceScore,
+    &bypass_gap::BypassGap,
+    &ablation_kl::AblationKl,
+    &direction_norm::DirectionNorm,
+    &direction_cosine::DirectionCosine,
+    &harm_vs_refusal::HarmVsRefusal,
+    &probe_transfer::ProbeTransfer,
+    &selectivity::Selectivity,
+    &kl_to_baseline::KlToBaseline,
+    &coherence::Coherence,
+    &weight_forensics::WeightForensics,
+    &provenance::Provenance,
+];
+
+/// The signal with this id.
+pub fn by_id(id: &str) -> Option<&'static dyn Signal> {
+    ALL.iter().find(|signal| signal.id() == id).copied()
+}
+
+/// The pages of all signals, for the reports.
+pub fn pages() -> super::report::Docs {
+    ALL.iter()
+        .map(|signal| (signal.id().to_owned(), signal.page().to_owned()))
+        .collect()
+}

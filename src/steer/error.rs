@@ -1,0 +1,100 @@
+//! What can go wrong while a model is steered or measured.
+
+use candlescope_probes::ProbeError;
+
+use crate::model::ModelError;
+
+/// Errors of the steering room.
+#[derive(Debug, thiserror::Error)]
+pub enum SteerError {
+    /// A prompt that does not fit the model.
+    #[error(
+        "prompt `{id}` has {tokens} tokens, the model's context {n_ctx}; drop or shorten the prompt"
+    )]
+    PromptTooLong {
+        /// The row.
+        id: String,
+        /// Its length under the template.
+        tokens: usize,
+        /// Positions of the model.
+        n_ctx: usize,
+    },
+    /// A prompt of which nothing is left, or whose end cannot be found under the template.
+    #[error(
+        "prompt `{id}`: the end of the instruction cannot be found in the encoded prompt (is it empty, or does the \
+         chat template rewrite it?)"
+    )]
+    NoInstruction {
+        /// The row.
+        id: String,
+    },
+    /// A position that a prompt does not have.
+    #[error("prompt `{id}` has {tokens} tokens and so no position {position}")]
+    NoPosition {
+        /// The row.
+        id: String,
+        /// Its length.
+        tokens: usize,
+        /// What was asked for.
+        position: String,
+    },
+    /// A layer the model does not have.
+    #[error(
+        "layer {layer}: the residual stream of this model has layers 0 to {n_layers} (its end)"
+    )]
+    Layer {
+        /// What was asked for.
+        layer: usize,
+        /// Blocks of the model.
+        n_layers: usize,
+    },
+    /// An input of which there is too little.
+    #[error("{what}: needs at least {needed}, found {found}")]
+    TooFew {
+        /// What was counted.
+        what: &'static str,
+        /// The least number that works.
+        needed: usize,
+        /// The number that came in.
+        found: usize,
+    },
+    /// Two sets of activations that were not read at the same places.
+    #[error(
+        "{what} were read at other layers, positions or of another width than the harmful training activations"
+    )]
+    Places {
+        /// Which set.
+        what: &'static str,
+    },
+    /// None of the words a refusal opens with is one token.
+    #[error(
+        "none of the words {words} is a single token of this tokenizer, so a refusal score is not defined"
+    )]
+    NoRefusalToken {
+        /// The words.
+        words: String,
+    },
+    /// A model whose numbers have left the real line.
+    #[error("prompt `{id}`: the {what} is not finite; the weights or the edit are broken")]
+    NotFinite {
+        /// The row.
+        id: String,
+        /// What was computed.
+        what: &'static str,
+    },
+    /// The caller asked to stop.
+    #[error("interrupted")]
+    Interrupted,
+    /// The model or a hook refused.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// A statistic refused.
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
+}
+
+impl From<candle_core::Error> for SteerError {
+    fn from(error: candle_core::Error) -> Self {
+        Self::Model(error.into())
+    }
+}

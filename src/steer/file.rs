@@ -1,0 +1,184 @@
+//! Directions on disk: a safetensors file with one vector `direction` `[d_model]`, and where it came from in its metadata.
+//!
+//! Any safetensors file with a vector will do; one of ours also carries the fingerprint of the forward pass it was made
+//! on, so that it is not used on another by accident.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Device, Tensor};
+
+use crate::model::{
+    Fingerprint,
+    files::{
+        FileError,
+        safetensors::SafetensorsFile,
+        write::{WriteOptions, write_safetensors_file},
+    },
+};
+
+/// The tensor's name when none is given.
+pub const TENSOR: &str = "direction";
+
+/// A direction as it is kept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DirectionFile {
+    /// `[d_model]`; its length means something only when `norm` says so.
+    pub vector: Vec<f32>,
+    /// The forward pass it was made on.
+    pub fingerprint: Option<Fingerprint>,
+    /// The block whose `resid_pre` it was read at.
+    pub layer: Option<usize>,
+    /// The position it was read at, from the end.
+    pub position: Option<i64>,
+    /// The norm of the difference it was made from, in units of the residual stream.
+    pub norm: Option<f64>,
+}
+
+/// Splits `FILE` or `FILE:TENSOR`; a file of the whole name wins.
+pub fn parse(spec: &str) -> (PathBuf, &str) {
+    if let Some((file, tensor)) = spec.rsplit_once(':')
+        && !Path::new(spec).exists()
+        && !tensor.is_empty()
+        && !tensor.contains(['/', '\\'])
+    {
+        return (PathBuf::from(file), tensor);
+    }
+    (PathBuf::from(spec), TENSOR)
+}
+
+/// Reads a direction. A tensor of shape `[1, d_model]` counts as a vector too.
+///
+/// # Errors
+/// No such file or tensor, another shape, an entry that is not finite, a fingerprint that cannot be read.
+pub fn load(file: &Path, tensor: &str) -> Result<DirectionFile, FileError> {
+    let open = SafetensorsFile::open(file)?;
+    let wrong = |field: &str, expected: &str, found: String| FileError::Tensor {
+        file: file.to_path_buf(),
+        tensor: tensor.to_owned(),
+        field: field.to_owned(),
+        expected: expected.to_owned(),
+        found,
+    };
+    let stored = open.load(tensor, DType::F32)?;
+    let vector = match stored.dims() {
+        [_] | [1, _] => stored.flatten_all().and_then(|t| t.to_vec1::<f32>()),
+        other => return Err(wrong("shape", "[d_model]", format!("{other:?}"))),
+    };
+    let vector = vector.map_err(|e| wrong("data", "a vector", e.to_string()))?;
+    if let Some(bad) = vector.iter().find(|x| !x.is_finite()) {
+        return Err(wrong("values", "finite numbers", bad.to_string()));
+    }
+    let metadata = open.metadata();
+    let fingerprint = match metadata.get("fingerprint") {
+        None => None,
+        Some(text) => Some(serde_json::from_str(text).map_err(|e| FileError::Invalid {
+            file: file.to_path_buf(),
+            field: "metadata `fingerprint`".into(),
+            expected: "a fingerprint of candlescope".into(),
+            found: e.to_string(),
+        })?),
+    };
+    let number = |key: &str| metadata.get(key).map(String::as_str);
+    Ok(DirectionFile {
+        vector,
+        fingerprint,
+        layer: number("layer").and_then(|n| n.parse().ok()),
+        position: number("position").and_then(|n| n.parse().ok()),
+        norm: number("norm").and_then(|n| n.parse().ok()),
+    })
+}
+
+/// Writes a direction, replacing what is there.
+///
+/// # Errors
+/// The disk refuses.
+pub fn save(file: &Path, direction: &DirectionFile) -> Result<(), FileError> {
+    let mut metadata =
+        BTreeMap::from([("schema".to_owned(), "candlescope.direction/1".to_owned())]);
+    let mut note = |key: &str, value: Option<String>| {
+        metadata.extend(value.map(|value| (key.to_owned(), value)));
+    };
+    let fingerprint = direction.fingerprint.as_ref();
+    note(
+        "fingerprint",
+        fingerprint.and_then(|f| serde_json::to_string(f).ok()),
+    );
+    note("layer", direction.layer.map(|n| n.to_string()));
+    note("position", direction.position.map(|n| n.to_string()));
+    note("norm", direction.norm.map(|n| n.to_string()));
+    let options = WriteOptions {
+        metadata,
+        ..WriteOptions::default()
+    };
+    let plan = [(TENSOR.to_owned(), vec![direction.vector.len()])];
+    write_safetensors_file(file, &plan, &options, |_| {
+        Tensor::from_slice(&direction.vector, direction.vector.len(), &Device::Cpu)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn what_is_saved_is_loaded() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("d.safetensors");
+        let direction = DirectionFile {
+            vector: vec![0.6, -0.8, 0.0],
+            fingerprint: Some(Fingerprint {
+                weights: "w".into(),
+                tokenizer: "t".into(),
+                template: String::new(),
+                config: "c".into(),
+                dtype: "f32".into(),
+            }),
+            layer: Some(4),
+            position: Some(-1),
+            norm: Some(12.25),
+        };
+        save(&file, &direction).unwrap();
+        assert_eq!(load(&file, TENSOR).unwrap(), direction);
+        let error = load(&file, "other").unwrap_err().to_string();
+        assert!(error.contains("other"), "{error}");
+    }
+
+    #[test]
+    fn a_vector_that_is_none_is_refused_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("d.safetensors");
+        let write = |shape: Vec<usize>, value: f32| {
+            let plan = [("v".to_owned(), shape.clone())];
+            write_safetensors_file(&file, &plan, &WriteOptions::default(), |_| {
+                Tensor::full(value, shape.clone(), &Device::Cpu)
+            })
+            .unwrap();
+            load(&file, "v").map_err(|e| e.to_string())
+        };
+        assert!(
+            write(vec![2, 3], 1.0)
+                .unwrap_err()
+                .contains("expected [d_model], found [2, 3]")
+        );
+        assert!(
+            write(vec![3], f32::NAN)
+                .unwrap_err()
+                .contains("expected finite numbers")
+        );
+        assert_eq!(write(vec![1, 3], 1.0).unwrap().vector, [1.0; 3]);
+    }
+
+    #[test]
+    fn a_tensor_is_named_after_a_colon() {
+        assert_eq!(
+            parse("a/b.safetensors"),
+            (PathBuf::from("a/b.safetensors"), TENSOR)
+        );
+        assert_eq!(
+            parse("a/b.safetensors:harm"),
+            (PathBuf::from("a/b.safetensors"), "harm")
+        );
+    }
+}

@@ -1,0 +1,118 @@
+//! Passes over a list of prompts: batched, over a shared prefix, interruptible.
+//!
+//! The prefix is recomputed for each set of edits and never crosses from one to another (the KV cache refuses it).
+//! What comes back for a prompt is, up to the last bits that a matrix product's shape decides, what a pass over that
+//! prompt alone gives; the same call gives the same bits.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use candle_core::DType;
+
+use crate::hooks::Hooks;
+use crate::model::generate::Prefix;
+use crate::model::{Checkpoint, Decoder, LogitsAt};
+
+use super::{EncodedPrompt, PromptSet, SteerError};
+
+/// How passes are run. No option changes what is computed.
+#[derive(Clone, Copy)]
+pub struct Options<'a> {
+    /// Prompts in a batch.
+    pub batch: usize,
+    /// Called with (done, total) prompts after each batch.
+    pub progress: Option<&'a dyn Fn(usize, usize)>,
+    /// Set to true to stop at the next batch or, while generating, the next token.
+    pub cancel: Option<&'a AtomicBool>,
+}
+
+impl Default for Options<'_> {
+    fn default() -> Self {
+        Self {
+            batch: 16,
+            progress: None,
+            cancel: None,
+        }
+    }
+}
+
+impl Options<'_> {
+    pub(super) fn cancelled(&self) -> bool {
+        self.cancel.is_some_and(|flag| flag.load(Ordering::Relaxed))
+    }
+}
+
+impl AsRef<Decoder> for Checkpoint {
+    fn as_ref(&self) -> &Decoder {
+        &self.decoder
+    }
+}
+
+impl AsRef<Decoder> for Decoder {
+    fn as_ref(&self) -> &Decoder {
+        self
+    }
+}
+
+/// Runs `run(prefix, indices, rows)` for each batch of the set.
+pub(super) fn each_batch(
+    model: &Decoder,
+    set: &PromptSet,
+    hooks: &Hooks,
+    options: &Options,
+    run: &mut dyn FnMut(&Prefix, &[usize], &[&[u32]]) -> Result<(), SteerError>,
+) -> Result<(), SteerError> {
+    let total = set.batches(usize::MAX).map(<[usize]>::len).sum();
+    if total == 0 {
+        return Ok(());
+    }
+    if options.cancelled() {
+        return Err(SteerError::Interrupted);
+    }
+    let prefix = set.prefix(model, hooks)?;
+    let mut done = 0;
+    for indices in set.batches(options.batch) {
+        if options.cancelled() {
+            return Err(SteerError::Interrupted);
+        }
+        run(&prefix, indices, &set.rows(indices))?;
+        done += indices.len();
+        if let Some(progress) = options.progress {
+            progress(done, total);
+        }
+    }
+    Ok(())
+}
+
+/// Logits of each prompt's last position, `visit(index in prompts, [vocab])`, in running order.
+///
+/// # Errors
+/// An edit that cannot apply, a NaN among the logits, an interruption.
+pub fn last_logits(
+    model: &impl AsRef<Decoder>,
+    prompts: &[EncodedPrompt],
+    hooks: &Hooks,
+    options: &Options,
+    visit: &mut dyn FnMut(usize, &[f32]),
+) -> Result<(), SteerError> {
+    let model = model.as_ref();
+    let set = PromptSet::new(prompts);
+    each_batch(model, &set, hooks, options, &mut |prefix, indices, rows| {
+        let (mut cache, batch) = prefix.split(rows, 0)?;
+        let logits = model
+            .forward_cached(&batch, &mut cache, hooks, LogitsAt::Last)?
+            .logits()?
+            .squeeze(1)?
+            .to_dtype(DType::F32)?;
+        for (row, &index) in indices.iter().enumerate() {
+            let row = logits.get(row)?.to_vec1::<f32>()?;
+            if row.iter().any(|x| x.is_nan()) {
+                return Err(SteerError::NotFinite {
+                    id: prompts[index].id.clone(),
+                    what: "next-token distribution",
+                });
+            }
+            visit(index, &row);
+        }
+        Ok(())
+    })
+}
