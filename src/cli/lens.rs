@@ -5,6 +5,7 @@ use anyhow::Context;
 use super::{
     Outcome,
     args::ModelArgs,
+    edits::EditArgs,
     output::{self, Out},
 };
 use crate::{
@@ -52,6 +53,8 @@ pub struct Args {
     /// Show every number of this position below the table [default: the last one shown]
     #[arg(long, value_name = "POSITION", allow_hyphen_values = true)]
     detail: Option<String>,
+    #[command(flatten)]
+    edits: EditArgs,
 }
 
 pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
@@ -78,7 +81,8 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
         model.tokenizer.encode(&args.text, true)?
     };
     anyhow::ensure!(!ids.is_empty(), "the text has no tokens; give some text");
-    let lens = logit_lens(&model.decoder, &ids, &options, &[])?;
+    let edits = args.edits.edits(&model)?;
+    let lens = logit_lens(&model.decoder, &ids, &options, &edits)?;
     let token = |id| model.tokenizer.token(id);
     if out.json {
         let value = json::json(&lens, token);
