@@ -5,6 +5,7 @@
 //! `args.rs` has what commands share, `output.rs` what they print with, `failure.rs` the words of errors.
 
 pub mod args;
+mod audit;
 mod completions;
 mod doctor;
 mod edits;
@@ -52,6 +53,7 @@ struct Cli {
 enum Command {
     Run(run::Args),
     Hooks(hooks::Args),
+    Audit(audit::Args),
     Model(model::Args),
     Doctor(doctor::Args),
     Completions(completions::Args),
@@ -62,6 +64,7 @@ impl Command {
         match self {
             Self::Run(args) => run::run(args, out),
             Self::Hooks(args) => hooks::run(args, out),
+            Self::Audit(args) => audit::run(args, out),
             Self::Model(args) => model::run(args, out),
             Self::Doctor(args) => doctor::run(args, out),
             Self::Completions(args) => completions::run(args, out),
