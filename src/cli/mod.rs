@@ -5,6 +5,7 @@
 //! `args.rs` has what commands share, `output.rs` what they print with, `failure.rs` the words of errors.
 
 pub mod args;
+mod audit;
 mod capture;
 mod completions;
 mod doctor;
@@ -56,6 +57,7 @@ enum Command {
     Hooks(hooks::Args),
     Lens(Box<lens::Args>),
     Capture(Box<capture::Args>),
+    Audit(audit::Args),
     Model(model::Args),
     Doctor(doctor::Args),
     Completions(completions::Args),
@@ -68,6 +70,7 @@ impl Command {
             Self::Hooks(args) => hooks::run(args, out),
             Self::Lens(args) => lens::run(args, out),
             Self::Capture(args) => capture::run(args, out),
+            Self::Audit(args) => audit::run(args, out),
             Self::Model(args) => model::run(args, out),
             Self::Doctor(args) => doctor::run(args, out),
             Self::Completions(args) => completions::run(args, out),

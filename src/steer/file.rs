@@ -23,7 +23,7 @@ pub const TENSOR: &str = "direction";
 /// A direction as it is kept.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DirectionFile {
-    /// `[d_model]`; its length means something only when `norm` says so.
+    /// `[d_model]`, at its own length: added once, it moves one class of prompts onto the mean of the other.
     pub vector: Vec<f32>,
     /// The forward pass it was made on.
     pub fingerprint: Option<Fingerprint>,
@@ -31,7 +31,7 @@ pub struct DirectionFile {
     pub layer: Option<usize>,
     /// The position it was read at, from the end.
     pub position: Option<i64>,
-    /// The norm of the difference it was made from, in units of the residual stream.
+    /// Its length, for people; a reader measures the vector.
     pub norm: Option<f64>,
 }
 

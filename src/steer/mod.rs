@@ -10,6 +10,7 @@ mod error;
 pub mod file;
 mod kl;
 mod pass;
+pub mod perturb;
 mod policy;
 mod prompts;
 mod refusal;

@@ -1,0 +1,314 @@
+//! `audit run`: opens the checkpoints, applies what is to be tested, runs the audit, shows and writes it.
+
+use std::path::{Path, PathBuf};
+
+use super::{progress::Steps, show};
+use crate::{
+    audit::{
+        policy::{Policy, Sizes},
+        report, runner, signals,
+    },
+    cli::{Outcome, args::ModelArgs, edits, failure::Usage, interrupt, output::Out},
+    model::Checkpoint,
+    steer::{
+        ablation,
+        file::{self, DirectionFile},
+        perturb::{self, LowRank},
+    },
+    text::suites::Suite,
+};
+
+/// Audit a checkpoint and judge it by a policy
+///
+/// Exit code 0 when it passes, 1 when it does not (REVIEW, BLOCK or UNDERPOWERED), 2 on an error.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:
+  candlescope audit run smollm2-135m-instruct --report out/
+  candlescope audit run ./tuned --baseline ./base --report out/
+  candlescope audit run ./tuned --policy policy.toml --suite harmful=mine.jsonl")]
+pub struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// A checkpoint to pair it with, on the same prompts
+    #[arg(long, value_name = "MODEL")]
+    baseline: Option<String>,
+    /// A policy in TOML instead of the built-in one
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// Prompts of yours: a suite of the built-in ones replaced, or a further one; repeatable
+    #[arg(long, value_name = "NAME=FILE.jsonl")]
+    suite: Vec<String>,
+    /// Write report.html, report.md, audit.json and junit.xml into this folder
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
+    /// Seed of every random choice [default: the policy's]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Audit the model with this direction removed by hook (FILE or FILE:TENSOR); the baseline stays as it is
+    #[arg(long, value_name = "DIR")]
+    ablate: Option<String>,
+    /// Use a direction that was made on another model
+    #[arg(long)]
+    accept_foreign_direction: bool,
+    /// Audit the model with a random low-rank change of its weights, to test the gate itself
+    #[arg(long, value_name = "RANK:SCALE:SEED")]
+    perturb: Option<String>,
+    /// Write the refusal direction that was found
+    #[arg(long, value_name = "FILE")]
+    save_direction: Option<PathBuf>,
+    /// Fewer prompts, draws and tokens: a look, not a verdict to rely on
+    #[arg(long)]
+    quick: bool,
+    /// Exit code 0 whatever the verdict
+    #[arg(long)]
+    exit_zero: bool,
+}
+
+pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
+    let mut policy = match &args.policy {
+        Some(path) => Policy::load(path)?,
+        None => Policy::built_in()?,
+    };
+    if args.quick {
+        policy.sizes = quick(policy.sizes);
+    }
+    let suites = suites(&args.suite)?;
+    let perturb = args.perturb.as_deref().map(low_rank).transpose()?;
+    // Before minutes of work, not after.
+    if let Some(dir) = &args.report {
+        writable_folder(dir)?;
+    }
+    let subject = subject(args, perturb, out)?;
+    let baseline = match &args.baseline {
+        Some(model) => Some(args.model.how.open(model, out)?),
+        None => None,
+    };
+    let steps = Steps::new(out);
+    let command = command(args);
+    let audited = runner::run(
+        &subject,
+        baseline.as_ref(),
+        &policy,
+        &runner::Options {
+            suites: &suites,
+            seed: args.seed,
+            refusal_phrases: &[],
+            command: &command,
+            progress: &steps,
+            cancel: interrupt::flag(),
+        },
+    );
+    steps.end();
+    let mut audited = audited?;
+    if args.quick {
+        audited
+            .audit
+            .warnings
+            .push("Run with --quick: fewer prompts and draws than the policy asks for.".to_owned());
+    }
+    if let Some(edit) = perturb {
+        audited.audit.warnings.push(format!(
+            "The checkpoint's weights were changed at random in memory: rank {}, scale {}, seed {}.",
+            edit.rank, edit.scale, edit.seed
+        ));
+    }
+    let files = match &args.report {
+        Some(dir) => report::write_all(dir, &audited.audit, &signals::pages())?,
+        None => Vec::new(),
+    };
+    show(&audited.audit, args.report.is_some(), out)?;
+    tell(&audited, &files, out);
+    if let Some(path) = &args.save_direction {
+        save(path, &audited, &subject)?;
+    }
+    if audited.interrupted {
+        return Err(interrupt::Interrupted.into());
+    }
+    Ok(match audited.audit.verdict.exit_code(args.exit_zero) {
+        0 => Outcome::Done,
+        _ => Outcome::NotPassed,
+    })
+}
+
+/// The checkpoint under audit with what is to be tested on it.
+fn subject(args: &Args, perturb: Option<LowRank>, out: &Out) -> anyhow::Result<Checkpoint> {
+    let mut subject = args.model.open(out)?;
+    if let Some(spec) = &args.ablate {
+        let vector = edits::direction(spec, &subject, args.accept_foreign_direction)?;
+        let edits = ablation(&vector, subject.config());
+        subject.decoder.set_standing_edits(edits);
+    }
+    if let Some(edit) = perturb {
+        perturb::low_rank(&mut subject.decoder, edit)?;
+    }
+    Ok(subject)
+}
+
+/// The built-in suites, with the user's in place of those of the same name.
+fn suites(specs: &[String]) -> anyhow::Result<Vec<Suite>> {
+    let mut suites = runner::builtin_suites()?;
+    for spec in specs {
+        let (name, file) = spec.split_once('=').ok_or_else(|| {
+            Usage::new(
+                format!("--suite {spec}: expected NAME=FILE.jsonl"),
+                format!(
+                    "names of the built-in suites are {}",
+                    Suite::names().join(", ")
+                ),
+            )
+        })?;
+        let mut suite = Suite::from_jsonl(Path::new(file))?;
+        name.clone_into(&mut suite.name);
+        suites.retain(|other| other.name != name);
+        suites.push(suite);
+    }
+    Ok(suites)
+}
+
+fn low_rank(spec: &str) -> anyhow::Result<LowRank> {
+    let malformed = || {
+        Usage::new(
+            format!("--perturb {spec}: expected RANK:SCALE:SEED"),
+            "for example 4:0.05:1, a change of rank 4 and a twentieth of each matrix's norm",
+        )
+    };
+    let parts: Vec<&str> = spec.split(':').collect();
+    let [rank, scale, seed] = parts[..] else {
+        return Err(malformed().into());
+    };
+    let edit = LowRank {
+        rank: rank.parse().map_err(|_| malformed())?,
+        scale: scale.parse().map_err(|_| malformed())?,
+        seed: seed.parse().map_err(|_| malformed())?,
+    };
+    if !(1..=1024).contains(&edit.rank) || !edit.scale.is_finite() || edit.scale < 0.0 {
+        return Err(malformed().into());
+    }
+    Ok(edit)
+}
+
+fn quick(sizes: Sizes) -> Sizes {
+    Sizes {
+        fit: sizes.fit.min(48),
+        select: sizes.select.min(16),
+        harmful: sizes.harmful.min(32),
+        harmless: sizes.harmless.min(32),
+        lookalikes: sizes.lookalikes.min(32),
+        max_new_tokens: sizes.max_new_tokens.min(24),
+        random_directions: sizes.random_directions.min(32),
+        shuffles: sizes.shuffles.min(100),
+        bootstrap: sizes.bootstrap.min(1000),
+    }
+}
+
+/// Makes the folder and a file in it, so that a report that cannot be written is known before the work.
+fn writable_folder(dir: &Path) -> anyhow::Result<()> {
+    let fails = |source| report::ReportError::Write {
+        file: dir.to_path_buf(),
+        source,
+    };
+    let fresh = !dir.exists();
+    std::fs::create_dir_all(dir).map_err(fails)?;
+    let probe = dir.join(format!(".probe.{}", std::process::id()));
+    let made = std::fs::write(&probe, b"");
+    // Neither removal can fail in a way that matters here: an empty file or folder of ours is left at worst.
+    let _ = std::fs::remove_file(&probe);
+    if fresh {
+        let _ = std::fs::remove_dir(dir);
+    }
+    made.map_err(fails)?;
+    Ok(())
+}
+
+/// Where the report lies and what took the time.
+fn tell(audited: &runner::Outcome, files: &[PathBuf], out: &Out) {
+    if let Some(first) = files.first() {
+        let all: Vec<String> = files
+            .iter()
+            .filter_map(|f| Some(f.file_name()?.to_string_lossy().into_owned()))
+            .collect();
+        let dir = first.parent().unwrap_or(Path::new("."));
+        out.note(&format!("{}: {}", dir.display(), all.join(", ")));
+    }
+    let stages: Vec<String> = audited
+        .stages
+        .iter()
+        .filter(|stage| stage.seconds >= 0.05)
+        .map(|stage| format!("{} {:.1} s", stage.stage, stage.seconds))
+        .collect();
+    out.note(&format!(
+        "{:.1} s: {}",
+        audited.audit.seconds,
+        stages.join(", ")
+    ));
+}
+
+fn save(path: &Path, audited: &runner::Outcome, subject: &Checkpoint) -> anyhow::Result<()> {
+    let chosen = audited.direction.as_ref().ok_or_else(|| {
+        Usage::new(
+            "--save-direction: no direction was found",
+            "the report says why, under the signals that need one",
+        )
+    })?;
+    let direction = DirectionFile {
+        vector: chosen.direction.scaled(),
+        fingerprint: Some(subject.fingerprint()?.clone()),
+        layer: Some(chosen.site.layer),
+        position: chosen.site.from_end.map(|n| -(n as i64)),
+        norm: Some(chosen.direction.norm),
+    };
+    Ok(file::save(path, &direction)?)
+}
+
+/// The command again, with names of files instead of their paths: it goes into the report.
+fn command(args: &Args) -> String {
+    let name = |spec: &str| -> String {
+        let path = Path::new(spec);
+        match path.file_name() {
+            Some(name) if path.exists() => name.to_string_lossy().into_owned(),
+            _ => spec.to_owned(),
+        }
+    };
+    let mut words = vec!["candlescope audit run".to_owned(), name(&args.model.model)];
+    let mut option = |flag: &str, value: Option<String>| {
+        words.extend(value.map(|value| format!("{flag} {value}")));
+    };
+    let path = |path: &PathBuf| name(&path.display().to_string());
+    option("--baseline", args.baseline.as_deref().map(name));
+    option("--policy", args.policy.as_ref().map(path));
+    for suite in &args.suite {
+        let (key, file) = suite.split_once('=').unwrap_or((suite, ""));
+        option("--suite", Some(format!("{key}={}", name(file))));
+    }
+    option("--seed", args.seed.map(|seed| seed.to_string()));
+    option("--ablate", args.ablate.as_deref().map(name));
+    option("--perturb", args.perturb.clone());
+    let dtype = (args.model.how.dtype == crate::cli::args::Dtype::Bf16).then(|| "bf16".to_owned());
+    option("--dtype", dtype);
+    if args.quick {
+        words.push("--quick".to_owned());
+    }
+    words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_perturbation_has_three_parts() {
+        let edit = low_rank("4:0.05:1").unwrap();
+        assert_eq!((edit.rank, edit.scale, edit.seed), (4, 0.05, 1));
+        for wrong in [
+            "4:0.05",
+            "0:0.05:1",
+            "4:nan:1",
+            "4:-1:1",
+            "4:0.05:1:2",
+            "a:b:c",
+        ] {
+            assert!(low_rank(wrong).is_err(), "{wrong}");
+        }
+    }
+}
