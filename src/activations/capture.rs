@@ -170,14 +170,15 @@ impl<'a> Capture<'a> {
         let plan = std::mem::take(&mut self.plan);
         for (index, shard) in plan.iter().enumerate().skip(self.manifest.shards.len()) {
             let mut open = Shard::new(&self.spec, self.model.config(), shard);
-            let mut at = shard.rows.start;
+            let (mut at, mut stop) = (shard.rows.start, false);
             while at < shard.rows.end {
                 let batch = source.take(self.spec.batch.min(shard.rows.end - at))?;
                 self.capture(&batch, &mut open)?;
                 at += batch.len();
                 progress.rows = at;
                 progress.tokens += batch.iter().map(|row| row.len() as u64).sum::<u64>();
-                if watch(progress).is_break() && at < shard.rows.end {
+                stop = watch(progress).is_break();
+                if stop && at < shard.rows.end {
                     return Ok(self.outcome());
                 }
             }
@@ -189,7 +190,7 @@ impl<'a> Capture<'a> {
             self.manifest.complete = at == self.survey.lengths.len();
             self.manifest.write(&self.folder)?;
             progress.shards = index + 1;
-            if watch(progress).is_break() {
+            if stop || watch(progress).is_break() {
                 break;
             }
         }
