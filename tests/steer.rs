@@ -41,7 +41,7 @@ const FAMILIES: [&str; 9] = [
 fn prompts(n: usize, salt: u32) -> Vec<EncodedPrompt> {
     let make = |i: usize| {
         let mut ids = vec![3, 1, 4, 1, 5];
-        ids.extend((0..1 + i % 5).map(|j| 7 + (salt + 11 * i as u32 + 5 * j as u32) % 40));
+        ids.extend((0..=i % 5).map(|j| 7 + (salt + 11 * i as u32 + 5 * j as u32) % 40));
         let end = ids.len() - 1;
         ids.extend([2, 6]);
         EncodedPrompt {

@@ -254,7 +254,7 @@ impl<'a> Trial<'a> {
         trial.base_harmful = trial.scores(prompts.harmful, &Hooks::new())?;
         let mut logits = vec![Vec::new(); harmless];
         trial.logits(prompts.harmless, &Hooks::new(), &mut |i, row| {
-            logits[i] = row.to_vec()
+            logits[i] = row.to_vec();
         })?;
         trial.base_harmless = logits.iter().map(|row| log_odds(row, tokens)).collect();
         trial.base_logits = logits;
