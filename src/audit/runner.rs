@@ -367,7 +367,7 @@ fn planned(prompts: &Prompts, policy: &Policy, needs: &[Need]) -> f64 {
             Need::Activations => fit as f64 + (harmful.test.len() + harmless.test.len()) as f64,
             Need::Direction => {
                 let n = harmless.validation.len() as f64;
-                (harmful.validation.len() as f64 + n) * 13.0 + n * (12.0 + random)
+                (harmful.validation.len() as f64 + n) * 13.0 + n * (12.0 + random.min(16.0))
             }
             Need::Interventions => test + (random + 24.0) * 16.0,
             Need::Texts => 0.5 * prompts.neutral.len() as f64,

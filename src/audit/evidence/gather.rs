@@ -20,7 +20,7 @@ use crate::hooks::Hooks;
 use crate::model::files::scan_non_finite;
 use crate::model::{Checkpoint, ModelError};
 use crate::steer::{
-    self, EncodedPrompt, KlLimit, NullKind, RefusalTokens, Residuals, Scored, SelectionPolicy,
+    self, EncodedPrompt, KlLimit, RefusalTokens, Residuals, Scored, SelectionPolicy,
     SteerError, Validation, Where,
 };
 use crate::text::suites::PromptRow;
@@ -285,11 +285,11 @@ impl Gather<'_> {
         let mut policy = SelectionPolicy::default_();
         policy.seed = self.seed;
         policy.bootstrap.seed = self.seed;
-        policy.kl = KlLimit::Random {
-            max_z: 2.0,
-            null: NullKind::CovarianceMatched,
-            directions: self.policy.sizes.random_directions.max(8),
-        };
+        // The z that is reported comes from test prompts and all of the policy's directions (signal 6); here it only screens.
+        let random = self.policy.sizes.random_directions.clamp(8, 16);
+        if let KlLimit::Random { directions, .. } = &mut policy.kl {
+            *directions = random;
+        }
         let validation = Validation {
             harmful: &self.encoded.harmful[1],
             harmless: &self.encoded.harmless[1],
@@ -299,7 +299,6 @@ impl Gather<'_> {
             .unwrap_or(candidates.len())
             .min(candidates.len());
         let (n_harmful, n_harmless) = (validation.harmful.len(), validation.harmless.len());
-        let random = self.policy.sizes.random_directions.max(8);
         let total = (1 + tried) * n_harmful + (1 + 2 * tried + random) * n_harmless;
         self.work.stage("direction", total, |work| {
             let selection = work.run(total, |options| {
