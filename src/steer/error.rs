@@ -29,7 +29,7 @@ pub enum SteerError {
         id: String,
     },
     /// A position that a prompt does not have.
-    #[error("prompt `{id}` has {tokens} tokens and so no position {position}")]
+    #[error("prompt `{id}` has {tokens} tokens and no {position}")]
     NoPosition {
         /// The row.
         id: String,
@@ -87,14 +87,20 @@ pub enum SteerError {
     Interrupted,
     /// The model or a hook refused.
     #[error(transparent)]
-    Model(#[from] ModelError),
+    Model(Box<ModelError>),
     /// A statistic refused.
     #[error(transparent)]
     Probe(#[from] ProbeError),
 }
 
+impl From<ModelError> for SteerError {
+    fn from(error: ModelError) -> Self {
+        Self::Model(Box::new(error))
+    }
+}
+
 impl From<candle_core::Error> for SteerError {
     fn from(error: candle_core::Error) -> Self {
-        Self::Model(error.into())
+        ModelError::from(error).into()
     }
 }

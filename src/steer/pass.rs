@@ -53,13 +53,17 @@ impl AsRef<Decoder> for Decoder {
     }
 }
 
+/// What is done with a batch: its prefix, the indices of its prompts, their tokens.
+pub(super) type OnBatch<'a> =
+    dyn FnMut(&Prefix, &[usize], &[&[u32]]) -> Result<(), SteerError> + 'a;
+
 /// Runs `run(prefix, indices, rows)` for each batch of the set.
 pub(super) fn each_batch(
     model: &Decoder,
     set: &PromptSet,
     hooks: &Hooks,
     options: &Options,
-    run: &mut dyn FnMut(&Prefix, &[usize], &[&[u32]]) -> Result<(), SteerError>,
+    run: &mut OnBatch,
 ) -> Result<(), SteerError> {
     let total = set.batches(usize::MAX).map(<[usize]>::len).sum();
     if total == 0 {
