@@ -20,8 +20,8 @@ use crate::hooks::Hooks;
 use crate::model::files::scan_non_finite;
 use crate::model::{Checkpoint, ModelError};
 use crate::steer::{
-    self, EncodedPrompt, KlLimit, RefusalTokens, Residuals, Scored, SelectionPolicy,
-    SteerError, Validation, Where,
+    self, EncodedPrompt, KlLimit, RefusalTokens, Residuals, Scored, SelectionPolicy, SteerError,
+    Validation, Where,
 };
 use crate::text::suites::PromptRow;
 
@@ -198,7 +198,7 @@ impl Gather<'_> {
             for (class, (rows, prompts)) in classes.into_iter().enumerate() {
                 let completions = work.run(prompts.len(), |options| {
                     let options = steer::Options {
-                        batch: 32,
+                        batch: 50,
                         ..*options
                     };
                     steer::completions(self.cp, prompts, max_new, &Hooks::new(), &options)
