@@ -13,7 +13,7 @@ use super::evidence::gather::{Encoded, Gather, identity};
 use super::evidence::{Chosen, Evidence, Identity, Pair, Prompts, Splits, pair};
 use super::policy::Policy;
 use super::result::{
-    Audit, Detector, ModelCard, PolicyId, Provenance, SCHEMA, SignalResult, Skipped, SuiteUsed,
+    Audit, Detector, ModelCard, PolicyId, Provenance, SCHEMA, SignalResult, SuiteUsed,
 };
 use super::signal::{Context, Need, Signal};
 use super::signals::{self, items};
@@ -187,7 +187,7 @@ pub fn run(
         },
         policy: PolicyId::default(),
         signals,
-        skipped: skipped(policy, baseline.is_some()),
+        skipped: Vec::new(),
         verdict: Verdict::Underpowered,
         reasons: Vec::new(),
         warnings: warnings(subject, baseline, mismatch.as_deref(), &work),
@@ -214,23 +214,6 @@ fn enabled(policy: &Policy, has_baseline: bool) -> Vec<&'static dyn Signal> {
 
 fn needs_baseline(id: &str) -> bool {
     catalogue::signal(id).is_some_and(|entry| entry.needs_baseline)
-}
-
-/// Signals that do not run although the policy knows them; those it does not know are added by the verdict.
-fn skipped(policy: &Policy, has_baseline: bool) -> Vec<Skipped> {
-    if has_baseline || policy.require_baseline {
-        return Vec::new();
-    }
-    catalogue::SIGNALS
-        .iter()
-        .filter(|entry| entry.needs_baseline && policy.enabled(entry.id).is_some())
-        .map(|entry| Skipped {
-            id: entry.id.to_owned(),
-            number: entry.number,
-            title: entry.title.to_owned(),
-            why: "no baseline was given".to_owned(),
-        })
-        .collect()
 }
 
 fn measured(signal: &dyn Signal, cx: &Context) -> SignalResult {
@@ -370,7 +353,7 @@ fn planned(prompts: &Prompts, policy: &Policy, needs: &[Need]) -> f64 {
             Need::Activations => fit as f64 + (harmful.test.len() + harmless.test.len()) as f64,
             Need::Direction => {
                 let n = harmless.validation.len() as f64;
-                (harmful.validation.len() as f64 + n) * 13.0 + n * (12.0 + random)
+                (harmful.validation.len() as f64 + n) * 13.0 + n * (12.0 + random.min(16.0))
             }
             Need::Interventions => test + (random + 24.0) * 16.0,
             Need::Texts => 0.5 * prompts.neutral.len() as f64,

@@ -1,6 +1,10 @@
 //! Edits: what is done to a tensor at a point. Edits are values that can be written down; only a closure cannot.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
 
 use candle_core::{DType, Device, Result as CandleResult, Tensor};
 use candlescope_ops as ops;
@@ -101,12 +105,7 @@ impl fmt::Debug for EditOp {
             Self::Closure { name, function } => {
                 write!(f, "closure({name}@{:p})", Arc::as_ptr(function))
             }
-            Self::Patch { from } => {
-                let values = from
-                    .to_dtype(DType::F64)
-                    .and_then(|t| t.flatten_all()?.to_vec1::<f64>());
-                write!(f, "patch({:?} {values:?})", from.dims())
-            }
+            Self::Patch { from } => write!(f, "patch({:?})", from.dims()),
             serialisable => f.write_str(&serde_json::to_string(serialisable).unwrap_or_default()),
         }
     }
@@ -139,6 +138,40 @@ impl Edit {
     pub fn on(mut self, select: Selector) -> Self {
         self.select = select;
         self
+    }
+
+    /// Feeds its identity to a hash: the KV cache compares it on every pass, so nothing is written out for it.
+    pub(super) fn hash_into(&self, hasher: &mut impl Hasher) {
+        self.at.hash(hasher);
+        self.select.hash(hasher);
+        self.op.name().hash(hasher);
+        let mut number = |x: f64| x.to_bits().hash(hasher);
+        match &self.op {
+            EditOp::Add { alpha, .. } => number(*alpha),
+            EditOp::Ablate { amount, .. } => number(*amount),
+            EditOp::Scale { factor } => number(*factor),
+            EditOp::Clamp { min, max, .. } => {
+                number(*min);
+                number(*max);
+            }
+            _ => {}
+        }
+        let mut vector = |v: &Vector| v.iter().for_each(|x| x.to_bits().hash(hasher));
+        match &self.op {
+            EditOp::Add { vector: v, .. } | EditOp::Replace { vector: v } => vector(v),
+            EditOp::Ablate { directions, .. } => directions.iter().for_each(vector),
+            EditOp::Clamp { direction, .. } => direction.iter().for_each(vector),
+            EditOp::Knockout { edges } => edges.hash(hasher),
+            EditOp::Patch { from } => {
+                // A tensor is never written after it was made, so the same one has the same values.
+                format!("{:?}", from.id()).hash(hasher);
+            }
+            EditOp::Closure { name, function } => {
+                name.hash(hasher);
+                Arc::as_ptr(function).cast::<()>().hash(hasher);
+            }
+            EditOp::Scale { .. } => {}
+        }
     }
 
     /// The first logical position it can touch; `None` for positions counted from the end.
@@ -340,7 +373,7 @@ impl Compiled {
         };
         let edited = match &self.ready {
             Ready::Add(v, alpha) => (v * *alpha).and_then(|v| x.broadcast_add(&v)),
-            Ready::Ablate(basis, amount) => subtract_projection(x, basis, *amount),
+            Ready::Ablate(basis, amount) => ops::project_out(x, basis, *amount),
             Ready::Scale(factor) => x.affine(*factor, 0.0),
             Ready::Clamp(min, max) => x.clamp(*min, *max),
             Ready::ClampProjection(direction, min, max) => {
@@ -470,13 +503,6 @@ fn orthonormal(vectors: &[Vector]) -> Result<Vec<Vec<f64>>, String> {
 
 fn norm(v: &[f64]) -> f64 {
     v.iter().map(|x| x * x).sum::<f64>().sqrt()
-}
-
-/// `x - amount * (x B^T) B` for orthonormal rows B.
-fn subtract_projection(x: &Tensor, basis: &Tensor, amount: f64) -> CandleResult<Tensor> {
-    let along = ops::linear(x, basis, None)?;
-    let back = ops::linear(&along, &basis.t()?.contiguous()?, None)?;
-    x - (back * amount)?
 }
 
 fn clamp_projection(x: &Tensor, direction: &Tensor, min: f64, max: f64) -> CandleResult<Tensor> {

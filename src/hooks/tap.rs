@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    hash::{DefaultHasher, Hash, Hasher},
+    hash::{DefaultHasher, Hasher},
 };
 
 use candle_core::{DType, Tensor};
@@ -61,7 +61,7 @@ impl Plan {
         for edit in hooks.edit_list() {
             let compiled = edit.compile(config, dtype)?;
             visits.entry(edit.at).or_default().edits.push(compiled);
-            format!("{edit:?}").hash(&mut hasher);
+            edit.hash_into(&mut hasher);
             first_edited_position = first_edited_position.min(edit.first_position());
         }
         let mut wanted = vec![false; Point::COUNT * config.n_layers];

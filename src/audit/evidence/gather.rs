@@ -20,8 +20,8 @@ use crate::hooks::Hooks;
 use crate::model::files::scan_non_finite;
 use crate::model::{Checkpoint, ModelError};
 use crate::steer::{
-    self, EncodedPrompt, KlLimit, NullKind, RefusalTokens, Residuals, Scored, SelectionPolicy,
-    SteerError, Validation, Where,
+    self, EncodedPrompt, KlLimit, RefusalTokens, Residuals, Scored, SelectionPolicy, SteerError,
+    Validation, Where,
 };
 use crate::text::suites::PromptRow;
 
@@ -198,7 +198,7 @@ impl Gather<'_> {
             for (class, (rows, prompts)) in classes.into_iter().enumerate() {
                 let completions = work.run(prompts.len(), |options| {
                     let options = steer::Options {
-                        batch: 32,
+                        batch: 50,
                         ..*options
                     };
                     steer::completions(self.cp, prompts, max_new, &Hooks::new(), &options)
@@ -285,12 +285,11 @@ impl Gather<'_> {
         let mut policy = SelectionPolicy::default_();
         policy.seed = self.seed;
         policy.bootstrap.seed = self.seed;
-        policy.kl = KlLimit::Random {
-            max_z: 2.0,
-            null: NullKind::CovarianceMatched,
-            directions: self.policy.sizes.random_directions.max(8),
-            prompts: 16,
-        };
+        // The z that is reported comes from test prompts and all of the policy's directions (signal 6); here it only screens.
+        let random = self.policy.sizes.random_directions.clamp(8, 16);
+        if let KlLimit::Random { directions, .. } = &mut policy.kl {
+            *directions = random;
+        }
         let validation = Validation {
             harmful: &self.encoded.harmful[1],
             harmless: &self.encoded.harmless[1],
@@ -300,7 +299,6 @@ impl Gather<'_> {
             .unwrap_or(candidates.len())
             .min(candidates.len());
         let (n_harmful, n_harmless) = (validation.harmful.len(), validation.harmless.len());
-        let random = self.policy.sizes.random_directions.max(8);
         let total = (1 + tried) * n_harmful + (1 + 2 * tried + random) * n_harmless;
         self.work.stage("direction", total, |work| {
             let selection = work.run(total, |options| {
