@@ -860,3 +860,31 @@ fn a_cache_made_under_other_edits_is_not_silently_continued() {
         "an edit from the first new position on may branch off a cache"
     );
 }
+
+#[test]
+fn a_cache_is_not_continued_where_the_frequencies_change() {
+    for (name, original) in [("llama_rope_dynamic", 16), ("phi3_longrope", 32)] {
+        let model = open(name, DType::F64);
+        let text = row(40, 3, model.config().vocab_size);
+        let none = Hooks::new();
+        let mut cache = KvCache::new(model.config(), 1, 40);
+        let (head, tail) = text[..original].split_at(7);
+        let run = |ids: &[u32], cache: &mut KvCache| {
+            model.forward_cached(&Batch::single(ids).unwrap(), cache, &none, LogitsAt::Last)
+        };
+        run(head, &mut cache).unwrap();
+        let cached = run(tail, &mut cache).unwrap().logits.unwrap();
+        let whole = model
+            .forward(
+                &Batch::single(&text[..original]).unwrap(),
+                &none,
+                LogitsAt::Last,
+            )
+            .unwrap();
+        assert!(gap(&cached, &whole.logits.unwrap()) < 1e-12, "{name}");
+        let refused = run(&text[original..=original], &mut cache)
+            .unwrap_err()
+            .to_string();
+        assert!(refused.contains("frequencies"), "{name}: {refused}");
+    }
+}

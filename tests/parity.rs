@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use candle_core::DType;
 use candlescope::hooks::Hooks;
 use candlescope::model::files::{SafetensorsFolder, TensorSource};
+use candlescope::model::generate::{Continue, GenerateOptions, generate};
 use candlescope::model::{Batch, Decoder, LoadOptions, LogitsAt, Opened, check};
 
 /// Largest error over a tensor, relative to its largest value, that f32 rounding explains.
@@ -169,6 +170,65 @@ fn a_gguf_file_gives_the_numbers_of_its_safetensors_twin() {
         }
     }
     assert!(compared >= 60, "only {compared} tensors were compared");
+}
+
+#[test]
+fn left_padded_rows_and_their_greedy_continuations_equal_transformers() {
+    for name in ["llama", "gpt2", "gemma3", "gpt_neox"] {
+        let folder = fixtures("models").join(name);
+        let model = open(&folder, DType::F32);
+        let dump = SafetensorsFolder::open(&folder.join("padded.safetensors")).unwrap();
+        let ints = |tensor| dump.load_ints(tensor).unwrap().to_vec2::<i64>().unwrap();
+        let (ids, mask) = (ints("input_ids"), ints("attention_mask"));
+        let rows: Vec<Vec<u32>> = ids
+            .iter()
+            .zip(&mask)
+            .map(|(ids, mask)| {
+                ids.iter()
+                    .zip(mask)
+                    .filter(|(_, m)| **m == 1)
+                    .map(|(id, _)| *id as u32)
+                    .collect()
+            })
+            .collect();
+        let logits = model
+            .forward(&Batch::new(&rows).unwrap(), &Hooks::new(), LogitsAt::All)
+            .unwrap()
+            .logits
+            .unwrap();
+        let theirs = dump.load("logits", DType::F32).unwrap();
+        for (i, row) in rows.iter().enumerate() {
+            let pad = ids[i].len() - row.len();
+            let real = |t: &candle_core::Tensor| {
+                let row = t.get(i).unwrap().narrow(0, pad, row.len()).unwrap();
+                row.flatten_all().unwrap().to_vec1::<f32>().unwrap()
+            };
+            let (a, b) = (real(&logits), real(&theirs));
+            let scale = b.iter().fold(0f32, |m, x| m.max(x.abs()));
+            let gap = a
+                .iter()
+                .zip(&b)
+                .fold(0f32, |m, (x, y)| m.max((x - y).abs()))
+                / scale;
+            assert!(f64::from(gap) < TOLERANCE, "{name} row {i}: {gap:e}");
+        }
+        let refs: Vec<&[u32]> = rows.iter().map(Vec::as_slice).collect();
+        let options = GenerateOptions {
+            max_new: 12,
+            ..GenerateOptions::default()
+        };
+        let out = generate(&model, &refs, &options, &Hooks::new(), &mut |_, _| {
+            Continue::Yes
+        })
+        .unwrap();
+        for (row, want) in out.iter().zip(ints("generated")) {
+            assert_eq!(
+                row.ids.iter().map(|&id| i64::from(id)).collect::<Vec<_>>(),
+                want,
+                "{name}"
+            );
+        }
+    }
 }
 
 /// Which safetensors fixture a GGUF fixture without a dump of its own was made from.

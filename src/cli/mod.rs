@@ -6,12 +6,14 @@
 
 pub mod args;
 mod audit;
+mod capture;
 mod completions;
 mod doctor;
 mod edits;
 pub mod failure;
 mod hooks;
 pub mod interrupt;
+mod lens;
 mod model;
 pub mod output;
 pub mod progress;
@@ -53,6 +55,8 @@ struct Cli {
 enum Command {
     Run(run::Args),
     Hooks(hooks::Args),
+    Lens(Box<lens::Args>),
+    Capture(Box<capture::Args>),
     Audit(audit::Args),
     Model(model::Args),
     Doctor(doctor::Args),
@@ -64,6 +68,8 @@ impl Command {
         match self {
             Self::Run(args) => run::run(args, out),
             Self::Hooks(args) => hooks::run(args, out),
+            Self::Lens(args) => lens::run(args, out),
+            Self::Capture(args) => capture::run(args, out),
             Self::Audit(args) => audit::run(args, out),
             Self::Model(args) => model::run(args, out),
             Self::Doctor(args) => doctor::run(args, out),

@@ -7,70 +7,11 @@ use candle_core::{DType, Device, Tensor};
 use candlescope_ops::{self as ops, AttentionSpec, KeyLayout};
 
 use super::{
-    KvCache, ModelError,
-    config::{ModelConfig, NormKind, QkNorm},
+    Batch, KvCache, ModelError,
+    config::{ModelConfig, NormKind, QkNorm, Rope},
     weights::{LayerWeights, Linear, NormWeights, Weights},
 };
 use crate::hooks::{Captured, Edit, Flow, Hooks, Pass, Plan, Point, Tap};
-
-/// Token ids of equal-length rows, `[batch, pos]`, padded on the left.
-#[derive(Debug, Clone)]
-pub struct Batch {
-    ids: Vec<u32>,
-    pad: Vec<usize>,
-    len: usize,
-}
-
-impl Batch {
-    /// Rows of any lengths; shorter ones are padded on the left (the padding is masked and never read).
-    pub fn new<R: AsRef<[u32]>>(rows: &[R]) -> Result<Self, ModelError> {
-        let len = rows.iter().map(|r| r.as_ref().len()).max().unwrap_or(0);
-        if rows.is_empty() || rows.iter().any(|r| r.as_ref().is_empty()) {
-            return Err(ModelError::Empty {
-                what: "a batch needs at least one row, and every row at least one token",
-            });
-        }
-        let mut ids = Vec::with_capacity(rows.len() * len);
-        let mut pad = Vec::with_capacity(rows.len());
-        for row in rows {
-            let row = row.as_ref();
-            pad.push(len - row.len());
-            ids.extend(std::iter::repeat_n(0, len - row.len()));
-            ids.extend_from_slice(row);
-        }
-        Ok(Self { ids, pad, len })
-    }
-
-    /// One row.
-    pub fn single(ids: &[u32]) -> Result<Self, ModelError> {
-        Self::new(&[ids])
-    }
-
-    /// Rows.
-    pub fn rows(&self) -> usize {
-        self.pad.len()
-    }
-
-    /// Slots of a row, padding included.
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Never true; batches have tokens.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// Padding slots of each row.
-    pub fn pad(&self) -> &[usize] {
-        &self.pad
-    }
-
-    /// Tokens of a row without its padding.
-    pub fn row(&self, row: usize) -> &[u32] {
-        &self.ids[row * self.len + self.pad[row]..(row + 1) * self.len]
-    }
-}
 
 /// Which logits a pass computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -270,6 +211,7 @@ impl Decoder {
                 n_ctx: self.config.n_ctx,
             });
         }
+        self.check_frequencies(offset, longest)?;
         if let Some(&id) = batch
             .ids
             .iter()
@@ -281,6 +223,27 @@ impl Decoder {
             });
         }
         Ok(pass)
+    }
+
+    /// Under dynamic and LongRoPE scaling a longer sequence has other frequencies, at every position and in every layer, so
+    /// what a cache holds is no longer what the model would compute.
+    fn check_frequencies(&self, cached: usize, longest: usize) -> Result<(), ModelError> {
+        let changed =
+            |rope: &Rope| rope.frequencies(cached, true) != rope.frequencies(longest, true);
+        if cached > 0
+            && self
+                .config
+                .ropes()
+                .iter()
+                .any(|rope| rope.by_length() && changed(rope))
+        {
+            let why = format!(
+                "at {longest} positions the rotary scaling of this model changes the frequencies its {cached} cached \
+                 positions were computed with; run the whole sequence in one pass"
+            );
+            return Err(ModelError::Cache { why });
+        }
+        Ok(())
     }
 
     /// The final norm and unembedding of a residual stream `[.., d_model]`: the logit lens (nostalgebraist 2020).
@@ -395,7 +358,7 @@ impl Run<'_> {
             .max()
             .unwrap_or(1);
         let single = self.model.compute == DType::F32;
-        let table = |rope: &super::config::Rope| -> Result<Angles, Flow> {
+        let table = |rope: &Rope| -> Result<Angles, Flow> {
             let (frequencies, factor) = rope.frequencies(longest, single);
             let turn = |p: u32, f: f64| {
                 if single {

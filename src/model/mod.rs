@@ -3,6 +3,7 @@
 //! `config/` says what a model is, `files/` reads tensors, `names.rs` and `weights.rs` put them in place, `decoder.rs` runs
 //! it, `generate.rs` samples from it, `checkpoint.rs` opens one with its tokenizer and template, `fetch/` gets one by name.
 
+mod batch;
 pub mod cache;
 pub mod check;
 pub mod checkpoint;
@@ -19,9 +20,10 @@ pub mod sample;
 pub mod self_check;
 pub mod weights;
 
+pub use batch::Batch;
 pub use cache::KvCache;
 pub use checkpoint::{Checkpoint, Fingerprint};
 pub use config::ModelConfig;
-pub use decoder::{Batch, Decoder, LogitsAt, Output};
+pub use decoder::{Decoder, LogitsAt, Output};
 pub use error::ModelError;
 pub use load::{LoadOptions, Opened};

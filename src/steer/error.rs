@@ -29,7 +29,7 @@ pub enum SteerError {
         id: String,
     },
     /// A position that a prompt does not have.
-    #[error("prompt `{id}` has {tokens} tokens and so no position {position}")]
+    #[error("prompt `{id}` has {tokens} tokens and no {position}")]
     NoPosition {
         /// The row.
         id: String,

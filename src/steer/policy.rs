@@ -36,6 +36,8 @@ pub enum KlLimit {
         null: NullKind,
         /// Random directions; at least 8.
         directions: usize,
+        /// Harmless prompts that both sides of the comparison are measured on (the first of the validation prompts).
+        prompts: usize,
     },
 }
 
@@ -86,6 +88,7 @@ impl SelectionPolicy {
                 max_z: 2.0,
                 null: NullKind::CovarianceMatched,
                 directions: 32,
+                prompts: 16,
             },
             needs_drop: true,
             ..Self::arditi()
@@ -175,7 +178,9 @@ pub fn choose(grid: &[GridCell], policy: &SelectionPolicy) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+    use std::path::Path;
 
     fn cell() -> GridCell {
         GridCell {
@@ -247,5 +252,62 @@ mod tests {
         assert_eq!(choose(&grid, &policy), Some(2));
         assert_eq!(choose(&grid[1..2], &policy), None);
         assert_eq!(choose(&[], &policy), None);
+    }
+
+    #[derive(serde::Deserialize)]
+    struct Grid {
+        model: String,
+        layers: usize,
+        selected: Place,
+        rows: Vec<(i64, usize, Option<f64>, Option<f64>, Option<f64>)>,
+    }
+
+    #[derive(serde::Deserialize, Debug, PartialEq)]
+    struct Place {
+        pos: i64,
+        layer: usize,
+    }
+
+    #[test]
+    fn the_published_rule_chooses_the_five_published_directions() {
+        let (mut checked, mut limited) = (0, 0);
+        for entry in std::fs::read_dir(
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/refusal_grids"),
+        )
+        .unwrap()
+        {
+            let path = entry.unwrap().path();
+            if path.extension().is_none_or(|e| e != "json") {
+                continue;
+            }
+            let grid: Grid = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+            let number = |x: Option<f64>| x.unwrap_or(f64::NAN);
+            let cells: Vec<GridCell> = grid
+                .rows
+                .iter()
+                .map(|&(_, layer, bypass, induce, kl)| GridCell {
+                    layer,
+                    n_layers: grid.layers,
+                    bypass: number(bypass),
+                    induce: number(induce),
+                    kl: number(kl),
+                    kl_z: None,
+                    drop_low: None,
+                })
+                .collect();
+            let (pos, layer, ..) = grid.rows[choose(&cells, &SelectionPolicy::arditi()).unwrap()];
+            assert_eq!(Place { pos, layer }, grid.selected, "{}", grid.model);
+            // Without the limits the lowest bypass score would choose otherwise, but for one model.
+            let free = SelectionPolicy {
+                kl: KlLimit::Absolute { max: f64::INFINITY },
+                min_induce: f64::NEG_INFINITY,
+                max_depth: 1.0,
+                ..SelectionPolicy::arditi()
+            };
+            let (pos, layer, ..) = grid.rows[choose(&cells, &free).unwrap()];
+            limited += usize::from(Place { pos, layer } != grid.selected);
+            checked += 1;
+        }
+        assert_eq!((checked, limited), (5, 4));
     }
 }

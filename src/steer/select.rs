@@ -58,7 +58,8 @@ pub struct Scored {
     pub induce: Bootstrap,
     /// KL(base ‖ ablated) of harmless prompts at the last position, nats.
     pub kl: Bootstrap,
-    /// (log KL − mean log KL of random directions) / their standard deviation; `None` without a random null.
+    /// (log KL − mean log KL of random directions) / their standard deviation, both on the same prompts (perhaps fewer
+    /// than are behind `kl`); `None` without a random null.
     pub kl_z: Option<f64>,
     /// Whether the policy lets it be chosen, or why not.
     pub admissible: Result<(), String>,
@@ -87,13 +88,14 @@ pub struct Selection {
     pub baseline_harmless: Bootstrap,
     /// What Arditi's filter would keep of the validation prompts.
     pub filter: FilterCounts,
-    /// Mean KL of each random direction, nats; empty without a random null.
+    /// Mean KL of each random direction on the null's prompts, nats; empty without a random null.
     pub random_kl: Vec<f64>,
 }
 
 /// Tries candidates on validation prompts and chooses one.
 ///
-/// Costs three passes over half of the prompts for each candidate that is tried, and one for each random direction.
+/// Costs one pass over the harmful and two over the harmless prompts for each candidate that is tried, and one over the
+/// null's prompts for each random direction.
 ///
 /// # Errors
 /// No candidate, fewer than 2 prompts in a class, fewer than 8 random directions, anything a pass can fail with.
@@ -158,6 +160,14 @@ fn random_count(policy: &SelectionPolicy) -> Option<usize> {
     match policy.kl {
         KlLimit::Random { directions, .. } => Some(directions),
         KlLimit::Absolute { .. } => None,
+    }
+}
+
+/// Harmless prompts that KL is compared with random directions on; at least 2.
+fn null_prompts(policy: &SelectionPolicy, harmless: usize) -> usize {
+    match policy.kl {
+        KlLimit::Random { prompts, .. } => prompts.max(2).min(harmless),
+        KlLimit::Absolute { .. } => 0,
     }
 }
 
@@ -237,11 +247,15 @@ impl<'a> Trial<'a> {
             base_harmless: Vec::new(),
             base_logits: vec![Vec::new(); harmless],
             done: Cell::new(0),
-            total: (1 + tried.len()) * harmful + (1 + 2 * tried.len() + random) * harmless,
+            total: (1 + tried.len()) * harmful
+                + (1 + 2 * tried.len()) * harmless
+                + random * null_prompts(policy, harmless),
         };
         trial.base_harmful = trial.scores(prompts.harmful, &Hooks::new())?;
         let mut logits = vec![Vec::new(); harmless];
-        trial.logits(&Hooks::new(), &mut |i, row| logits[i] = row.to_vec())?;
+        trial.logits(prompts.harmless, &Hooks::new(), &mut |i, row| {
+            logits[i] = row.to_vec()
+        })?;
         trial.base_harmless = logits.iter().map(|row| log_odds(row, tokens)).collect();
         trial.base_logits = logits;
         Ok(trial)
@@ -273,24 +287,24 @@ impl<'a> Trial<'a> {
         })
     }
 
-    /// Next-token logits of the harmless prompts.
+    /// Next-token logits of these prompts.
     fn logits(
         &self,
+        prompts: &[EncodedPrompt],
         hooks: &Hooks,
         visit: &mut dyn FnMut(usize, &[f32]),
     ) -> Result<(), SteerError> {
-        let harmless = self.prompts.harmless;
-        self.part(harmless.len(), |options| {
-            last_logits(self.model, harmless, hooks, options, visit)
+        self.part(prompts.len(), |options| {
+            last_logits(self.model, prompts, hooks, options, visit)
         })
     }
 
-    /// KL(base ‖ ablated) of each harmless prompt.
-    fn kl_under_ablation(&self, vector: &Vector) -> Result<Vec<f64>, SteerError> {
+    /// KL(base ‖ ablated) of each of the first `n` harmless prompts.
+    fn kl_under_ablation(&self, vector: &Vector, n: usize) -> Result<Vec<f64>, SteerError> {
         let hooks = Hooks::new().edits(ablation(vector, self.model.config()));
-        let mut found = vec![0.0; self.prompts.harmless.len()];
-        self.logits(&hooks, &mut |i, row| {
-            found[i] = kl(&self.base_logits[i], row)
+        let mut found = vec![0.0; n];
+        self.logits(&self.prompts.harmless[..n], &hooks, &mut |i, row| {
+            found[i] = kl(&self.base_logits[i], row);
         })?;
         Ok(found)
     }
@@ -308,10 +322,10 @@ impl<'a> Trial<'a> {
             }
             NullKind::CovarianceMatched => self.matched(tried, directions)?,
         };
-        let mean = |values: Vec<f64>| values.iter().sum::<f64>() / values.len() as f64;
+        let n = null_prompts(self.policy, self.prompts.harmless.len());
         drawn
             .iter()
-            .map(|vector| self.kl_under_ablation(vector).map(mean))
+            .map(|vector| Ok(average(&self.kl_under_ablation(vector, n)?)))
             .collect()
     }
 
@@ -344,7 +358,9 @@ impl<'a> Trial<'a> {
         let ablated = Hooks::new().edits(ablation(&candidate.unit(), config));
         let added = Hooks::new().edits(addition(&candidate.scaled(), candidate.layer, 1.0));
         let bypass = self.scores(self.prompts.harmful, &ablated)?;
-        let kl = self.mean(&self.kl_under_ablation(&candidate.unit())?)?;
+        let harmless = self.prompts.harmless.len();
+        let kl = self.kl_under_ablation(&candidate.unit(), harmless)?;
+        let n_null = null_prompts(self.policy, harmless);
         let induce = self.scores(self.prompts.harmless, &added)?;
         let mut scored = Scored {
             candidate: candidate.clone(),
@@ -356,8 +372,8 @@ impl<'a> Trial<'a> {
             )?,
             bypass: self.mean(&bypass)?,
             induce: self.mean(&induce)?,
-            kl_z: log_z(kl.estimate, random_kl),
-            kl,
+            kl_z: log_z(average(&kl[..n_null]), random_kl),
+            kl: self.mean(&kl)?,
             admissible: Ok(()),
         };
         scored.admissible = admissible(&self.cell(&scored), self.policy);
@@ -394,6 +410,10 @@ impl<'a> Trial<'a> {
     }
 }
 
+fn average(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
 /// (ln value − mean of ln nulls) / their standard deviation; `None` if the nulls do not vary.
 fn log_z(value: f64, nulls: &[f64]) -> Option<f64> {
     // An edit that changes nothing measurable has KL 0; the floor keeps its log finite.
@@ -404,4 +424,49 @@ fn log_z(value: f64, nulls: &[f64]) -> Option<f64> {
     let variance = logs.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (n - 1.0);
     let z = (log(value) - mean) / variance.sqrt();
     z.is_finite().then_some(z)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::steer::Where;
+    use candlescope_probes::Direction;
+    use ndarray::array;
+
+    fn candidate(layer: usize, separation: f64) -> Candidate {
+        Candidate {
+            layer,
+            where_: Where::FromEnd(1),
+            direction: Direction::from_vector(array![1.0, 0.0].view()).unwrap(),
+            separation,
+        }
+    }
+
+    #[test]
+    fn screening_keeps_the_best_of_each_band_of_early_enough_layers() {
+        let separations = [0.6, 0.9, 0.7, 0.8, 0.95, 0.5, 0.99, 0.98, 1.0, 1.0];
+        let all: Vec<Candidate> = (0..10).map(|l| candidate(l, separations[l])).collect();
+        let policy = SelectionPolicy {
+            screen: Some(4),
+            ..SelectionPolicy::default_()
+        };
+        let layers = |policy: &SelectionPolicy| -> Vec<usize> {
+            screen(&all, policy, 10).iter().map(|c| c.layer).collect()
+        };
+        // Layers 0 to 7 may be chosen; bands of two.
+        assert_eq!(layers(&policy), [1, 3, 4, 6]);
+        assert_eq!(layers(&SelectionPolicy::arditi()).len(), 10);
+        // All too late: one is tried all the same, so that there is something to report.
+        assert_eq!(screen(&all[8..], &policy, 10).len(), 1);
+    }
+
+    #[test]
+    fn z_of_a_log() {
+        // ln 1, ln e², ln e⁴: mean 2, sd 2; ln e³ is half a standard deviation above.
+        let nulls = [1.0, 2f64.exp(), 4f64.exp()];
+        assert!((log_z(3f64.exp(), &nulls).unwrap() - 0.5).abs() < 1e-12);
+        assert_eq!(log_z(1.0, &[0.1, 0.1, 0.1]), None);
+        assert_eq!(log_z(1.0, &[]), None);
+    }
 }

@@ -289,6 +289,7 @@ impl Gather<'_> {
             max_z: 2.0,
             null: NullKind::CovarianceMatched,
             directions: self.policy.sizes.random_directions.max(8),
+            prompts: 16,
         };
         let validation = Validation {
             harmful: &self.encoded.harmful[1],

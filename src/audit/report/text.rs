@@ -3,30 +3,7 @@
 //! Always: what comes out has no control character, no character that reorders or hides others, and is one line; in
 //! [`escaped`] it also has no character that means something to HTML or XML.
 
-use std::fmt::Write;
-
-/// `text` with whatever cannot be seen, or would act on a terminal or a reader, replaced by something that can be seen.
-pub fn visible(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '\n' => out.push('⏎'),
-            '\t' => out.push(' '),
-            c if acts_unseen(c) => {
-                let _ = write!(out, "⟨U+{:04X}⟩", c as u32);
-            }
-            c => out.push(c),
-        }
-    }
-    out
-}
-
-/// Controls, marks and overrides of direction, zero-width characters, line separators, tags and non-characters.
-fn acts_unseen(c: char) -> bool {
-    matches!(c,
-        '\u{0}'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{fffe}' | '\u{ffff}' | '\u{e0000}'..='\u{e007f}')
-}
+pub use crate::text::visible::visible;
 
 /// [`visible`], safe between tags and inside quoted attributes of HTML and XML.
 pub fn escaped(text: &str) -> String {

@@ -3,13 +3,13 @@
 //! A family is one function below that says what differs from Llama; defaults are those of the transformers config
 //! classes, because hub configs leave them out.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
+use super::hf_rope::{RotaryDefaults, positions, rope};
 use super::keys::Keys;
-use super::rope::yarn_mscale;
 use super::{
     Activation, Biases, Family, LayerConfig, ModelConfig, NormKind, NormPlacement, Positions,
-    QkNorm, Rope, RopeScaling,
+    QkNorm,
 };
 use crate::model::ModelError;
 
@@ -339,7 +339,11 @@ fn uniform_layers(n: usize, attn_scale: f64) -> Vec<LayerConfig> {
 }
 
 /// The window of each layer.
-fn windows(keys: &Keys, family: Family, n_layers: usize) -> Result<Vec<Option<usize>>, ModelError> {
+pub(super) fn windows(
+    keys: &Keys,
+    family: Family,
+    n_layers: usize,
+) -> Result<Vec<Option<usize>>, ModelError> {
     let default = match family {
         Family::Gemma2 | Family::Gemma3 => Some(4096),
         _ => None,
@@ -390,202 +394,6 @@ fn windows(keys: &Keys, family: Family, n_layers: usize) -> Result<Vec<Option<us
     Ok((0..n_layers)
         .map(|i| window.filter(|_| on && sliding(i)))
         .collect())
-}
-
-struct RotaryDefaults {
-    theta: f64,
-    fraction: f64,
-    d_head: usize,
-    n_ctx: usize,
-}
-
-/// Rotary embeddings, and which one each layer uses.
-fn positions(
-    keys: &Keys,
-    family: Family,
-    d_head: usize,
-    n_ctx: usize,
-    n_layers: usize,
-) -> Result<(Positions, Vec<usize>), ModelError> {
-    let theta = match family {
-        Family::Gemma3 => 1_000_000.0,
-        _ => 10_000.0,
-    };
-    let fraction = keys.positive("partial_rotary_factor")?.unwrap_or(1.0);
-    let defaults = RotaryDefaults {
-        theta,
-        fraction,
-        d_head,
-        n_ctx,
-    };
-    if family != Family::Gemma3 {
-        return Ok((
-            Positions::Rotary(vec![rope(keys, &defaults)?]),
-            vec![0; n_layers],
-        ));
-    }
-    let local_theta = keys.positive("rope_local_base_freq")?.unwrap_or(10_000.0);
-    let (global, local) = match keys.object("rope_parameters")? {
-        Some(map)
-            if map.contains_key("full_attention") || map.contains_key("sliding_attention") =>
-        {
-            let part = |kind: &str, theta: f64| -> Result<Rope, ModelError> {
-                let inner = map.get(kind).and_then(Value::as_object);
-                let inner = inner.ok_or_else(|| keys.refuse("rope_parameters", kind, "nothing"))?;
-                scaled_rope(keys, Some(inner), &RotaryDefaults { theta, ..defaults })
-            };
-            (
-                part("full_attention", theta)?,
-                part("sliding_attention", local_theta)?,
-            )
-        }
-        _ => (
-            rope(keys, &defaults)?,
-            Rope::plain(rotary_dim(keys, d_head, fraction)?, local_theta),
-        ),
-    };
-    let windows = windows(keys, family, n_layers)?;
-    let choice = windows.iter().map(|w| usize::from(w.is_some())).collect();
-    Ok((Positions::Rotary(vec![global, local]), choice))
-}
-
-fn rotary_dim(keys: &Keys, d_head: usize, fraction: f64) -> Result<usize, ModelError> {
-    let dim = (d_head as f64 * fraction) as usize;
-    if dim == 0 || dim.next_multiple_of(2) > d_head {
-        let found = format!("{fraction} of {d_head} channels");
-        return Err(keys.refuse(
-            "partial_rotary_factor",
-            "a share of the head's channels",
-            found,
-        ));
-    }
-    Ok(dim)
-}
-
-/// A rotary embedding from either config generation.
-fn rope(keys: &Keys, defaults: &RotaryDefaults) -> Result<Rope, ModelError> {
-    let theta = keys.positive("rope_theta")?.unwrap_or(defaults.theta);
-    let defaults = RotaryDefaults { theta, ..*defaults };
-    let old = keys.object("rope_scaling")?;
-    let new = keys.object("rope_parameters")?;
-    scaled_rope(keys, new.or(old), &defaults)
-}
-
-/// Reads `rope_parameters` or `rope_scaling`; a key inside that the type does not use is refused.
-fn scaled_rope(
-    keys: &Keys,
-    map: Option<&Map<String, Value>>,
-    defaults: &RotaryDefaults,
-) -> Result<Rope, ModelError> {
-    let empty = Map::new();
-    let file = format!("{}: rope_parameters", keys.file);
-    let inner = Keys::new(&file, map.unwrap_or(&empty));
-    let theta = inner.positive("rope_theta")?.unwrap_or(defaults.theta);
-    let fraction = inner
-        .positive("partial_rotary_factor")?
-        .unwrap_or(defaults.fraction);
-    let dim = rotary_dim(keys, defaults.d_head, fraction)?;
-    let kind = match (inner.text("rope_type")?, inner.text("type")?) {
-        (Some(kind), _) | (None, Some(kind)) => kind,
-        (None, None) => "default",
-    };
-    let original_key = "original_max_position_embeddings";
-    let outer_original = keys.size(original_key)?;
-    let need_factor = || -> Result<f64, ModelError> {
-        inner
-            .positive("factor")?
-            .ok_or_else(|| inner.refuse("factor", "a number", "nothing"))
-    };
-    let original = inner
-        .size(original_key)?
-        .or(outer_original)
-        .unwrap_or(defaults.n_ctx);
-    let scaling = match kind {
-        "default" => RopeScaling::None,
-        "linear" => RopeScaling::Linear {
-            factor: need_factor()?,
-        },
-        // transformers ignores `original_max_position_embeddings` here and stretches from the context length.
-        "dynamic" => RopeScaling::Dynamic {
-            factor: need_factor()?,
-            original: defaults.n_ctx,
-        },
-        "yarn" => yarn(&inner, original, defaults.n_ctx)?,
-        "llama3" => RopeScaling::Llama3 {
-            factor: need_factor()?,
-            original,
-            low_freq_factor: inner.positive("low_freq_factor")?.unwrap_or(1.0),
-            high_freq_factor: inner.positive("high_freq_factor")?.unwrap_or(4.0),
-        },
-        "longrope" | "su" => longrope(&inner, dim, original, defaults.n_ctx)?,
-        other => {
-            return Err(inner.refuse(
-                "rope_type",
-                "default, linear, dynamic, yarn, llama3 or longrope",
-                other,
-            ));
-        }
-    };
-    inner.finish(&[])?;
-    Ok(Rope {
-        dim,
-        theta,
-        scaling,
-    })
-}
-
-fn yarn(inner: &Keys, original: usize, n_ctx: usize) -> Result<RopeScaling, ModelError> {
-    let factor = inner
-        .positive("factor")?
-        .unwrap_or(n_ctx as f64 / original as f64);
-    let attention_factor = match (
-        inner.positive("attention_factor")?,
-        inner.float("mscale")?,
-        inner.float("mscale_all_dim")?,
-    ) {
-        (Some(given), _, _) => given,
-        (None, Some(one), Some(all)) if one != 0.0 && all != 0.0 => {
-            yarn_mscale(factor, one) / yarn_mscale(factor, all)
-        }
-        _ => yarn_mscale(factor, 1.0),
-    };
-    Ok(RopeScaling::Yarn {
-        factor,
-        original,
-        beta_fast: inner.positive("beta_fast")?.unwrap_or(32.0),
-        beta_slow: inner.positive("beta_slow")?.unwrap_or(1.0),
-        attention_factor,
-        truncate: inner.flag("truncate")?.unwrap_or(true),
-    })
-}
-
-fn longrope(
-    inner: &Keys,
-    dim: usize,
-    original: usize,
-    n_ctx: usize,
-) -> Result<RopeScaling, ModelError> {
-    let list = |key: &str| -> Result<Vec<f64>, ModelError> {
-        let list = inner.floats(key)?.unwrap_or_default();
-        if list.len() != dim / 2 {
-            return Err(inner.refuse(key, &format!("{} numbers", dim / 2), list.len()));
-        }
-        Ok(list)
-    };
-    let factor = inner
-        .positive("factor")?
-        .unwrap_or(n_ctx as f64 / original as f64);
-    let default = if factor <= 1.0 {
-        1.0
-    } else {
-        (1.0 + factor.ln() / (original as f64).ln()).sqrt()
-    };
-    Ok(RopeScaling::LongRope {
-        short: list("short_factor")?,
-        long: list("long_factor")?,
-        original,
-        attention_factor: inner.positive("attention_factor")?.unwrap_or(default),
-    })
 }
 
 /// Relations between sizes that every family needs.

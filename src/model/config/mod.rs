@@ -5,6 +5,7 @@
 
 mod gguf;
 mod hf;
+mod hf_rope;
 mod keys;
 mod rope;
 mod to_hf;

@@ -40,11 +40,21 @@ pub type Planned = (String, Vec<usize>);
 
 /// Write bytes to a file atomically, replacing what is there.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    write_atomic_parts(path, [bytes])
+}
+
+/// Write parts one after the other to a file atomically, replacing what is there; the parts need not be joined in memory.
+pub fn write_atomic_parts<'a>(
+    path: &Path,
+    parts: impl IntoIterator<Item = &'a [u8]>,
+) -> Result<(), FileError> {
     let mut draft = Draft::new(path)?;
-    draft
-        .file
-        .write_all(bytes)
-        .map_err(FileError::io(path, "write"))?;
+    for part in parts {
+        draft
+            .file
+            .write_all(part)
+            .map_err(FileError::io(path, "write"))?;
+    }
     draft.commit()
 }
 

@@ -1,0 +1,71 @@
+//! Why a lens cannot be read.
+
+use crate::model::ModelError;
+
+/// Errors of the lens room.
+#[derive(Debug, thiserror::Error)]
+pub enum LensError {
+    /// A malformed list of positions or layers.
+    #[error("{axis} `{found}`: expected {expected}")]
+    Selection {
+        /// `positions` or `layers`.
+        axis: &'static str,
+        /// As given.
+        found: String,
+        /// The grammar.
+        expected: String,
+    },
+    /// A position or layer that is not there.
+    #[error("{axis} {index} is out of range: there are {size}")]
+    OutOfRange {
+        /// Which axis.
+        axis: &'static str,
+        /// As given.
+        index: i64,
+        /// How many there are.
+        size: usize,
+    },
+    /// More top tokens than tokens, or none.
+    #[error("top-k is {found}; expected 1 to {vocab}, the size of the vocabulary")]
+    TopK {
+        /// As given.
+        found: usize,
+        /// The most there can be.
+        vocab: usize,
+    },
+    /// A target that is not exactly one token.
+    #[error(
+        "target {text:?} is {count} tokens ({tokens}); expected exactly one. A leading space usually matters: try \
+         {text:?} with and without it"
+    )]
+    Target {
+        /// As given.
+        text: String,
+        /// How many tokens it is.
+        count: usize,
+        /// The tokens, quoted.
+        tokens: String,
+    },
+    /// An edit after the stream: the lens would not see what the model says.
+    #[error(
+        "an edit at `{point}` comes after the residual stream: the lens puts every layer through the model's own final norm \
+         and unembedding, so its last row would not be the model's output. Edit resid_post instead"
+    )]
+    EditAfterStream {
+        /// The point.
+        point: String,
+    },
+    /// Logits that are no numbers.
+    #[error(
+        "the logits of {row} at position {position} are not finite; the activations have overflowed"
+    )]
+    NotFinite {
+        /// The row of the lens.
+        row: String,
+        /// The position.
+        position: usize,
+    },
+    /// The model.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+}
