@@ -423,7 +423,7 @@ fn tokenizer_and_template_must_fit() {
     let mut json: Value = serde_json::from_str(&sound).unwrap();
     json["model"]["vocab"]["beyond"] = 4000.into();
     std::fs::write(&words, json.to_string()).unwrap();
-    refused(&args, &["vocab", "160"]);
+    refused(&args, &["tokenizer", "4000", "160"]);
     std::fs::write(&words, &sound[..sound.len() / 3]).unwrap();
     refused(&args, &["tokenizer.json"]);
     std::fs::remove_file(&words).unwrap();
