@@ -44,7 +44,12 @@ pub struct Args {
     #[arg(long, value_name = "N")]
     max_new: Option<usize>,
     /// 0 is greedy
-    #[arg(long, default_value_t = 0.0, value_name = "T", allow_negative_numbers = true)]
+    #[arg(
+        long,
+        default_value_t = 0.0,
+        value_name = "T",
+        allow_negative_numbers = true
+    )]
     temperature: f64,
     /// Draw from the K most likely tokens
     #[arg(long, value_name = "K")]
