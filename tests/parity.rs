@@ -126,12 +126,6 @@ fn the_f64_twin_differs_from_f32_by_rounding_and_equals_the_f64_reference() {
                 .fold(0.0_f64, |m, (x, y)| m.max((x - y).abs()))
                 / scale
         };
-        println!(
-            "{}: f64 to the f64 reference {:.1e}, f32 to our f64 {:.1e}",
-            folder.file_name().unwrap().to_string_lossy(),
-            gap(&exact, &golden),
-            gap(&single, &exact)
-        );
         if !(gap(&exact, &golden) < 1e-9 && gap(&single, &exact) < 5e-6) {
             failures.push(format!("{}: {:e}", folder.display(), gap(&exact, &golden)));
         }

@@ -189,7 +189,7 @@ fn append(
     match dtype {
         StoreDtype::F32 => out.extend(values.iter().flat_map(|v| v.to_le_bytes())),
         StoreDtype::BF16 => {
-            out.extend(values.iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes()))
+            out.extend(values.iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes()));
         }
         StoreDtype::F16 => {
             let lost = |v: &&f32| v.is_finite() && f16::from_f32(**v).is_infinite();

@@ -176,7 +176,11 @@ impl<'a> TextRows<'a> {
 
     /// Does the template print a date? Only then is the time part of what was captured.
     fn dated(&self) -> bool {
-        let source = self.checkpoint.template.as_ref().map(|t| t.source());
+        let source = self
+            .checkpoint
+            .template
+            .as_ref()
+            .map(super::super::text::chat::ChatTemplate::source);
         self.chat && source.is_some_and(|s| s.contains("strftime_now"))
     }
 

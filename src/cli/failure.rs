@@ -38,7 +38,11 @@ const CAUSES: usize = 8;
 
 /// Prints an error and gives its exit code.
 pub fn report(error: &anyhow::Error, out: &Out) -> ExitCode {
-    if error.chain().any(|cause| cause.is::<Interrupted>()) || interrupt::requested() {
+    if error
+        .chain()
+        .any(<dyn std::error::Error + 'static>::is::<Interrupted>)
+        || interrupt::requested()
+    {
         to_stderr("interrupted\n");
         return ExitCode::from(interrupt::EXIT_CODE);
     }

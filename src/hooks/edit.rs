@@ -495,7 +495,9 @@ fn orthonormal(vectors: &[Vector]) -> Result<Vec<Vec<f64>>, String> {
                 "direction {i} is zero or lies in the span of the others"
             ));
         }
-        u.iter_mut().for_each(|x| *x /= after);
+        for x in &mut u {
+            *x /= after;
+        }
         basis.push(u);
     }
     Ok(basis)

@@ -94,12 +94,11 @@ fn block(
             let top = cells[i].top[0];
             let step = level(top.probability);
             let text = format!("{} {}", fit(&label(top.id), widths[i] - 2), BARS[step]);
-            let _ = match look.colour {
-                true => {
-                    let (back, fore) = SHADES[step];
-                    write!(out, " \u{1b}[48;5;{back};38;5;{fore}m{text}\u{1b}[0m")
-                }
-                false => write!(out, " {text}"),
+            let _ = if look.colour {
+                let (back, fore) = SHADES[step];
+                write!(out, " \u{1b}[48;5;{back};38;5;{fore}m{text}\u{1b}[0m")
+            } else {
+                write!(out, " {text}")
             };
         }
         end_line(out);

@@ -118,7 +118,7 @@ pub fn generate(
     };
     let prefix = Prefix::new(
         model,
-        &prompts.first().map_or(&[][..], |p| &p[..shared]),
+        prompts.first().map_or(&[][..], |p| &p[..shared]),
         hooks,
     )?;
     generate_after(model, &prefix, prompts, options, hooks, on_token)

@@ -78,7 +78,7 @@ fn tokenizer(checkpoint: &Checkpoint) -> Finding {
         .and_then(|ids| Ok((ids.len(), words.decode(&ids, false)?)));
     let (ok, found) = match text {
         Err(error) => (false, error.to_string()),
-        Ok((n, _)) if n == 0 => (false, "a sample text has no tokens".to_owned()),
+        Ok((0, _)) => (false, "a sample text has no tokens".to_owned()),
         Ok((n, text)) => {
             let back = if text == SAMPLE {
                 "and comes back the same"

@@ -111,7 +111,7 @@ mod tests {
         // Softmax of (ln 1, ln 2, ln 3, ln 4) is (.1, .2, .3, .4).
         let logits: Vec<f32> = [1f32, 2.0, 3.0, 4.0].iter().map(|x| x.ln()).collect();
         let close = |found: f64, expected: f64| {
-            assert!((found - expected).abs() < 1e-6, "{found} {expected}")
+            assert!((found - expected).abs() < 1e-6, "{found} {expected}");
         };
         close(log_odds(&logits, &tokens(&[3])), (0.4f64 / 0.6).ln());
         close(log_odds(&logits, &tokens(&[0, 2])), (0.4f64 / 0.6).ln());

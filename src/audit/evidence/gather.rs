@@ -260,7 +260,7 @@ impl Gather<'_> {
             for splits in classes {
                 let fit = [read(&splits[0], &wheres)?, read(&splits[1], &wheres)?];
                 let test = read(&splits[2], &ends)?;
-                streams.push([&fit[0], &fit[1], &test].map(|read| both_ends(read)));
+                streams.push([&fit[0], &fit[1], &test].map(both_ends));
                 places.push(fit);
             }
             let (Some(harmless), Some(harmful)) = (streams.pop(), streams.pop()) else {

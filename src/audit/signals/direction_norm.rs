@@ -153,7 +153,7 @@ impl Share {
     }
 }
 
-fn wide<'a>(x: ArrayView2<'a, f32>) -> impl Iterator<Item = Array1<f64>> + 'a {
+fn wide(x: ArrayView2<'_, f32>) -> impl Iterator<Item = Array1<f64>> + '_ {
     (0..x.nrows()).map(move |i| x.row(i).mapv(f64::from))
 }
 

@@ -1,6 +1,6 @@
 //! `model check`: is this checkpoint sound, and is it served exactly? Without a reference it is held against itself.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -72,7 +72,7 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
     })
 }
 
-fn compare(args: &Args, file: &PathBuf, out: &Out) -> anyhow::Result<bool> {
+fn compare(args: &Args, file: &Path, out: &Out) -> anyhow::Result<bool> {
     let dump = SafetensorsFolder::open(file)?;
     let options = args.model.how.load_options();
     // No tokenizer is needed: the dump brings token ids.

@@ -233,8 +233,8 @@ impl<'a> Meta<'a> {
             _ => window,
         };
         let slides = |layer: usize| match family {
-            Family::Gemma2 => layer % 2 == 0,
-            Family::Gemma3 => (layer + 1) % 6 != 0,
+            Family::Gemma2 => layer.is_multiple_of(2),
+            Family::Gemma3 => !(layer + 1).is_multiple_of(6),
             _ => true,
         };
         Ok((0..n_layers)

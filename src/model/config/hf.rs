@@ -386,8 +386,8 @@ pub(super) fn windows(
             .collect();
     }
     let sliding = |layer: usize| match family {
-        Family::Gemma2 => layer % 2 == 0,
-        Family::Gemma3 => (layer + 1) % pattern != 0,
+        Family::Gemma2 => layer.is_multiple_of(2),
+        Family::Gemma3 => !(layer + 1).is_multiple_of(pattern),
         Family::Qwen2 | Family::Qwen3 => layer >= max_window_layers,
         _ => true,
     };
@@ -398,7 +398,7 @@ pub(super) fn windows(
 
 /// Relations between sizes that every family needs.
 fn check(keys: &Keys, c: &ModelConfig) -> Result<(), ModelError> {
-    if c.n_heads % c.n_kv_heads != 0 {
+    if !c.n_heads.is_multiple_of(c.n_kv_heads) {
         return Err(keys.refuse(
             "num_key_value_heads",
             &format!("a divisor of {}", c.n_heads),
