@@ -11,6 +11,8 @@ use crate::model::ModelError;
 const INERT: &[&str] = &[
     "_attn_implementation_autoset",
     "_name_or_path",
+    "_model_name_or_path",
+    "unk_token_id",
     "add_cross_attention",
     "architectures",
     "attention_dropout",
