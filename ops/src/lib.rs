@@ -29,7 +29,7 @@ pub use attention::{
 };
 pub use cpu::cpu_features;
 pub use linear::linear;
-pub use memory::{fast_alloc, huge};
+pub use memory::fast_alloc;
 pub use norm::{layer_norm, rms_norm};
 pub use project::project_out;
 pub use rope::rope;

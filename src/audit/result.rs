@@ -232,11 +232,22 @@ impl SignalResult {
     pub fn new(id: &str) -> Option<Self> {
         let entry = super::catalogue::signal(id)?;
         Some(Self {
-            id: entry.id.to_owned(),
             number: entry.number,
             title: entry.title.to_owned(),
             stage: entry.stage.to_owned(),
             family: entry.family.to_owned(),
+            ..Self::unknown(id)
+        })
+    }
+
+    /// An empty result for an id that the catalogue does not have.
+    pub fn unknown(id: &str) -> Self {
+        Self {
+            id: id.to_owned(),
+            number: 0,
+            title: id.to_owned(),
+            stage: String::new(),
+            family: String::new(),
             not_evaluated: None,
             values: Vec::new(),
             checks: Vec::new(),
@@ -246,7 +257,7 @@ impl SignalResult {
             items: Vec::new(),
             charts: Vec::new(),
             seconds: 0.0,
-        })
+        }
     }
 
     /// The quantity to show when there is room for one: that which decided the verdict, else the first.

@@ -227,22 +227,7 @@ fn measured(signal: &dyn Signal, cx: &Context) -> SignalResult {
 }
 
 fn not_evaluated(id: &str, why: String) -> SignalResult {
-    let mut result = SignalResult::new(id).unwrap_or_else(|| SignalResult {
-        id: id.to_owned(),
-        number: 0,
-        title: id.to_owned(),
-        stage: String::new(),
-        family: String::new(),
-        not_evaluated: None,
-        values: Vec::new(),
-        checks: Vec::new(),
-        verdict: Verdict::Underpowered,
-        reason: String::new(),
-        findings: Vec::new(),
-        items: Vec::new(),
-        charts: Vec::new(),
-        seconds: 0.0,
-    });
+    let mut result = SignalResult::new(id).unwrap_or_else(|| SignalResult::unknown(id));
     result.not_evaluated = Some(why);
     result
 }

@@ -20,6 +20,6 @@ pub mod visible;
 pub use chat::{ChatTemplate, Message, Vars};
 pub use error::TextError;
 pub use gguf_tokenizer::GgufMetadata;
-pub use positions::{ChatEncoding, common_prefix, encode_chat};
+pub use positions::{ChatEncoding, encode_chat};
 pub use stream::Streamer;
 pub use tokenizer::Tokenizer;

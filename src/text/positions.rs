@@ -51,20 +51,6 @@ pub fn encode_chat(
     })
 }
 
-/// Length of the longest beginning that all sequences share: what a KV cache can be kept for.
-pub fn common_prefix(ids: &[Vec<u32>]) -> usize {
-    let Some((first, others)) = ids.split_first() else {
-        return 0;
-    };
-    others.iter().fold(first.len(), |len, ids| {
-        first[..len]
-            .iter()
-            .zip(ids)
-            .take_while(|(a, b)| a == b)
-            .count()
-    })
-}
-
 /// The byte after the last user message's content in the rendered `text`.
 ///
 /// The conversation is rendered again with a mark after the content. The mark's place counts only if the text around
@@ -170,16 +156,5 @@ mod tests {
             ),
             None
         );
-    }
-
-    #[test]
-    fn shared_beginnings() {
-        assert_eq!(common_prefix(&[]), 0);
-        assert_eq!(common_prefix(&[vec![1, 2, 3]]), 3);
-        assert_eq!(
-            common_prefix(&[vec![1, 2, 3], vec![1, 2], vec![1, 2, 4]]),
-            2
-        );
-        assert_eq!(common_prefix(&[vec![1], vec![2]]), 0);
     }
 }

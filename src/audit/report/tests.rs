@@ -9,8 +9,7 @@ use super::super::verdict::Verdict;
 use super::terminal::Style;
 use super::*;
 
-const MENDING: &str =
-    "if the change is meant, look at the left text and run the ignored test `renew_the_fixtures`";
+const MENDING: &str = "if the change is meant, look at the left text and run the test with CANDLESCOPE_RENEW_FIXTURES=1";
 
 fn docs() -> Docs {
     let page = format!(
@@ -91,20 +90,23 @@ fn terminal_matches_its_fixture() {
             unicode: true,
         },
     );
-    assert_eq!(
-        shown,
-        include_str!("../../../tests/fixtures/report/terminal.txt"),
-        "{MENDING}"
-    );
+    assert_golden("terminal.txt", &shown);
 }
 
 #[test]
 fn markdown_matches_its_fixture() {
-    assert_eq!(
-        markdown::render(&fake::audit()),
-        include_str!("../../../tests/fixtures/report/report.md"),
-        "{MENDING}"
-    );
+    assert_golden("report.md", &markdown::render(&fake::audit()));
+}
+
+/// Compares with a fixture; with `CANDLESCOPE_RENEW_FIXTURES` set it is written first, to be read in the diff.
+fn assert_golden(name: &str, shown: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures/report")
+        .join(name);
+    if std::env::var_os("CANDLESCOPE_RENEW_FIXTURES").is_some() {
+        std::fs::write(&path, shown).unwrap();
+    }
+    assert_eq!(shown, std::fs::read_to_string(&path).unwrap(), "{MENDING}");
 }
 
 #[test]
@@ -275,23 +277,4 @@ fn audits_stand_side_by_side() {
     );
     assert!(shown.contains("not run"));
     assert_well_formed(&compare::html(&[]), &[]);
-}
-
-#[test]
-#[ignore = "writes the fixtures, and the pages to look at under the system's temporary folder"]
-fn renew_the_fixtures() {
-    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/report");
-    let shown = terminal::render(
-        &fake::audit(),
-        &Style {
-            colour: false,
-            width: 100,
-            unicode: true,
-        },
-    );
-    std::fs::write(fixtures.join("terminal.txt"), shown).unwrap();
-    std::fs::write(fixtures.join("report.md"), markdown::render(&fake::audit())).unwrap();
-    let pages = std::env::temp_dir().join("candlescope-report");
-    write_all(&pages, &fake::audit(), &docs()).unwrap();
-    write_comparison(&pages, &[fake::audit(), fake::clean()]).unwrap();
 }
