@@ -2,7 +2,7 @@
 //!
 //! What always holds: [`Wide`] and [`Half`] are named only in [`run_at`], after the CPU was asked, which is what makes
 //! the safe methods below sound. Everything is `inline(always)` because a vector method that stays a call of its own
-//! would be compiled without the instruction set of its caller. Kernels: `exp`, `norm`, `softmax`, `dot`.
+//! would be compiled without the instruction set of its caller. Kernels: `exp`, `norm`, `softmax`, `product`, `mix`.
 
 use half::bf16;
 
@@ -12,6 +12,8 @@ use crate::cpu::Level;
 pub(crate) trait Lanes: Copy {
     /// Numbers in a vector; at most 16.
     const N: usize;
+    /// Rows of a tile of `ROWS x 4` sums that, with what feeds them, fills the registers.
+    const ROWS: usize;
     fn splat(x: f32) -> Self;
     /// # Safety
     /// `N` numbers must be readable at `from`.
@@ -56,16 +58,22 @@ pub(crate) trait Lanes: Copy {
         self.spill(0.0).iter().map(|&x| f64::from(x)).sum()
     }
 
-    /// Sum of the lanes, folded in halves.
+    /// Sums of the lanes of four vectors, each by the same tree: `(0 + 2) + (1 + 3)` in each quarter of four, then the
+    /// quarters in halves. Written here for the portable level; the others must give the same bits.
     #[inline(always)]
-    fn fold_sum(self) -> f32 {
-        let mut lanes = self.spill(0.0);
-        for half in [8, 4, 2, 1] {
-            for i in 0..half {
-                lanes[i] += lanes[i + half];
+    fn fold_four(four: [Self; 4]) -> [f32; 4] {
+        four.map(|v| {
+            let lanes = v.spill(0.0);
+            let quarters: [f32; 4] = std::array::from_fn(|q| {
+                let at = |i| lanes[q * 4 + i];
+                (at(0) + at(2)) + (at(1) + at(3))
+            });
+            if Self::N == 16 {
+                (quarters[0] + quarters[2]) + (quarters[1] + quarters[3])
+            } else {
+                quarters[0] + quarters[1]
             }
-        }
-        lanes[0]
+        })
     }
 
     /// Largest lane; lanes that are NaN are passed over.
@@ -205,6 +213,7 @@ impl Portable {
 
 impl Lanes for Portable {
     const N: usize = 8;
+    const ROWS: usize = 2;
     #[inline(always)]
     fn splat(x: f32) -> Self {
         Self([x; 8])
@@ -281,151 +290,5 @@ impl Lanes for Portable {
     }
 }
 
-/// The two x86 widths.
 #[cfg(target_arch = "x86_64")]
-mod x86 {
-    #[allow(clippy::wildcard_imports)] // some fifty intrinsics
-    use std::arch::x86_64::*;
-
-    use super::{Lanes, bf16};
-
-    /// Sixteen numbers, AVX-512.
-    #[derive(Clone, Copy)]
-    pub(crate) struct Wide(__m512);
-
-    /// Eight numbers, AVX2 with fused multiply-add.
-    #[derive(Clone, Copy)]
-    pub(crate) struct Half(__m256);
-
-    /// The arithmetic that both widths spell alike.
-    macro_rules! arithmetic {
-        ($add:ident $sub:ident $mul:ident $div:ident $fma:ident $max:ident $min:ident $splat:ident $load:ident $store:ident) => {
-            #[inline(always)]
-            fn splat(x: f32) -> Self {
-                // SAFETY: see the head of the file.
-                Self(unsafe { $splat(x) })
-            }
-            #[inline(always)]
-            unsafe fn load(from: *const f32) -> Self {
-                // SAFETY: the caller vouches for N readable numbers.
-                Self(unsafe { $load(from) })
-            }
-            #[inline(always)]
-            unsafe fn store(self, to: *mut f32) {
-                // SAFETY: the caller vouches for N writable numbers.
-                unsafe { $store(to, self.0) }
-            }
-            #[inline(always)]
-            fn add(self, other: Self) -> Self {
-                // SAFETY: see the head of the file; likewise below.
-                Self(unsafe { $add(self.0, other.0) })
-            }
-            #[inline(always)]
-            fn sub(self, other: Self) -> Self {
-                // SAFETY: as for add.
-                Self(unsafe { $sub(self.0, other.0) })
-            }
-            #[inline(always)]
-            fn mul(self, other: Self) -> Self {
-                // SAFETY: as for add.
-                Self(unsafe { $mul(self.0, other.0) })
-            }
-            #[inline(always)]
-            fn div(self, other: Self) -> Self {
-                // SAFETY: as for add.
-                Self(unsafe { $div(self.0, other.0) })
-            }
-            #[inline(always)]
-            fn mul_add(self, a: Self, b: Self) -> Self {
-                // SAFETY: as for add.
-                Self(unsafe { $fma(self.0, a.0, b.0) })
-            }
-            #[inline(always)]
-            fn max(self, other: Self) -> Self {
-                // SAFETY: as for add.
-                Self(unsafe { $max(self.0, other.0) })
-            }
-            #[inline(always)]
-            fn min(self, other: Self) -> Self {
-                // SAFETY: as for add.
-                Self(unsafe { $min(self.0, other.0) })
-            }
-        };
-    }
-
-    impl Lanes for Wide {
-        const N: usize = 16;
-        arithmetic!(_mm512_add_ps _mm512_sub_ps _mm512_mul_ps _mm512_div_ps _mm512_fmadd_ps _mm512_max_ps _mm512_min_ps
-            _mm512_set1_ps _mm512_loadu_ps _mm512_storeu_ps);
-        #[inline(always)]
-        unsafe fn load_bf16(from: *const bf16) -> Self {
-            // SAFETY: the caller vouches for sixteen readable numbers of two bytes.
-            unsafe {
-                let narrow = _mm256_loadu_si256(from.cast());
-                let wide = _mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(narrow));
-                Self(_mm512_castsi512_ps(wide))
-            }
-        }
-        #[inline(always)]
-        fn round(self) -> Self {
-            // SAFETY: see the head of the file.
-            Self(unsafe { _mm512_roundscale_ps::<0>(self.0) })
-        }
-        #[inline(always)]
-        fn scale(self, n: Self) -> Self {
-            // SAFETY: see the head of the file.
-            Self(unsafe { _mm512_scalef_ps(self.0, n.0) })
-        }
-        #[inline(always)]
-        fn choose(self, negative: Self, other: Self) -> Self {
-            // SAFETY: see the head of the file.
-            unsafe {
-                let below = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(self.0, _mm512_setzero_ps());
-                Self(_mm512_mask_blend_ps(below, other.0, negative.0))
-            }
-        }
-    }
-
-    impl Lanes for Half {
-        const N: usize = 8;
-        arithmetic!(_mm256_add_ps _mm256_sub_ps _mm256_mul_ps _mm256_div_ps _mm256_fmadd_ps _mm256_max_ps _mm256_min_ps
-            _mm256_set1_ps _mm256_loadu_ps _mm256_storeu_ps);
-        #[inline(always)]
-        unsafe fn load_bf16(from: *const bf16) -> Self {
-            // SAFETY: the caller vouches for eight readable numbers of two bytes.
-            unsafe {
-                let narrow = _mm_loadu_si128(from.cast());
-                let wide = _mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(narrow));
-                Self(_mm256_castsi256_ps(wide))
-            }
-        }
-        #[inline(always)]
-        fn round(self) -> Self {
-            // SAFETY: see the head of the file.
-            Self(unsafe {
-                _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(self.0)
-            })
-        }
-        #[inline(always)]
-        fn scale(self, n: Self) -> Self {
-            // SAFETY: see the head of the file.
-            unsafe {
-                let bias = _mm256_set1_epi32(127);
-                let n = _mm256_cvtps_epi32(n.0);
-                let first = _mm256_srai_epi32::<1>(n);
-                let power =
-                    |n| _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_add_epi32(n, bias)));
-                let half = _mm256_mul_ps(self.0, power(first));
-                Self(_mm256_mul_ps(half, power(_mm256_sub_epi32(n, first))))
-            }
-        }
-        #[inline(always)]
-        fn choose(self, negative: Self, other: Self) -> Self {
-            // SAFETY: see the head of the file.
-            unsafe {
-                let below = _mm256_cmp_ps::<_CMP_LT_OQ>(self.0, _mm256_setzero_ps());
-                Self(_mm256_blendv_ps(other.0, negative.0, below))
-            }
-        }
-    }
-}
+mod x86;

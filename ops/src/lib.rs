@@ -11,12 +11,12 @@
 mod activation;
 mod attention;
 mod cpu;
-mod dot;
 mod exp;
 mod lanes;
 mod linear;
 mod memory;
 mod norm;
+mod product;
 mod project;
 mod rope;
 mod softmax;

@@ -1,18 +1,18 @@
 //! Matrix products with weights, `y = x Wᵀ + b`, in the layout checkpoints store them (`[out, in]`).
 //!
-//! Two kernels: a few rows of `x` go to [`crate::dot`], which reads each weight once; more rows go to the `gemm` crate.
-//! `bf16` weights are widened in registers there, and panel by panel here, never as a whole.
+//! The fused kernel is [`crate::product`], for any number of rows. `bf16` weights are widened in registers.
 
-use candle_core::{DType, Layout, Result, Tensor, bail};
-use gemm::Parallelism;
-use half::bf16;
+use candle_core::{DType, Result, Tensor, bail};
 
-use crate::dot::{Rows, Weight, products};
+use crate::product::{Rows, Weight, products};
 use crate::view::{Shared, refuse_empty, rows, tasks, untracked_on_cpu, with_bf16, with_f32};
 
-/// Up to this many rows the dot-product kernel is used. At 16 rows on two threads it measured 1.4 to 2.4 times the general
-/// product for the four matrix shapes of a 135 M model; the border itself was only measured on a busy machine.
-const FEW_ROWS: usize = 32;
+/// Rows of `x` that a task multiplies with its block of weights, where there are too few blocks to share out.
+const ROWS_A_TASK: usize = 96;
+/// Tasks from which on there are enough to share out evenly.
+const ENOUGH: usize = 64;
+/// From this many multiplications on, tasks go to several threads.
+const PARALLEL_FROM: usize = 1 << 17;
 
 /// Affine map of the last dimension: `x [.., in]`, `w [out, in]`, `bias [out]` to `[.., out]`.
 ///
@@ -53,13 +53,21 @@ pub fn linear(x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
             outputs,
             bias: bias.as_deref(),
         };
+        // Rows of a view are read where they lie as long as their numbers are adjacent.
+        let w = if w.stride()[1] == 1 || inputs == 1 {
+            w.clone()
+        } else {
+            w.contiguous()?
+        };
+        let stride = w.stride()[0];
         if w.dtype() == DType::BF16 {
-            let w = w.contiguous()?;
             with_bf16(&w, |values, layout| {
-                Ok(call.narrow(&values[layout.start_offset()..]))
+                Ok(call.with(&values[layout.start_offset()..], stride))
             })
         } else {
-            with_f32(w, |values, layout| Ok(call.wide(values, layout)))
+            with_f32(&w, |values, layout| {
+                Ok(call.with(&values[layout.start_offset()..], stride))
+            })
         }
     })?;
     let mut shape = x.dims().to_vec();
@@ -94,167 +102,50 @@ struct Call<'a> {
 }
 
 impl Call<'_> {
-    fn rows(&self) -> usize {
-        self.x.len() / self.inputs
-    }
-
-    /// `f32` weights with any strides.
-    fn wide(&self, values: &[f32], layout: &Layout) -> Vec<f32> {
-        let stride = layout.stride();
-        let start = values[layout.start_offset()..].as_ptr();
-        if self.rows() <= FEW_ROWS && stride[1] == 1 {
-            // SAFETY: the layout says that the rows lie there.
-            return unsafe {
-                self.few(Rows {
-                    start,
-                    stride: stride[0],
-                    count: self.outputs,
-                })
-            };
-        }
-        let (mut y, with_bias) = self.biased();
-        let threads = Parallelism::Rayon(rayon::current_num_threads());
-        // SAFETY: x is [rows, inputs], the layout places w, and y has room for [rows, outputs].
-        unsafe {
-            self.gemm(
-                start,
-                [stride[0], stride[1]],
-                self.outputs,
-                y.as_mut_ptr(),
-                with_bias,
-                threads,
-            );
-            y.set_len(self.rows() * self.outputs);
-        }
-        y
-    }
-
-    /// `bf16` weights `[outputs, inputs]`, row-major.
-    fn narrow(&self, w: &[bf16]) -> Vec<f32> {
-        if self.rows() <= FEW_ROWS {
-            let w = &w[..self.outputs * self.inputs];
-            // SAFETY: the slice holds all rows.
-            return unsafe {
-                self.few(Rows {
-                    start: w.as_ptr(),
-                    stride: self.inputs,
-                    count: self.outputs,
-                })
-            };
-        }
-        let (mut y, with_bias) = self.biased();
-        let out = Shared::new(y.as_mut_ptr());
-        // Panels of a fixed size, about eight at least for the threads to share, 512 outputs at most for the cache.
-        let panel = self.outputs.div_ceil(8).next_multiple_of(16).clamp(32, 512);
-        tasks(self.outputs.div_ceil(panel), true, |i| {
-            let first = i * panel;
-            let count = panel.min(self.outputs - first);
-            let narrow = &w[first * self.inputs..(first + count) * self.inputs];
-            let wide: Vec<f32> = narrow.iter().map(|v| v.to_f32()).collect();
-            // SAFETY: panels are disjoint columns of y.
-            unsafe {
-                let out = out.at(first);
-                self.gemm(
-                    wide.as_ptr(),
-                    [self.inputs, 1],
-                    count,
-                    out,
-                    with_bias,
-                    Parallelism::None,
-                );
-            }
-        });
-        // SAFETY: the panels cover all columns.
-        unsafe { y.set_len(self.rows() * self.outputs) };
-        y
-    }
-
-    /// Room for the result, holding the bias in each row if there is one, for the product to be added to.
-    fn biased(&self) -> (Vec<f32>, bool) {
-        let mut y = Vec::with_capacity(self.rows() * self.outputs);
-        if let Some(bias) = self.bias {
-            for _ in 0..self.rows() {
-                y.extend_from_slice(bias);
-            }
-        }
-        (y, self.bias.is_some())
-    }
-
-    /// # Safety
-    /// `w` must hold `count` rows of `inputs` numbers at the given strides; `out` must be writable as `count` columns of
-    /// `[rows, outputs]`, and initialised there if `add`.
-    unsafe fn gemm(
-        &self,
-        w: *const f32,
-        strides: [usize; 2],
-        count: usize,
-        out: *mut f32,
-        add: bool,
-        threads: Parallelism,
-    ) {
-        // SAFETY: the caller's contract.
-        unsafe {
-            gemm::gemm(
-                self.rows(),
-                count,
-                self.inputs,
-                out,
-                1,
-                self.outputs as isize,
-                add,
-                self.x.as_ptr(),
-                1,
-                self.inputs as isize,
-                w,
-                strides[0] as isize,
-                strides[1] as isize,
-                1.0,
-                1.0,
-                false,
-                false,
-                false,
-                threads,
-            );
-        }
-    }
-
-    /// Few rows, by dot products, in parallel over blocks of outputs.
-    ///
-    /// # Safety
-    /// `w` must hold `outputs` rows of `inputs` numbers.
-    unsafe fn few<T: Weight>(&self, w: Rows<T>) -> Vec<f32> {
-        let len = self.rows() * self.outputs;
+    /// The product with weights whose row `o` begins at number `o · stride`.
+    fn with<T: Weight>(&self, weights: &[T], stride: usize) -> Vec<f32> {
+        let count = self.x.len() / self.inputs;
+        let last = (self.outputs - 1) * stride + self.inputs;
+        let w = Rows {
+            start: weights[..last].as_ptr(),
+            stride,
+            count: self.outputs,
+        };
+        let x = Rows {
+            start: self.x.as_ptr(),
+            stride: self.inputs,
+            count,
+        };
+        let len = count * self.outputs;
         let mut y: Vec<f32> = Vec::with_capacity(len);
         let out = Shared::new(y.as_mut_ptr());
-        // About 128 Ki weights a task: long enough to stream, short enough to share evenly.
-        let block = ((1 << 17) / self.inputs).next_multiple_of(8);
-        let parallel = self.outputs * self.inputs * self.rows() >= 1 << 17;
-        tasks(self.outputs.div_ceil(block), parallel, |i| {
-            let first = i * block;
-            let count = block.min(self.outputs - first);
-            let x = Rows {
-                start: self.x.as_ptr(),
-                stride: self.inputs,
-                count: self.rows(),
-            };
-            // SAFETY: tasks read rows that the caller vouches for and write disjoint columns of y.
+        let parallel = self.outputs * self.inputs * count >= PARALLEL_FROM;
+        // A block of weights is long enough to stream, and fits the cache it is read from again for the next rows.
+        let block = ((1 << 15) / self.inputs).next_multiple_of(8).clamp(32, 256);
+        let blocks = self.outputs.div_ceil(block);
+        let height = if blocks >= ENOUGH { count } else { ROWS_A_TASK };
+        let bands = count.div_ceil(height);
+        tasks(blocks * bands, parallel, |i| {
+            let (first, top) = (i / bands * block, i % bands * height);
+            // SAFETY: the slices above hold every row; tasks write disjoint rectangles of y, wholly.
             unsafe {
-                let start = w.row(first);
-                let w = Rows {
-                    start,
-                    stride: w.stride,
-                    count,
-                };
-                products(x, w, self.inputs, out.at(first), self.outputs);
+                let x = x.part(top, height);
+                let w = w.part(first, block);
+                let corner = out.at(top * self.outputs + first);
+                products(x, w, self.inputs, corner, self.outputs);
+                if let Some(bias) = self.bias {
+                    let bias = &bias[first..first + w.count];
+                    for r in 0..x.count {
+                        let line = corner.add(r * self.outputs);
+                        for (j, b) in bias.iter().enumerate() {
+                            *line.add(j) += b;
+                        }
+                    }
+                }
             }
         });
-        // SAFETY: the blocks cover all columns.
+        // SAFETY: the rectangles cover y.
         unsafe { y.set_len(len) };
-        if let Some(bias) = self.bias {
-            for row in y.chunks_exact_mut(self.outputs) {
-                row.iter_mut().zip(bias).for_each(|(y, b)| *y += b);
-            }
-        }
         y
     }
 }

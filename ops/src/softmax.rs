@@ -173,6 +173,9 @@ impl Kernel for ExpRow<'_> {
     }
 }
 
+/// Numbers whose exponentials are summed in single precision before the sum goes on in double.
+pub(crate) const BLOCK: usize = 512;
+
 /// As [`ExpRow`], on pointers so that a row can be rewritten in place.
 ///
 /// # Safety
@@ -196,9 +199,9 @@ pub(crate) unsafe fn exp_row<V: Lanes>(
         let max = a.max(b).max(c.max(d)).highest();
         let shift = V::splat(finite(max));
         let mut sum = 0.0;
-        for block in (0..len).step_by(512) {
+        for block in (0..len).step_by(BLOCK) {
             let mut lanes = [V::splat(0.0); 2];
-            for (i, start) in (block..len.min(block + 512)).step_by(V::N).enumerate() {
+            for (i, start) in (block..len.min(block + BLOCK)).step_by(V::N).enumerate() {
                 let n = V::N.min(len - start);
                 let y = exp(V::load_part_or_all(x.add(start), n, f32::NEG_INFINITY).sub(shift));
                 lanes[i % 2] = lanes[i % 2].add(y);

@@ -80,12 +80,16 @@ impl AttentionSpec {
         [shared, body].map(|range| if range.is_empty() { 0..0 } else { range })
     }
 
-    /// The slots between the first and the last that any of these queries sees; empty if none sees any.
-    pub(super) fn span(&self, row: usize, queries: Range<usize>) -> Range<usize> {
-        let all = queries.flat_map(|query| self.ranges(row, query));
-        let seen = all.filter(|range| !range.is_empty());
-        seen.reduce(|a, b| a.start.min(b.start)..a.end.max(b.end))
-            .unwrap_or(0..0)
+    /// The logical positions of the keys that a query sees; they are consecutive. Empty if it sees none.
+    pub(super) fn visible(&self, row: usize, query: usize) -> Range<usize> {
+        let pad = self.layout.pad(row);
+        let [shared, body] = self.ranges(row, query);
+        match (shared.is_empty(), body.is_empty()) {
+            (true, true) => 0..0,
+            (false, true) => shared,
+            (true, false) => body.start - pad..body.end - pad,
+            (false, false) => shared.start..body.end - pad,
+        }
     }
 
     /// Refuses a layout made for another batch.
@@ -139,8 +143,11 @@ mod tests {
                         let [a, b] = spec.ranges(0, 1);
                         let seen: Vec<usize> =
                             (0..20).filter(|&slot| spec.sees(0, 1, slot)).collect();
-                        let span = spec.span(0, 1..2);
-                        assert!(seen.iter().all(|slot| span.contains(slot)));
+                        let positions: Vec<usize> = (0..20)
+                            .filter(|&slot| spec.sees(0, 1, slot))
+                            .map(|slot| spec.layout.position(0, slot))
+                            .collect();
+                        assert_eq!(spec.visible(0, 1).collect::<Vec<_>>(), positions);
                         assert_eq!(a.chain(b).collect::<Vec<_>>(), seen, "{spec:?}");
                     }
                 }

@@ -2,7 +2,11 @@
 //! that hooks need. What a query may see is defined in `mask`; the plain way, oracle of the others, is in `plain`.
 
 mod fused;
+mod halves;
+mod heads;
+mod line;
 mod mask;
+mod mix;
 mod plain;
 
 use candle_core::{Result, Tensor, bail};
@@ -36,7 +40,7 @@ pub fn attention_scores(q: &Tensor, k: &Tensor, spec: &AttentionSpec) -> Result<
     let shape = Shape::of_queries("attention_scores", q, k)?;
     spec.check("attention_scores", q, k)?;
     if all_fused(&[q, k]) {
-        return fused::scores(shape, q, k, spec);
+        return halves::scores(shape, q, k, spec);
     }
     plain::scores(q, k, spec)
 }
@@ -48,7 +52,7 @@ pub fn attention_scores(q: &Tensor, k: &Tensor, spec: &AttentionSpec) -> Result<
 pub fn attention_from_pattern(pattern: &Tensor, v: &Tensor) -> Result<Tensor> {
     let shape = Shape::of_pattern("attention_from_pattern", pattern, v)?;
     if all_fused(&[pattern, v]) {
-        return fused::weigh(shape, pattern, v);
+        return halves::weigh(shape, pattern, v);
     }
     plain::weigh(pattern, v)
 }
