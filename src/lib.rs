@@ -5,6 +5,8 @@
 pub mod activations;
 pub mod audit;
 pub mod cli;
+pub mod config;
+pub mod files;
 pub mod hooks;
 pub mod lens;
 pub mod model;

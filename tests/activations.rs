@@ -11,8 +11,8 @@ use candlescope::activations::{
     Capture, CaptureSpec, Column, Kept, Manifest, Origin, Source, SourceInfo, Store, StoreDtype,
     StoreError, TextOptions, TextRows,
 };
+use candlescope::files::{SafetensorsFolder, TensorSource};
 use candlescope::hooks::{HookPoint, Hooks, expand};
-use candlescope::model::files::{SafetensorsFolder, TensorSource};
 use candlescope::model::{
     Batch, Checkpoint, Decoder, Fingerprint, LoadOptions, LogitsAt, Opened, check,
 };

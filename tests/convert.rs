@@ -4,12 +4,11 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::DType;
+use candlescope::config::Family;
+use candlescope::files::{SafetensorsFolder, TensorSource};
 use candlescope::hooks::Hooks;
 use candlescope::model::{
-    Batch, Checkpoint, Decoder, LoadOptions, LogitsAt, ModelError, Opened, check,
-    config::Family,
-    convert,
-    files::{SafetensorsFolder, TensorSource},
+    Batch, Checkpoint, Decoder, LoadOptions, LogitsAt, ModelError, Opened, check, convert,
 };
 
 fn fixtures() -> PathBuf {

@@ -6,7 +6,7 @@ mod files_samples;
 
 use candle_core::quantized::{GgmlDType, ggml_file::qtensor_from_ggml};
 use candle_core::{DType, Device};
-use candlescope::model::files::{Bytes, FileError, Gguf, TensorSource, Value, hash};
+use candlescope::files::{Bytes, FileError, Gguf, TensorSource, Value, hash};
 use files_samples::*;
 use std::path::Path;
 

@@ -5,9 +5,9 @@
 mod files_samples;
 
 use candle_core::{DType, Device, Tensor};
-use candlescope::model::files::folder::{INDEX, SINGLE, parse_index};
-use candlescope::model::files::safetensors::SafetensorsFile;
-use candlescope::model::files::{self, Bytes, FileError, Layout, SafetensorsFolder, TensorSource};
+use candlescope::files::folder::{INDEX, SINGLE, parse_index};
+use candlescope::files::safetensors::SafetensorsFile;
+use candlescope::files::{self, Bytes, FileError, Layout, SafetensorsFolder, TensorSource};
 use files_samples::*;
 use std::collections::BTreeMap;
 use std::fs;

@@ -5,10 +5,10 @@
 mod files_samples;
 
 use candle_core::{DType, Device, Tensor};
-use candlescope::model::files::write::{
+use candlescope::files::write::{
     Planned, WriteOptions, write_atomic, write_safetensors, write_safetensors_file,
 };
-use candlescope::model::files::{
+use candlescope::files::{
     self, FileError, SafetensorsFolder, TensorInfo, TensorSource, hash, scan_non_finite,
 };
 use std::collections::BTreeMap;

@@ -5,8 +5,8 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::DType;
+use candlescope::files::{SafetensorsFolder, TensorSource};
 use candlescope::hooks::Hooks;
-use candlescope::model::files::{SafetensorsFolder, TensorSource};
 use candlescope::model::generate::{Continue, GenerateOptions, generate};
 use candlescope::model::{Batch, Decoder, LoadOptions, LogitsAt, Opened, check};
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::model::{ModelError, files::FileError};
+use crate::{files::FileError, model::ModelError};
 
 /// Errors of the activations room.
 #[derive(Debug, thiserror::Error)]

@@ -11,8 +11,10 @@ use super::{
     CaptureSpec, Kept, StoreDtype, StoreError,
     plan::{Survey, by_row, inner_dims},
 };
+use crate::config::ModelConfig;
+use crate::files::write::write_atomic;
 use crate::hooks::HookPoint;
-use crate::model::{Fingerprint, config::ModelConfig, files::write::write_atomic};
+use crate::model::Fingerprint;
 
 /// Name of the format.
 pub const SCHEMA: &str = "candlescope.activations/1";

@@ -9,8 +9,9 @@ use candle_core::DType;
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
+use crate::config::ModelConfig;
+use crate::files::hash::sha256;
 use crate::hooks::{HookPoint, Shape};
-use crate::model::{config::ModelConfig, files::hash::sha256};
 
 /// Rows of token ids, one by one; errors name the row.
 pub type RowIter<'a> = Box<dyn Iterator<Item = Result<Vec<u32>, StoreError>> + 'a>;

@@ -13,11 +13,9 @@ use super::{
     manifest::ShardInfo,
     plan::{ShardPlan, by_row, inner_dims},
 };
+use crate::config::ModelConfig;
+use crate::files::{hash::sha256_file, write::write_atomic_parts};
 use crate::hooks::{Captured, HookPoint};
-use crate::model::{
-    config::ModelConfig,
-    files::{hash::sha256_file, write::write_atomic_parts},
-};
 
 /// A tensor of the file to be.
 struct Column {

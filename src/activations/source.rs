@@ -11,10 +11,8 @@ use jiff::civil::DateTime;
 use serde_json::Value;
 
 use super::{RowIter, Rows, SourceInfo, StoreError};
-use crate::model::{
-    Checkpoint, ModelError,
-    files::hash::{sha256, sha256_file},
-};
+use crate::files::hash::{sha256, sha256_file};
+use crate::model::{Checkpoint, ModelError};
 use crate::text::{Message, Vars, encode_chat, suites::Suite};
 
 /// The longest line that is read, in bytes.

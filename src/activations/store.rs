@@ -14,11 +14,9 @@ use super::{
     manifest::{ShardInfo, StoredPoint},
     shard::row_tensor,
 };
+use crate::files::{FileError, hash::sha256_file, safetensors::SafetensorsFile};
 use crate::hooks::HookPoint;
-use crate::model::{
-    Fingerprint,
-    files::{FileError, hash::sha256_file, safetensors::SafetensorsFile},
-};
+use crate::model::Fingerprint;
 
 /// A store on disk.
 pub struct Store {

@@ -21,8 +21,9 @@ use crate::{
         Capture, CaptureSpec, Column, Estimate, Kept, Manifest, Origin, Source, StoreDtype,
         TextOptions, TextRows,
     },
+    config::ModelConfig,
     hooks::{HookPoint, expand},
-    model::{ModelConfig, fetch::Progress as _},
+    model::fetch::Progress as _,
     text::suites::Suite,
 };
 

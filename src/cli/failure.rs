@@ -9,7 +9,9 @@ use super::{
 };
 use crate::{
     audit::report::text::visible,
-    model::{ModelError, fetch::FetchError, files::FileError},
+    config::ConfigError,
+    files::FileError,
+    model::{ModelError, fetch::FetchError},
 };
 
 /// A mistake in what the command line was given, with what to try.
@@ -128,7 +130,8 @@ fn of_model(error: &ModelError) -> Option<&'static str> {
             "--accept-foreign-direction uses a direction that was made on another forward pass"
         }
         ModelError::ContextTooLong { .. } => "`candlescope model info MODEL` shows the context",
-        ModelError::File(FileError::Invalid { .. } | FileError::Tensor { .. }) => {
+        ModelError::File(FileError::Invalid { .. } | FileError::Tensor { .. })
+        | ModelError::Config(ConfigError::File(_)) => {
             "the file may be cut short or damaged; fetch or copy it again"
         }
         _ => return None,

@@ -8,8 +8,9 @@ use super::{
     output::{Out, Table},
 };
 use crate::{
+    config::ModelConfig,
     hooks::{HookPoint, POINTS, PointInfo},
-    model::{ModelConfig, Opened},
+    model::Opened,
 };
 
 /// List the hook points of a model: where you may look and touch

@@ -11,7 +11,7 @@ use candlescope_ops as ops;
 use serde::{Deserialize, Serialize};
 
 use super::{Axis, HookError, HookPoint, Pass, Point, PositionSelect, Selector, select::mask};
-use crate::model::config::ModelConfig;
+use crate::config::ModelConfig;
 
 /// A vector along a tensor's last axis.
 pub type Vector = Arc<Vec<f32>>;

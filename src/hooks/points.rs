@@ -10,7 +10,7 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 
 use super::HookError;
-use crate::model::config::{ModelConfig, NormPlacement};
+use crate::config::{ModelConfig, NormPlacement};
 
 /// A tensor of the forward pass, without its layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

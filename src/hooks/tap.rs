@@ -8,23 +8,23 @@ use std::{
 use candle_core::{DType, Tensor};
 
 use super::{HookError, HookPoint, Hooks, Keep, Pass, Point, edit::Compiled};
-use crate::model::{ModelError, config::ModelConfig};
+use crate::config::ModelConfig;
 
 /// Captured tensors by address.
 pub type Captured = BTreeMap<HookPoint, Tensor>;
 
-/// Why the decoder leaves a pass early.
+/// Why a pass ends at a point.
 #[derive(Debug)]
-pub enum Flow {
+pub enum Stop {
     /// Everything that was asked for has been captured.
-    Done,
-    /// It failed.
-    Failed(ModelError),
+    Captured,
+    /// A hook cannot apply.
+    Refused(HookError),
 }
 
-impl<E: Into<ModelError>> From<E> for Flow {
-    fn from(error: E) -> Self {
-        Self::Failed(error.into())
+impl From<HookError> for Stop {
+    fn from(error: HookError) -> Self {
+        Self::Refused(error)
     }
 }
 
@@ -125,7 +125,7 @@ impl<'a> Tap<'a> {
     }
 
     /// Passes a tensor through the edits at a point and captures it.
-    pub fn at(&mut self, point: Point, layer: usize, x: Tensor) -> Result<Tensor, Flow> {
+    pub fn at(&mut self, point: Point, layer: usize, x: Tensor) -> Result<Tensor, Stop> {
         match self.plan {
             Some(plan) if plan.wants(point, layer) => {
                 self.visit(plan, HookPoint::new(point, layer), x)
@@ -134,7 +134,7 @@ impl<'a> Tap<'a> {
         }
     }
 
-    fn visit(&mut self, plan: &Plan, at: HookPoint, mut x: Tensor) -> Result<Tensor, Flow> {
+    fn visit(&mut self, plan: &Plan, at: HookPoint, mut x: Tensor) -> Result<Tensor, Stop> {
         let Some(visit) = plan.visits.get(&at) else {
             return Ok(x);
         };
@@ -145,7 +145,7 @@ impl<'a> Tap<'a> {
             let kept = keep_positions(at, &x, keep, &self.pass)?;
             self.captured.insert(at, kept);
             if self.stop_after_captures && at.order() == plan.last_capture {
-                return Err(Flow::Done);
+                return Err(Stop::Captured);
             }
         }
         Ok(x)

@@ -8,8 +8,8 @@ use candle_core::DType;
 
 use super::logit::in_chunks;
 use super::{LensOptions, LensRow, LogitLens, logit_lens};
+use crate::files::{SafetensorsFolder, TensorSource};
 use crate::hooks::{Edit, EditOp, HookPoint, Hooks, Point};
-use crate::model::files::{SafetensorsFolder, TensorSource};
 use crate::model::{Batch, Decoder, LoadOptions, LogitsAt, Opened, check};
 
 fn fixtures() -> PathBuf {

@@ -6,7 +6,8 @@
 use candle_core::{DType, Device, Result as CandleResult, Tensor};
 use candlescope_ops::KeyLayout;
 
-use super::{ModelError, config::ModelConfig};
+use super::ModelError;
+use crate::config::ModelConfig;
 
 /// Keys and values of every layer, `[batch, capacity, kv_head, d_head]`.
 #[derive(Debug)]

@@ -6,7 +6,8 @@
 use candle_core::{DType, Tensor};
 use serde::Serialize;
 
-use super::{Batch, Decoder, LogitsAt, ModelError, files::SafetensorsFolder, files::TensorSource};
+use super::{Batch, Decoder, LogitsAt, ModelError};
+use crate::files::{SafetensorsFolder, TensorSource};
 use crate::hooks::{HookPoint, Hooks, Point};
 
 /// How far one tensor is from the dump's.
@@ -133,9 +134,9 @@ fn compare(
 }
 
 fn refuse(dump: &SafetensorsFolder, tensor: &str, expected: &str, found: &str) -> ModelError {
-    ModelError::Config {
+    ModelError::Dump {
         file: dump.describe(),
-        key: tensor.to_string(),
+        tensor: tensor.to_string(),
         expected: expected.to_string(),
         found: found.to_string(),
     }

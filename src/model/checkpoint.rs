@@ -7,10 +7,9 @@ use candle_core::DType;
 use candlescope_ops as ops;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Decoder, LoadOptions, ModelConfig, ModelError, Opened,
-    files::hash::{content_hash, sha256},
-};
+use super::{Decoder, LoadOptions, ModelError, Opened};
+use crate::config::ModelConfig;
+use crate::files::hash::{content_hash, sha256};
 use crate::text::{ChatEncoding, ChatTemplate, Message, Tokenizer, Vars, encode_chat};
 
 /// What computes the same has the same fingerprint. Every artefact carries the one it was made on.

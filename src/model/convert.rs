@@ -10,14 +10,14 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Tensor};
 
 use super::{
-    Checkpoint, Decoder, ModelConfig, ModelError,
-    config::{Family, to_hf_json},
-    files::{
-        FileError,
-        write::{Planned, WriteOptions, write_atomic, write_safetensors},
-    },
+    Checkpoint, Decoder, ModelError,
     names::{Outer, Role, Scheme, Take, layer_place, outer_stem},
     weights::{LayerWeights, Linear, NormWeights},
+};
+use crate::config::{Family, ModelConfig, to_hf_json};
+use crate::files::{
+    FileError,
+    write::{Planned, WriteOptions, write_atomic, write_safetensors},
 };
 
 /// Writes a checkpoint to `out`, which must not exist, in `dtype` (F32, F16 or BF16). Returns the files' names.

@@ -8,10 +8,10 @@ use candlescope_ops::{self as ops, AttentionSpec, KeyLayout};
 
 use super::{
     Batch, KvCache, ModelError,
-    config::{ModelConfig, NormKind, QkNorm, Rope},
     weights::{LayerWeights, Linear, NormWeights, Weights},
 };
-use crate::hooks::{Captured, Edit, Flow, Hooks, Pass, Plan, Point, Tap};
+use crate::config::{ModelConfig, NormKind, QkNorm, Rope};
+use crate::hooks::{Captured, Edit, HookError, Hooks, Pass, Plan, Point, Stop, Tap};
 
 /// Which logits a pass computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,7 +151,7 @@ impl Decoder {
             match &plan {
                 Some(plan) => plan.check_cache(cache.len(), cache.edits_id())?,
                 None if cache.edits_id().is_some() && !cache.is_empty() => {
-                    return Err(crate::hooks::HookError::StaleCache {
+                    return Err(HookError::StaleCache {
                         cached: cache.len(),
                     }
                     .into());
@@ -270,6 +270,29 @@ impl Decoder {
 
 fn linear(l: &Linear, x: &Tensor) -> Result<Tensor, ModelError> {
     Ok(ops::linear(x, &l.weight, l.bias.as_ref())?)
+}
+
+/// Why a pass is left early.
+enum Flow {
+    /// Everything that was asked for has been captured.
+    Done,
+    /// It failed.
+    Failed(ModelError),
+}
+
+impl<E: Into<ModelError>> From<E> for Flow {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl From<Stop> for Flow {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::Captured => Self::Done,
+            Stop::Refused(error) => Self::Failed(error.into()),
+        }
+    }
 }
 
 /// One pass in flight.
@@ -398,11 +421,11 @@ impl Run<'_> {
         if self.model.config.parallel {
             let mlp = self.mlp(i, w, &x, tap)?;
             let sum = ((mlp + attn)? + &x)?;
-            return tap.at(Point::ResidPost, i, sum);
+            return Ok(tap.at(Point::ResidPost, i, sum)?);
         }
         let mid = tap.at(Point::ResidMid, i, (x + attn)?)?;
         let mlp = self.mlp(i, w, &mid, tap)?;
-        tap.at(Point::ResidPost, i, (mid + mlp)?)
+        Ok(tap.at(Point::ResidPost, i, (mid + mlp)?)?)
     }
 
     /// The module's input: the normed stream, or the stream itself.
@@ -462,7 +485,7 @@ impl Run<'_> {
             Some(norm) => self.model.norm(norm, &out)?,
             None => out,
         };
-        tap.at(Point::AttnContrib, i, contrib)
+        Ok(tap.at(Point::AttnContrib, i, contrib)?)
     }
 
     fn qk_norm(&self, gain: Option<&Tensor>, x: Tensor) -> Result<Tensor, Flow> {
@@ -529,6 +552,6 @@ impl Run<'_> {
             Some(norm) => self.model.norm(norm, &out)?,
             None => out,
         };
-        tap.at(Point::MlpContrib, i, contrib)
+        Ok(tap.at(Point::MlpContrib, i, contrib)?)
     }
 }

@@ -1,42 +1,32 @@
 //! What can go wrong with a model, by name.
 
-use super::files::FileError;
+use crate::{config::ConfigError, files::FileError};
 
 /// Errors of the model room.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
-    /// A family that no mapping exists for.
-    #[error("{file}: model_type `{found}` is not served; served are {served}")]
-    UnknownFamily {
-        /// The config's path.
+    /// A config that is not served.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Weights asked for in a dtype that the decoder does not compute in.
+    #[error("{file}: --dtype: expected f32, bf16 or f64, found {found}")]
+    Dtype {
+        /// The file or folder.
         file: String,
-        /// What it says.
-        found: String,
-        /// The list of families.
-        served: String,
+        /// What was asked for.
+        found: &'static str,
     },
-    /// A config value that is missing, malformed or not served exactly.
-    #[error("{file}: `{key}`: expected {expected}, found {found}")]
-    Config {
-        /// The config's path.
+    /// A dump of another implementation's tensors that cannot be compared.
+    #[error("{file}: `{tensor}`: expected {expected}, found {found}")]
+    Dump {
+        /// The dump.
         file: String,
-        /// The key.
-        key: String,
-        /// What would be served.
+        /// Its tensor.
+        tensor: String,
+        /// What can be compared.
         expected: String,
         /// What is there.
         found: String,
-    },
-    /// Config keys this program does not know and so cannot promise to honour.
-    #[error(
-        "{file}: unknown config key(s) {keys}; a key that changes the forward pass must not be ignored. If you have \
-         checked that they do not, name them with --accept-config-key"
-    )]
-    UnknownKeys {
-        /// The config's path.
-        file: String,
-        /// The keys.
-        keys: String,
     },
     /// A tensor that the config requires is not in the file.
     #[error("{file}: tensor `{tensor}` is missing ({needed_for})")]

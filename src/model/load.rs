@@ -4,13 +4,9 @@ use std::path::Path;
 
 use candle_core::DType;
 
-use super::{
-    Decoder, ModelError,
-    config::{self, ModelConfig},
-    files::{self, Gguf, Layout, SafetensorsFolder, TensorSource},
-    names::Scheme,
-    weights,
-};
+use super::{Decoder, ModelError, names::Scheme, weights};
+use crate::config::{self, ModelConfig};
+use crate::files::{self, Gguf, Layout, SafetensorsFolder, TensorSource};
 
 /// How to open a checkpoint.
 #[derive(Debug, Clone)]
@@ -90,11 +86,9 @@ impl Opened {
     /// Loads the weights.
     pub fn decoder(&self, options: &LoadOptions) -> Result<Decoder, ModelError> {
         if !matches!(options.dtype, DType::F32 | DType::BF16 | DType::F64) {
-            return Err(ModelError::Config {
+            return Err(ModelError::Dtype {
                 file: self.source().describe(),
-                key: "--dtype".into(),
-                expected: "f32, bf16 or f64".into(),
-                found: options.dtype.as_str().into(),
+                found: options.dtype.as_str(),
             });
         }
         let scheme = match self {

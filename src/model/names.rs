@@ -2,7 +2,7 @@
 //!
 //! A weight is a [`Place`]: a tensor name and how to take it out. Adding a family means adding rows here.
 
-use super::config::{Family, ModelConfig, NormPlacement};
+use crate::config::{Family, ModelConfig, NormPlacement};
 
 /// How a weight is cut out of a stored tensor. All weights end up `[out, in]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

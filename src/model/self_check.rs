@@ -4,7 +4,8 @@
 use candle_core::{DType, Tensor};
 use serde::Serialize;
 
-use super::{Batch, Checkpoint, KvCache, LogitsAt, ModelError, files::scan_non_finite};
+use super::{Batch, Checkpoint, KvCache, LogitsAt, ModelError};
+use crate::files::scan_non_finite;
 use crate::hooks::{Captured, HookPoint, Hooks, Point};
 
 /// How one check came out.

@@ -8,10 +8,10 @@ use rayon::prelude::*;
 
 use super::{
     ModelError,
-    config::{ModelConfig, NormKind, NormPlacement, QkNorm},
-    files::TensorSource,
     names::{Outer, Place, Role, Scheme, Take, layer_place, outer_stem},
 };
+use crate::config::{ModelConfig, NormKind, NormPlacement, QkNorm};
+use crate::files::TensorSource;
 
 /// A linear layer, `[out, in]`.
 #[derive(Debug, Clone)]

@@ -13,8 +13,8 @@ use ndarray::{Array2, ArrayView2};
 use serde::{Deserialize, Serialize};
 
 use super::{Residuals, SteerError, Where};
+use crate::config::ModelConfig;
 use crate::hooks::{Edit, EditOp, HookPoint, Point, Vector};
-use crate::model::ModelConfig;
 
 /// Random splits behind the split-half reliability of a candidate.
 const SPLITS: usize = 20;

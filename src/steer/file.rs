@@ -8,14 +8,12 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
 
-use crate::model::{
-    Fingerprint,
-    files::{
-        FileError,
-        safetensors::SafetensorsFile,
-        write::{WriteOptions, write_safetensors_file},
-    },
+use crate::files::{
+    FileError,
+    safetensors::SafetensorsFile,
+    write::{WriteOptions, write_safetensors_file},
 };
+use crate::model::Fingerprint;
 
 /// The tensor's name when none is given.
 pub const TENSOR: &str = "direction";

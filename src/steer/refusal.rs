@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::kl::log_sum_exp;
 use super::{EncodedPrompt, Options, SteerError, last_logits};
+use crate::config::Family;
 use crate::hooks::Hooks;
-use crate::model::config::Family;
 use crate::model::{Checkpoint, Decoder, ModelError};
 
 /// Words that refusals open with, beyond Arditi's. "No" and "Please" also open helpful answers and are left out.

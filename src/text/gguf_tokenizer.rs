@@ -419,7 +419,7 @@ fn around(inner: &mut tokenizers::Tokenizer, tokens: &[Row], roles: &Roles) {
     }
 }
 
-impl GgufMetadata for crate::model::files::gguf::Gguf {
+impl GgufMetadata for crate::files::gguf::Gguf {
     fn str(&self, key: &str) -> Option<&str> {
         self.str(key)
     }

@@ -4,9 +4,9 @@
 #![allow(dead_code, clippy::unwrap_used, missing_docs)] // each test binary uses its own part
 
 use candle_core::DType;
-use candlescope::model::files::folder::parse_index;
-use candlescope::model::files::safetensors::SafetensorsFile;
-use candlescope::model::files::{Bytes, Gguf, TensorSource};
+use candlescope::files::folder::parse_index;
+use candlescope::files::safetensors::SafetensorsFile;
+use candlescope::files::{Bytes, Gguf, TensorSource};
 use std::path::Path;
 
 /// Bytes that look random and are the same everywhere: the top byte of Knuth's 64-bit linear congruence.

@@ -16,8 +16,8 @@ use crate::audit::detect::judge_reply;
 use crate::audit::policy::Policy;
 use crate::audit::signal::Need;
 use crate::audit::work::Work;
+use crate::files::scan_non_finite;
 use crate::hooks::Hooks;
-use crate::model::files::scan_non_finite;
 use crate::model::{Checkpoint, ModelError};
 use crate::steer::{
     self, EncodedPrompt, KlLimit, RefusalTokens, Residuals, Scored, SelectionPolicy, SteerError,

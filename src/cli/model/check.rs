@@ -10,10 +10,10 @@ use crate::{
         args::ModelArgs,
         output::{Out, Table},
     },
+    files::SafetensorsFolder,
     model::{
         Checkpoint, Opened,
         check::{self, TensorError},
-        files::SafetensorsFolder,
         self_check::{self, Finding},
     },
 };

@@ -11,11 +11,9 @@ use crate::{
         args::{Dtype, ModelArgs},
         output::{Out, bytes},
     },
-    model::{
-        Fingerprint, ModelConfig, Opened, checkpoint,
-        config::{Positions, RopeScaling},
-        files::TensorSource,
-    },
+    config::{ModelConfig, Positions, Rope, RopeScaling},
+    files::TensorSource,
+    model::{Fingerprint, Opened, checkpoint},
 };
 
 /// Describe a model: family, sizes, stored tensors, positions, tokenizer, fingerprint, memory
@@ -220,7 +218,7 @@ fn positions(c: &ModelConfig) -> String {
     let Positions::Rotary(ropes) = &c.positions else {
         return "learned".to_owned();
     };
-    let one = |rope: &crate::model::config::Rope| {
+    let one = |rope: &Rope| {
         let scaling = match &rope.scaling {
             RopeScaling::None => "unscaled".to_owned(),
             RopeScaling::Linear { factor } => format!("linear scaling by {factor}"),

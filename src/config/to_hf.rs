@@ -5,14 +5,14 @@
 
 use serde_json::{Map, Value, json};
 
+use super::ConfigError;
 use super::{Activation, Family, ModelConfig, Positions, Rope, RopeScaling, from_hf_json};
-use crate::model::ModelError;
 
 /// The config as `config.json` for weights stored in `dtype` (`float32`, `float16` or `bfloat16`).
 ///
 /// # Errors
 /// A config that this format cannot express, naming the part.
-pub fn to_hf_json(config: &ModelConfig, dtype: &str) -> Result<String, ModelError> {
+pub fn to_hf_json(config: &ModelConfig, dtype: &str) -> Result<String, ConfigError> {
     let mut keys = Map::new();
     let architecture = match config.family {
         Family::Gpt2 => "GPT2LMHeadModel",
@@ -263,7 +263,7 @@ fn scaling(c: &ModelConfig, rope: &Rope, keys: &mut Map<String, Value>) -> Value
 }
 
 /// Reads the text back and compares.
-fn check(config: &ModelConfig, text: &str) -> Result<(), ModelError> {
+fn check(config: &ModelConfig, text: &str) -> Result<(), ConfigError> {
     let read = from_hf_json("the config to be written", text, &[])?;
     let (ours, theirs) = (comparable(config), comparable(&read));
     if ours == theirs {
@@ -277,7 +277,7 @@ fn check(config: &ModelConfig, text: &str) -> Result<(), ModelError> {
         .flatten()
         .find(|(key, value)| theirs.get(key) != Some(value));
     let (key, value) = differs.map_or(("config", &Value::Null), |(k, v)| (k.as_str(), v));
-    Err(ModelError::Config {
+    Err(ConfigError::Key {
         file: "config.json".into(),
         key: key.to_owned(),
         expected: format!(

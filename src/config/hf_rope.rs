@@ -2,11 +2,11 @@
 
 use serde_json::{Map, Value};
 
+use super::ConfigError;
 use super::hf::windows;
 use super::keys::Keys;
 use super::rope::yarn_mscale;
 use super::{Family, Positions, Rope, RopeScaling};
-use crate::model::ModelError;
 
 /// What a family uses where the config says nothing.
 pub(super) struct RotaryDefaults {
@@ -23,7 +23,7 @@ pub(super) fn positions(
     d_head: usize,
     n_ctx: usize,
     n_layers: usize,
-) -> Result<(Positions, Vec<usize>), ModelError> {
+) -> Result<(Positions, Vec<usize>), ConfigError> {
     let theta = match family {
         Family::Gemma3 => 1_000_000.0,
         _ => 10_000.0,
@@ -46,7 +46,7 @@ pub(super) fn positions(
         Some(map)
             if map.contains_key("full_attention") || map.contains_key("sliding_attention") =>
         {
-            let part = |kind: &str, theta: f64| -> Result<Rope, ModelError> {
+            let part = |kind: &str, theta: f64| -> Result<Rope, ConfigError> {
                 let inner = map.get(kind).and_then(Value::as_object);
                 let inner = inner.ok_or_else(|| keys.refuse("rope_parameters", kind, "nothing"))?;
                 scaled_rope(keys, Some(inner), &RotaryDefaults { theta, ..defaults })
@@ -66,7 +66,7 @@ pub(super) fn positions(
     Ok((Positions::Rotary(vec![global, local]), choice))
 }
 
-fn rotary_dim(keys: &Keys, d_head: usize, fraction: f64) -> Result<usize, ModelError> {
+fn rotary_dim(keys: &Keys, d_head: usize, fraction: f64) -> Result<usize, ConfigError> {
     let dim = (d_head as f64 * fraction) as usize;
     if dim == 0 || dim.next_multiple_of(2) > d_head {
         let found = format!("{fraction} of {d_head} channels");
@@ -80,7 +80,7 @@ fn rotary_dim(keys: &Keys, d_head: usize, fraction: f64) -> Result<usize, ModelE
 }
 
 /// A rotary embedding from either config generation.
-pub(super) fn rope(keys: &Keys, defaults: &RotaryDefaults) -> Result<Rope, ModelError> {
+pub(super) fn rope(keys: &Keys, defaults: &RotaryDefaults) -> Result<Rope, ConfigError> {
     let theta = keys.positive("rope_theta")?.unwrap_or(defaults.theta);
     let defaults = RotaryDefaults { theta, ..*defaults };
     let old = keys.object("rope_scaling")?;
@@ -93,7 +93,7 @@ fn scaled_rope(
     keys: &Keys,
     map: Option<&Map<String, Value>>,
     defaults: &RotaryDefaults,
-) -> Result<Rope, ModelError> {
+) -> Result<Rope, ConfigError> {
     let empty = Map::new();
     let file = format!("{}: rope_parameters", keys.file);
     let inner = Keys::new(&file, map.unwrap_or(&empty));
@@ -108,7 +108,7 @@ fn scaled_rope(
     };
     let original_key = "original_max_position_embeddings";
     let outer_original = keys.size(original_key)?;
-    let need_factor = || -> Result<f64, ModelError> {
+    let need_factor = || -> Result<f64, ConfigError> {
         inner
             .positive("factor")?
             .ok_or_else(|| inner.refuse("factor", "a number", "nothing"))
@@ -151,7 +151,7 @@ fn scaled_rope(
     })
 }
 
-fn yarn(inner: &Keys, original: usize, n_ctx: usize) -> Result<RopeScaling, ModelError> {
+fn yarn(inner: &Keys, original: usize, n_ctx: usize) -> Result<RopeScaling, ConfigError> {
     let factor = inner
         .positive("factor")?
         .unwrap_or(n_ctx as f64 / original as f64);
@@ -181,8 +181,8 @@ fn longrope(
     dim: usize,
     original: usize,
     n_ctx: usize,
-) -> Result<RopeScaling, ModelError> {
-    let list = |key: &str| -> Result<Vec<f64>, ModelError> {
+) -> Result<RopeScaling, ConfigError> {
+    let list = |key: &str| -> Result<Vec<f64>, ConfigError> {
         let list = inner.floats(key)?.unwrap_or_default();
         if list.len() != dim / 2 {
             return Err(inner.refuse(key, &format!("{} numbers", dim / 2), list.len()));

@@ -5,7 +5,7 @@ use std::{cell::RefCell, collections::BTreeSet};
 
 use serde_json::{Map, Value};
 
-use crate::model::ModelError;
+use super::ConfigError;
 
 /// Keys of Hugging Face configs that do not change the forward pass of a decoder at inference.
 const INERT: &[&str] = &[
@@ -117,8 +117,8 @@ impl<'a> Keys<'a> {
         self.map.get(key).filter(|v| !v.is_null())
     }
 
-    pub(super) fn refuse(&self, key: &str, expected: &str, found: impl ToString) -> ModelError {
-        ModelError::Config {
+    pub(super) fn refuse(&self, key: &str, expected: &str, found: impl ToString) -> ConfigError {
+        ConfigError::Key {
             file: self.file.to_string(),
             key: key.to_string(),
             expected: expected.to_string(),
@@ -127,7 +127,7 @@ impl<'a> Keys<'a> {
     }
 
     /// An integer from 1 to 2^31: sizes of tensors, never trusted further.
-    pub(super) fn size(&self, key: &str) -> Result<Option<usize>, ModelError> {
+    pub(super) fn size(&self, key: &str) -> Result<Option<usize>, ConfigError> {
         let Some(value) = self.get(key) else {
             return Ok(None);
         };
@@ -137,12 +137,12 @@ impl<'a> Keys<'a> {
         }
     }
 
-    pub(super) fn need_size(&self, key: &str) -> Result<usize, ModelError> {
+    pub(super) fn need_size(&self, key: &str) -> Result<usize, ConfigError> {
         self.size(key)?
             .ok_or_else(|| self.refuse(key, "an integer", "nothing"))
     }
 
-    pub(super) fn float(&self, key: &str) -> Result<Option<f64>, ModelError> {
+    pub(super) fn float(&self, key: &str) -> Result<Option<f64>, ConfigError> {
         let Some(value) = self.get(key) else {
             return Ok(None);
         };
@@ -153,14 +153,14 @@ impl<'a> Keys<'a> {
     }
 
     /// A number above zero.
-    pub(super) fn positive(&self, key: &str) -> Result<Option<f64>, ModelError> {
+    pub(super) fn positive(&self, key: &str) -> Result<Option<f64>, ConfigError> {
         match self.float(key)? {
             Some(x) if x <= 0.0 => Err(self.refuse(key, "a number above zero", x)),
             other => Ok(other),
         }
     }
 
-    pub(super) fn flag(&self, key: &str) -> Result<Option<bool>, ModelError> {
+    pub(super) fn flag(&self, key: &str) -> Result<Option<bool>, ConfigError> {
         let Some(value) = self.get(key) else {
             return Ok(None);
         };
@@ -170,7 +170,7 @@ impl<'a> Keys<'a> {
             .ok_or_else(|| self.refuse(key, "true or false", value))
     }
 
-    pub(super) fn text(&self, key: &str) -> Result<Option<&'a str>, ModelError> {
+    pub(super) fn text(&self, key: &str) -> Result<Option<&'a str>, ConfigError> {
         let Some(value) = self.get(key) else {
             return Ok(None);
         };
@@ -180,7 +180,7 @@ impl<'a> Keys<'a> {
             .ok_or_else(|| self.refuse(key, "a string", value))
     }
 
-    pub(super) fn object(&self, key: &str) -> Result<Option<&'a Map<String, Value>>, ModelError> {
+    pub(super) fn object(&self, key: &str) -> Result<Option<&'a Map<String, Value>>, ConfigError> {
         let Some(value) = self.get(key) else {
             return Ok(None);
         };
@@ -190,7 +190,7 @@ impl<'a> Keys<'a> {
             .ok_or_else(|| self.refuse(key, "an object", value))
     }
 
-    pub(super) fn floats(&self, key: &str) -> Result<Option<Vec<f64>>, ModelError> {
+    pub(super) fn floats(&self, key: &str) -> Result<Option<Vec<f64>>, ConfigError> {
         let Some(value) = self.get(key) else {
             return Ok(None);
         };
@@ -203,7 +203,7 @@ impl<'a> Keys<'a> {
     }
 
     /// A token id, or a list of them.
-    pub(super) fn token_ids(&self, key: &str) -> Result<Vec<u32>, ModelError> {
+    pub(super) fn token_ids(&self, key: &str) -> Result<Vec<u32>, ConfigError> {
         let id = |v: &Value| v.as_u64().and_then(|n| u32::try_from(n).ok());
         let Some(value) = self.get(key) else {
             return Ok(Vec::new());
@@ -216,7 +216,7 @@ impl<'a> Keys<'a> {
     }
 
     /// A switch that must stay off because nothing here implements it.
-    pub(super) fn must_be_off(&self, key: &str) -> Result<(), ModelError> {
+    pub(super) fn must_be_off(&self, key: &str) -> Result<(), ConfigError> {
         match self.get(key) {
             None | Some(Value::Bool(false)) => Ok(()),
             Some(value) => Err(self.refuse(key, "false or nothing (not served otherwise)", value)),
@@ -224,7 +224,7 @@ impl<'a> Keys<'a> {
     }
 
     /// Refuses what nobody read, unless it is inert, empty, or accepted by the user.
-    pub(super) fn finish(&self, accepted: &[String]) -> Result<(), ModelError> {
+    pub(super) fn finish(&self, accepted: &[String]) -> Result<(), ConfigError> {
         let read = self.read.borrow();
         let off = |v: &Value| match v {
             Value::Null | Value::Bool(false) => true,
@@ -246,7 +246,7 @@ impl<'a> Keys<'a> {
         if left.is_empty() {
             return Ok(());
         }
-        Err(ModelError::UnknownKeys {
+        Err(ConfigError::UnknownKeys {
             file: self.file.to_string(),
             keys: left.join(", "),
         })

@@ -1,8 +1,10 @@
 //! What a decoder is, as data: one struct that every family maps onto, whatever file it came from.
 //!
 //! Always holds: a `ModelConfig` describes the forward pass completely; nothing in the decoder asks for the family.
+//! It knows nothing of what runs, hooks or edits a model: `crate::model` and `crate::hooks` build on it.
 //! `hf.rs` reads Hugging Face `config.json`, `to_hf.rs` writes one, `gguf.rs` reads GGUF metadata, `rope.rs` holds the rotary variants.
 
+mod error;
 mod gguf;
 mod hf;
 mod hf_rope;
@@ -10,6 +12,7 @@ mod keys;
 mod rope;
 mod to_hf;
 
+pub use error::ConfigError;
 pub use gguf::from_gguf;
 pub use hf::from_hf_json;
 pub use rope::{Rope, RopeScaling};

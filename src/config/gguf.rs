@@ -3,18 +3,16 @@
 //! llama.cpp stores less than Hugging Face does; what it leaves to its own code per architecture (Gemma's window
 //! pattern and local base, activations) is filled in here, and an architecture or scaling that is not served is refused.
 
+use super::ConfigError;
 use super::rope::yarn_mscale;
 use super::{
     Activation, Biases, Family, LayerConfig, ModelConfig, NormKind, NormPlacement, Positions,
     QkNorm, Rope, RopeScaling,
 };
-use crate::model::{
-    ModelError,
-    files::{Gguf, TensorSource},
-};
+use crate::files::{Gguf, TensorSource};
 
 /// Reads the config of a GGUF file.
-pub fn from_gguf(gguf: &Gguf) -> Result<ModelConfig, ModelError> {
+pub fn from_gguf(gguf: &Gguf) -> Result<ModelConfig, ConfigError> {
     let meta = Meta::new(gguf)?;
     let family = meta.family()?;
     let gemma = matches!(family, Family::Gemma2 | Family::Gemma3);
@@ -149,11 +147,11 @@ struct Meta<'a> {
 }
 
 impl<'a> Meta<'a> {
-    fn new(gguf: &'a Gguf) -> Result<Self, ModelError> {
+    fn new(gguf: &'a Gguf) -> Result<Self, ConfigError> {
         let file = gguf.describe();
         let arch = gguf
             .str("general.architecture")
-            .ok_or_else(|| ModelError::Config {
+            .ok_or_else(|| ConfigError::Key {
                 file: file.clone(),
                 key: "general.architecture".into(),
                 expected: "a string".into(),
@@ -162,8 +160,8 @@ impl<'a> Meta<'a> {
         Ok(Self { gguf, file, arch })
     }
 
-    fn refuse(&self, key: &str, expected: &str, found: impl ToString) -> ModelError {
-        ModelError::Config {
+    fn refuse(&self, key: &str, expected: &str, found: impl ToString) -> ConfigError {
+        ConfigError::Key {
             file: self.file.clone(),
             key: format!("{}.{key}", self.arch),
             expected: expected.to_string(),
@@ -171,7 +169,7 @@ impl<'a> Meta<'a> {
         }
     }
 
-    fn family(&self) -> Result<Family, ModelError> {
+    fn family(&self) -> Result<Family, ConfigError> {
         Ok(match self.arch {
             "gpt2" => Family::Gpt2,
             "gptneox" => Family::GptNeox,
@@ -184,7 +182,7 @@ impl<'a> Meta<'a> {
             "phi3" => Family::Phi3,
             "olmo2" => Family::Olmo2,
             other => {
-                return Err(ModelError::UnknownFamily {
+                return Err(ConfigError::UnknownFamily {
                     file: self.file.clone(),
                     found: other.to_string(),
                     served: "gpt2, gptneox, llama, qwen2, qwen3, gemma2, gemma3, phi3, olmo2"
@@ -209,7 +207,7 @@ impl<'a> Meta<'a> {
     }
 
     /// llama.cpp writes 0 for "none" (a window, say).
-    fn maybe_size(&self, key: &str) -> Result<Option<usize>, ModelError> {
+    fn maybe_size(&self, key: &str) -> Result<Option<usize>, ConfigError> {
         match self.gguf.u64(&self.key(key)) {
             None | Some(0) => Ok(None),
             Some(n) if (1..=1 << 31).contains(&n) => Ok(Some(n as usize)),
@@ -217,16 +215,16 @@ impl<'a> Meta<'a> {
         }
     }
 
-    fn size(&self, key: &str) -> Result<usize, ModelError> {
+    fn size(&self, key: &str) -> Result<usize, ConfigError> {
         self.maybe_size(key)?
             .ok_or_else(|| self.refuse(key, "an integer", "nothing"))
     }
 
-    fn size_or(&self, key: &str, default: usize) -> Result<usize, ModelError> {
+    fn size_or(&self, key: &str, default: usize) -> Result<usize, ConfigError> {
         Ok(self.maybe_size(key)?.unwrap_or(default))
     }
 
-    fn windows(&self, family: Family, n_layers: usize) -> Result<Vec<Option<usize>>, ModelError> {
+    fn windows(&self, family: Family, n_layers: usize) -> Result<Vec<Option<usize>>, ConfigError> {
         let window = self.maybe_size("attention.sliding_window")?;
         let window = match family {
             Family::Gemma2 | Family::Gemma3 => Some(window.unwrap_or(4096)),
@@ -242,7 +240,7 @@ impl<'a> Meta<'a> {
             .collect())
     }
 
-    fn rope(&self, d_head: usize, n_ctx: usize) -> Result<Rope, ModelError> {
+    fn rope(&self, d_head: usize, n_ctx: usize) -> Result<Rope, ConfigError> {
         let dim = self.size_or("rope.dimension_count", d_head)?;
         if dim > d_head || dim % 2 != 0 {
             return Err(self.refuse(
@@ -288,16 +286,17 @@ impl<'a> Meta<'a> {
         dim: usize,
         original: usize,
         n_ctx: usize,
-    ) -> Result<RopeScaling, ModelError> {
-        let read = |name: &str| -> Result<Option<Vec<f64>>, ModelError> {
+    ) -> Result<RopeScaling, ConfigError> {
+        let read = |name: &str| -> Result<Option<Vec<f64>>, ConfigError> {
             if self.gguf.info(name).is_none() {
                 return Ok(None);
             }
             let list: Vec<f64> = self
                 .gguf
                 .load(name, candle_core::DType::F64)?
-                .flatten_all()?
-                .to_vec1()?;
+                .flatten_all()
+                .and_then(|t| t.to_vec1())
+                .map_err(|error| self.refuse(name, "numbers", error))?;
             if list.len() != dim / 2 {
                 return Err(self.refuse(name, &format!("{} numbers", dim / 2), list.len()));
             }

@@ -5,21 +5,21 @@
 
 use serde_json::Value;
 
+use super::ConfigError;
 use super::hf_rope::{RotaryDefaults, positions, rope};
 use super::keys::Keys;
 use super::{
     Activation, Biases, Family, LayerConfig, ModelConfig, NormKind, NormPlacement, Positions,
     QkNorm,
 };
-use crate::model::ModelError;
 
 /// Reads a config. `file` is for messages, `accepted` lists unknown keys that the user vouches for.
 pub fn from_hf_json(
     file: &str,
     json: &str,
     accepted: &[String],
-) -> Result<ModelConfig, ModelError> {
-    let malformed = |found: String| ModelError::Config {
+) -> Result<ModelConfig, ConfigError> {
+    let malformed = |found: String| ConfigError::Key {
         file: file.to_string(),
         key: "(whole file)".into(),
         expected: "a JSON object".into(),
@@ -43,20 +43,20 @@ pub fn from_hf_json(
     Ok(config)
 }
 
-fn family(keys: &Keys) -> Result<Family, ModelError> {
+fn family(keys: &Keys) -> Result<Family, ConfigError> {
     let found = keys.text("model_type")?.unwrap_or("(none)");
     Family::ALL
         .iter()
         .find(|(_, name)| *name == found)
         .map(|(family, _)| *family)
-        .ok_or_else(|| ModelError::UnknownFamily {
+        .ok_or_else(|| ConfigError::UnknownFamily {
             file: keys.file.to_string(),
             found: found.to_string(),
             served: Family::ALL.map(|(_, name)| name).join(", "),
         })
 }
 
-fn activation(keys: &Keys, key: &str, default: &str) -> Result<Activation, ModelError> {
+fn activation(keys: &Keys, key: &str, default: &str) -> Result<Activation, ConfigError> {
     let name = keys.text(key)?.unwrap_or(default);
     Ok(match name {
         "silu" | "swish" => Activation::Silu,
@@ -73,7 +73,7 @@ fn activation(keys: &Keys, key: &str, default: &str) -> Result<Activation, Model
     })
 }
 
-fn gpt2(keys: &Keys) -> Result<ModelConfig, ModelError> {
+fn gpt2(keys: &Keys) -> Result<ModelConfig, ConfigError> {
     let (d_model, n_heads) = (keys.need_size("n_embd")?, keys.need_size("n_head")?);
     let (n_layers, n_ctx) = (keys.need_size("n_layer")?, keys.size("n_positions")?);
     let n_ctx = match (n_ctx, keys.size("n_ctx")?) {
@@ -138,7 +138,7 @@ fn gpt2(keys: &Keys) -> Result<ModelConfig, ModelError> {
     })
 }
 
-fn gpt_neox(keys: &Keys) -> Result<ModelConfig, ModelError> {
+fn gpt_neox(keys: &Keys) -> Result<ModelConfig, ConfigError> {
     let (d_model, n_heads) = (
         keys.need_size("hidden_size")?,
         keys.need_size("num_attention_heads")?,
@@ -192,7 +192,7 @@ fn gpt_neox(keys: &Keys) -> Result<ModelConfig, ModelError> {
 }
 
 /// Llama and the families that share its config keys.
-fn llama_like(keys: &Keys, family: Family) -> Result<ModelConfig, ModelError> {
+fn llama_like(keys: &Keys, family: Family) -> Result<ModelConfig, ConfigError> {
     let gemma = matches!(family, Family::Gemma2 | Family::Gemma3);
     let (d_model, n_heads) = (
         keys.need_size("hidden_size")?,
@@ -343,7 +343,7 @@ pub(super) fn windows(
     keys: &Keys,
     family: Family,
     n_layers: usize,
-) -> Result<Vec<Option<usize>>, ModelError> {
+) -> Result<Vec<Option<usize>>, ConfigError> {
     let default = match family {
         Family::Gemma2 | Family::Gemma3 => Some(4096),
         _ => None,
@@ -397,7 +397,7 @@ pub(super) fn windows(
 }
 
 /// Relations between sizes that every family needs.
-fn check(keys: &Keys, c: &ModelConfig) -> Result<(), ModelError> {
+fn check(keys: &Keys, c: &ModelConfig) -> Result<(), ConfigError> {
     if !c.n_heads.is_multiple_of(c.n_kv_heads) {
         return Err(keys.refuse(
             "num_key_value_heads",
