@@ -271,7 +271,7 @@ pub const SIGNALS: &[Entry] = &[
                 "norm_share",
                 "ratio",
                 Neither,
-                "norm of the direction over the mean norm of the activations",
+                "norm of the direction, noise removed, over the mean norm of the activations",
             ),
             paired(q(
                 "norm_ratio",
