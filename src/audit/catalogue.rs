@@ -328,7 +328,7 @@ pub const SIGNALS: &[Entry] = &[
                 "cosine",
                 "cosine",
                 Neither,
-                "cosine between the two directions",
+                "cosine between the two directions, noise removed",
             ),
         ],
     },

@@ -1,7 +1,8 @@
 //! Signal 12.
 #![doc = include_str!("pages/harm_vs_refusal.md")]
 
-use candlescope_probes::Direction;
+use candlescope_probes::{Contrast, similarity};
+use ndarray::ArrayView2;
 
 use super::estimate;
 use crate::audit::charts::{Chart, Plot, Series};
@@ -88,53 +89,30 @@ fn area(
     Ok(value.with_null(estimate::shuffled_area(&scored, cx, name)?))
 }
 
-/// Cosine of the differences of means at the two tokens, at the layer where harmfulness is read; on test prompts.
+/// Cosine of the differences of means at the two tokens, noise removed; at the layer where harmfulness is read, on test prompts.
+/// Both tokens are of the same prompts and share their noise, so the cosine as measured would be no property of the model.
 fn angle(activations: &Activations, layer: usize, cx: &Context) -> Result<Value, SignalError> {
     let wanted = quantity(ID, "cosine")?;
-    let read = |place| activations.at(Use::Test, place, layer);
-    let (instruction, template) = (read(Place::Instruction)?, read(Place::Template)?);
-    let directions = instruction_and_template(&instruction, &template);
-    let Ok((one, two)) = directions else {
+    let instruction = activations.at(Use::Test, Place::Instruction, layer)?;
+    let template = activations.at(Use::Test, Place::Template, layer)?;
+    let mut options = cx.bootstrap("harm_vs_refusal cosine");
+    options.resamples = options.resamples.max(100);
+    let n = instruction.iter().map(ArrayView2::nrows).sum::<usize>() as u64;
+    let found = similarity(&contrast(instruction), &contrast(template), true, &options)?;
+    let Some(cosine) = found.disattenuated else {
         return Ok(
-            wanted.missing("the activations at one of the tokens do not differ between classes")
+            wanted.missing("at one of the tokens the classes differ no more than noise makes them")
         );
     };
-    let mut options = cx.bootstrap("harm_vs_refusal cosine");
-    // The noise correction of the probes crate says how sure the angle is; the raw cosine is what is shown.
-    options.resamples = options.resamples.max(100);
-    let contrast = |pair: &[ndarray::ArrayView2<'_, f32>; 2]| -> [ndarray::Array2<f32>; 2] {
-        [pair[0].to_owned(), pair[1].to_owned()]
-    };
-    let (a, b) = (contrast(&instruction), contrast(&template));
-    let found = candlescope_probes::similarity(
-        &candlescope_probes::Contrast {
-            positive: a[0].view(),
-            negative: a[1].view(),
-        },
-        &candlescope_probes::Contrast {
-            positive: b[0].view(),
-            negative: b[1].view(),
-        },
-        true,
-        &options,
-    )?;
-    let value = wanted
-        .measured(one.cosine(&two)?)
-        .with_n((a[0].nrows() + a[1].nrows()) as u64);
+    let value = wanted.measured(cosine).with_n(n);
     Ok(match found.interval {
-        Some(ends) => value.with_interval(ends.low, ends.high, "paired bootstrap, noise removed"),
+        Some(ends) => value.with_interval(ends.low, ends.high, "paired bootstrap"),
         None => value,
     })
 }
 
-type Pair<'a> = [ndarray::ArrayView2<'a, f32>; 2];
-
-fn instruction_and_template(
-    instruction: &Pair,
-    template: &Pair,
-) -> Result<(Direction, Direction), SignalError> {
-    let of = |pair: &Pair| Direction::difference_of_means(pair[0], pair[1]);
-    Ok((of(instruction)?, of(template)?))
+fn contrast([positive, negative]: [ArrayView2<'_, f32>; 2]) -> Contrast<'_> {
+    Contrast { positive, negative }
 }
 
 /// AUROC of the probes of each layer on test prompts.
