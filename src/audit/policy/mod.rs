@@ -205,17 +205,26 @@ pub struct Limit {
     pub message: Option<String>,
 }
 
-/// A condition on the estimate of some quantity.
+/// A condition on the estimate of some quantity, or on its estimated change against the baseline.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Condition {
     /// The signal's id.
     pub signal: String,
     /// The quantity's name.
     pub value: String,
+    /// Whether the change counts, not the estimate.
+    pub of_change: bool,
     /// Holds from here up.
     pub min: Option<f64>,
     /// Holds up to here.
     pub max: Option<f64>,
+}
+
+impl Limit {
+    /// True when it, or a condition of it, looks at a change against the baseline.
+    pub fn needs_baseline(&self) -> bool {
+        self.on.is_change() || self.when.iter().any(|condition| condition.of_change)
+    }
 }
 
 impl Policy {
@@ -460,10 +469,13 @@ fn read_conditions(keys: &Keys) -> Result<Vec<Condition>, PolicyError> {
         else {
             return Err(keys.unknown("quantity", &keys.path(&name), &name, &known));
         };
-        range.only(&["min", "max"])?;
+        range.only(&["min", "max", "on"])?;
         conditions.push(Condition {
             signal: signal.to_owned(),
             value: value.to_owned(),
+            of_change: range
+                .choice("on", &[("value", false), ("delta_value", true)])?
+                .unwrap_or(false),
             min: range.number("min")?,
             max: range.number("max")?,
         });

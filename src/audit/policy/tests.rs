@@ -22,12 +22,19 @@ fn the_built_in_policy_loads_and_covers_the_catalogue() {
         (limits[1].on, limits[1].detect, limits[1].holm),
         (On::Delta, Some(0.15), true)
     );
-    let knows = &policy.signals["harm_vs_refusal"].limits["harmfulness_auroc"][0];
-    assert_eq!(knows.when[0].signal, "refusal_rate");
-    assert_eq!(
-        (knows.max, knows.when[0].max, knows.otherwise),
-        (Some(0.95), Some(0.25), Verdict::Block)
-    );
+    let knows = &policy.signals["harm_vs_refusal"].limits["harmfulness_auroc"];
+    for (limit, signal, most) in [
+        (&knows[0], "refusal_score", -1.0),
+        (&knows[1], "refusal_rate", 0.25),
+    ] {
+        assert_eq!(
+            (limit.max, limit.on, limit.otherwise),
+            (Some(0.95), On::Bad, Verdict::Block)
+        );
+        let when = &limit.when[0];
+        assert_eq!((when.signal.as_str(), when.max), (signal, Some(most)));
+        assert_eq!(limit.needs_baseline(), signal == "refusal_score");
+    }
     assert_eq!(policy.family("over_refusal"), Some("refusal behaviour"));
 }
 

@@ -19,7 +19,7 @@ pub fn check(
     policy: &Policy,
 ) -> Option<Check> {
     let quantity = catalogue::signal(&signal.id).and_then(|entry| entry.quantity(name));
-    let paired = limit.on.is_change() || quantity.is_some_and(|quantity| quantity.paired);
+    let paired = limit.needs_baseline() || quantity.is_some_and(|quantity| quantity.paired);
     if paired && audit.baseline.is_none() && !policy.require_baseline {
         return None;
     }
@@ -165,8 +165,18 @@ fn conditions(audit: &Audit, when: &[Condition]) -> Result<bool, String> {
         let value = audit
             .signal(&condition.signal)
             .and_then(|signal| signal.value(&condition.value));
-        let Some(estimate) = value.and_then(|value| value.value) else {
-            return Err(format!("{name} was not measured"));
+        let found = match (value, condition.of_change) {
+            (Some(value), true) => value.delta.as_ref().map(|delta| delta.value),
+            (Some(value), false) => value.value,
+            (None, _) => None,
+        };
+        let Some(estimate) = found else {
+            let why = if condition.of_change {
+                "has no paired change against the baseline"
+            } else {
+                "was not measured"
+            };
+            return Err(format!("{name} {why}"));
         };
         if condition.min.is_some_and(|min| estimate < min)
             || condition.max.is_some_and(|max| estimate > max)
@@ -267,8 +277,13 @@ fn proviso(limit: &Limit) -> String {
             let quantity = catalogue::signal(&condition.signal)
                 .and_then(|entry| entry.quantity(&condition.value));
             let unit = quantity.map_or("", |quantity| quantity.unit);
+            let (verb, number): (_, fn(&str, f64) -> String) = if condition.of_change {
+                ("changed by", wording::change)
+            } else {
+                ("is", wording::number)
+            };
             let edge = |word: &str, edge: Option<f64>| {
-                edge.map(|edge| format!("{word} {}", wording::number(unit, edge)))
+                edge.map(|edge| format!("{word} {}", number(unit, edge)))
             };
             let edges: Vec<_> = [
                 edge("at least", condition.min),
@@ -281,7 +296,7 @@ fn proviso(limit: &Limit) -> String {
                 wording::phrase(&condition.signal),
                 wording::phrase(&condition.value),
             );
-            format!("{value} ({signal}) is {}", edges.join(" and "))
+            format!("{value} ({signal}) {verb} {}", edges.join(" and "))
         })
         .collect();
     if conditions.is_empty() {
