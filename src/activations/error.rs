@@ -45,7 +45,7 @@ pub enum StoreError {
     },
     /// The store would not fit on the disk.
     #[error(
-        "{}: the store needs {needed} bytes, the disk has {free} free; take fewer points, --positions last, --dtype f16 or \
+        "{}: the store needs {needed} bytes, the disk has {free} free; take fewer points, --positions last, --store-dtype f16 or \
          another disk", folder.display()
     )]
     DiskFull {
@@ -97,7 +97,7 @@ pub enum StoreError {
     },
     /// A value that f16 cannot hold.
     #[error(
-        "{point}, row {row}: {value} does not fit f16 (at most 65504); use --dtype bf16 or f32"
+        "{point}, row {row}: {value} does not fit f16 (at most 65504); use --store-dtype bf16 or f32"
     )]
     Overflow {
         /// The point.

@@ -80,7 +80,7 @@ impl FromStr for StoreDtype {
             "f16" => Ok(Self::F16),
             "bf16" => Ok(Self::BF16),
             other => Err(StoreError::Setting {
-                option: "--dtype",
+                option: "--store-dtype",
                 expected: "f32, f16 or bf16",
                 found: other.into(),
             }),
