@@ -1,78 +1,12 @@
-//! The binary as a user runs it: exit codes, JSON with a schema, errors that name the file and the field.
-#![allow(clippy::unwrap_used)]
+//! Every command once, and what each refuses: damaged files, wrong points, options that contradict each other.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::Stdio;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-fn fixture(name: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/fixtures")
-        .join(name);
-    path.to_str().unwrap().to_owned()
-}
-
-fn llama() -> String {
-    fixture("gguf/llama/model.gguf")
-}
-
-fn command(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_candlescope"));
-    command
-        .args(args)
-        .stdin(Stdio::null())
-        .env("CANDLESCOPE_OFFLINE", "1")
-        .env(
-            "CANDLESCOPE_CACHE",
-            std::env::temp_dir().join("candlescope-no-cache-here"),
-        )
-        .env_remove("CANDLESCOPE_SOURCE")
-        .env("COLUMNS", "120");
-    command
-}
-
-fn run(args: &[&str]) -> Output {
-    command(args).output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// Runs to success and gives stdout.
-fn ok(args: &[&str]) -> String {
-    let output = run(args);
-    assert_eq!(
-        output.status.code(),
-        Some(0),
-        "{args:?}: {}",
-        text(&output.stderr)
-    );
-    text(&output.stdout)
-}
-
-/// Runs to success and gives the object, whose schema must be `schema`.
-fn json(args: &[&str], schema: &str) -> Value {
-    let value: Value = serde_json::from_str(&ok(&[args, &["--json"]].concat())).unwrap();
-    assert_eq!(value["schema"], schema);
-    value
-}
-
-/// Runs to one clear error with exit code 2 that says all of `words`; nothing on stdout, no panic, one screen.
-fn refused(args: &[&str], words: &[&str]) {
-    let output = run(args);
-    let stderr = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{args:?}: {stderr}");
-    assert!(!stderr.contains("panicked"), "{stderr}");
-    assert!(stderr.contains("error: "), "{stderr}");
-    assert!(stderr.lines().count() <= 24, "{stderr}");
-    assert_eq!(text(&output.stdout), "", "{args:?}");
-    for word in words {
-        assert!(stderr.contains(word), "{args:?}: no `{word}` in: {stderr}");
-    }
-}
+use crate::binary::{command, fixture, json, llama, ok, refused, run, text};
 
 /// A Hugging Face folder with tokenizer and template, to be damaged.
 fn folder() -> (TempDir, PathBuf) {
