@@ -6,7 +6,7 @@ use std::path::Path;
 
 use candle_core::{DType, Tensor};
 use half::{bf16, f16};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, json};
 
 use super::{
     CaptureSpec, StoreDtype, StoreError,
@@ -14,7 +14,10 @@ use super::{
     plan::{ShardPlan, by_row, inner_dims},
 };
 use crate::config::ModelConfig;
-use crate::files::{hash::sha256_file, write::write_atomic_parts};
+use crate::files::{
+    hash::sha256_file,
+    write::{header_bytes, write_atomic_parts},
+};
 use crate::hooks::{Captured, HookPoint};
 
 /// A tensor of the file to be.
@@ -152,7 +155,6 @@ pub(super) fn row_tensor(at: HookPoint, row: usize) -> String {
     format!("{at}/row-{row}")
 }
 
-/// Length and JSON, padded with spaces so that the data begins at a multiple of 8.
 fn header(columns: &[&Column]) -> Vec<u8> {
     let mut object = Map::new();
     object.insert(
@@ -166,11 +168,7 @@ fn header(columns: &[&Column]) -> Vec<u8> {
         object.insert(column.name.clone(), entry);
         at = end;
     }
-    let mut text = Value::Object(object).to_string().into_bytes();
-    text.resize(text.len().next_multiple_of(8), b' ');
-    let mut bytes = (text.len() as u64).to_le_bytes().to_vec();
-    bytes.append(&mut text);
-    bytes
+    header_bytes(object)
 }
 
 fn append(

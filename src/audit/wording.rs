@@ -64,6 +64,19 @@ pub fn estimate(value: &Value) -> String {
     text
 }
 
+/// The change and its interval: `+2.0 pts [-1.1, 5.2]`; nothing without a baseline.
+pub fn changed(value: &Value) -> String {
+    let Some(delta) = &value.delta else {
+        return String::new();
+    };
+    let mut text = change(&value.unit, delta.value);
+    if let Some(ends) = &delta.interval {
+        text.push(' ');
+        text.push_str(&interval(&value.unit, ends));
+    }
+    text
+}
+
 /// A stable name as a phrase: `harmful_refusal` becomes `harmful refusal`.
 pub fn phrase(name: &str) -> String {
     name.replace('_', " ")

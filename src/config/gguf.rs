@@ -4,7 +4,7 @@
 //! pattern and local base, activations) is filled in here, and an architecture or scaling that is not served is refused.
 
 use super::ConfigError;
-use super::rope::yarn_mscale;
+use super::rope::{longrope_magnitude, yarn_mscale};
 use super::{
     Activation, Biases, Family, LayerConfig, ModelConfig, NormKind, NormPlacement, Positions,
     QkNorm, Rope, RopeScaling,
@@ -308,11 +308,7 @@ impl<'a> Meta<'a> {
         );
         if let (Some(short), Some(long)) = (short, long) {
             let factor = n_ctx as f64 / original as f64;
-            let default = if factor <= 1.0 {
-                1.0
-            } else {
-                (1.0 + factor.ln() / (original as f64).ln()).sqrt()
-            };
+            let default = longrope_magnitude(factor, original);
             let attention_factor = self.float("rope.scaling.attn_factor").unwrap_or(default);
             return Ok(RopeScaling::LongRope {
                 short,

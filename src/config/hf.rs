@@ -73,49 +73,49 @@ fn activation(keys: &Keys, key: &str, default: &str) -> Result<Activation, Confi
     })
 }
 
-fn gpt2(keys: &Keys) -> Result<ModelConfig, ConfigError> {
-    let (d_model, n_heads) = (keys.need_size("n_embd")?, keys.need_size("n_head")?);
-    let (n_layers, n_ctx) = (keys.need_size("n_layer")?, keys.size("n_positions")?);
-    let n_ctx = match (n_ctx, keys.size("n_ctx")?) {
-        (Some(n), _) | (None, Some(n)) => n,
-        (None, None) => 1024,
-    };
+/// What GPT-2 and GPT-NeoX call the same things.
+struct GptKeys {
+    d_model: &'static str,
+    n_heads: &'static str,
+    n_layers: &'static str,
+    d_mlp: &'static str,
+    norm_eps: &'static str,
+    /// The key, and what its absence means.
+    activation: (&'static str, &'static str),
+    /// What the absence of `tie_word_embeddings` means.
+    tied: bool,
+}
+
+/// What GPT-2 and GPT-NeoX share: LayerNorm before each sublayer, a plain MLP, biases, no caps. With learned positions.
+fn gpt(
+    keys: &Keys,
+    family: Family,
+    names: &GptKeys,
+    n_ctx: usize,
+) -> Result<ModelConfig, ConfigError> {
+    let (d_model, n_heads) = (
+        keys.need_size(names.d_model)?,
+        keys.need_size(names.n_heads)?,
+    );
+    let n_layers = keys.need_size(names.n_layers)?;
     if d_model % n_heads != 0 {
-        return Err(keys.refuse("n_head", "a divisor of n_embd", n_heads));
+        let expected = format!("a divisor of {}", names.d_model);
+        return Err(keys.refuse(names.n_heads, &expected, n_heads));
     }
     let d_head = d_model / n_heads;
-    let scaled = keys.flag("scale_attn_weights")?.unwrap_or(true);
-    let by_layer = keys
-        .flag("scale_attn_by_inverse_layer_idx")?
-        .unwrap_or(false);
-    let base = if scaled {
-        (d_head as f64).powf(-0.5)
-    } else {
-        1.0
-    };
-    let layers = (0..n_layers)
-        .map(|i| LayerConfig {
-            window: None,
-            rope: 0,
-            attn_scale: if by_layer {
-                base / (i + 1) as f64
-            } else {
-                base
-            },
-        })
-        .collect();
+    let (activation_key, default) = names.activation;
     Ok(ModelConfig {
-        family: Family::Gpt2,
+        family,
         vocab_size: keys.need_size("vocab_size")?,
         d_model,
         n_layers,
         n_heads,
         n_kv_heads: n_heads,
         d_head,
-        d_mlp: keys.size("n_inner")?.unwrap_or(4 * d_model),
+        d_mlp: keys.size(names.d_mlp)?.unwrap_or(4 * d_model),
         n_ctx,
         norm: NormKind::Layer,
-        norm_eps: keys.positive("layer_norm_epsilon")?.unwrap_or(1e-5),
+        norm_eps: keys.positive(names.norm_eps)?.unwrap_or(1e-5),
         norm_gain_minus_one: false,
         placement: NormPlacement::Pre,
         parallel: false,
@@ -126,69 +126,72 @@ fn gpt2(keys: &Keys) -> Result<ModelConfig, ConfigError> {
             mlp: true,
         },
         gated_mlp: false,
-        activation: activation(keys, "activation_function", "gelu_new")?,
+        activation: activation(keys, activation_key, default)?,
         positions: Positions::Learned,
-        layers,
+        layers: uniform_layers(n_layers, (d_head as f64).powf(-0.5)),
         attn_softcap: None,
         final_softcap: None,
         embed_scale: None,
-        tied: keys.flag("tie_word_embeddings")?.unwrap_or(true),
+        tied: keys.flag("tie_word_embeddings")?.unwrap_or(names.tied),
         bos: keys.token_ids("bos_token_id")?.first().copied(),
         eos: keys.token_ids("eos_token_id")?,
     })
 }
 
-fn gpt_neox(keys: &Keys) -> Result<ModelConfig, ConfigError> {
-    let (d_model, n_heads) = (
-        keys.need_size("hidden_size")?,
-        keys.need_size("num_attention_heads")?,
-    );
-    let n_layers = keys.need_size("num_hidden_layers")?;
-    if d_model % n_heads != 0 {
-        return Err(keys.refuse("num_attention_heads", "a divisor of hidden_size", n_heads));
+fn gpt2(keys: &Keys) -> Result<ModelConfig, ConfigError> {
+    let names = GptKeys {
+        d_model: "n_embd",
+        n_heads: "n_head",
+        n_layers: "n_layer",
+        d_mlp: "n_inner",
+        norm_eps: "layer_norm_epsilon",
+        activation: ("activation_function", "gelu_new"),
+        tied: true,
+    };
+    let n_ctx = match (keys.size("n_positions")?, keys.size("n_ctx")?) {
+        (Some(n), _) | (None, Some(n)) => n,
+        (None, None) => 1024,
+    };
+    let mut config = gpt(keys, Family::Gpt2, &names, n_ctx)?;
+    let scaled = keys.flag("scale_attn_weights")?.unwrap_or(true);
+    let by_layer = keys
+        .flag("scale_attn_by_inverse_layer_idx")?
+        .unwrap_or(false);
+    for (i, layer) in config.layers.iter_mut().enumerate() {
+        if !scaled {
+            layer.attn_scale = 1.0;
+        }
+        if by_layer {
+            layer.attn_scale /= (i + 1) as f64;
+        }
     }
-    let d_head = d_model / n_heads;
+    Ok(config)
+}
+
+fn gpt_neox(keys: &Keys) -> Result<ModelConfig, ConfigError> {
+    let names = GptKeys {
+        d_model: "hidden_size",
+        n_heads: "num_attention_heads",
+        n_layers: "num_hidden_layers",
+        d_mlp: "intermediate_size",
+        norm_eps: "layer_norm_eps",
+        activation: ("hidden_act", "gelu"),
+        tied: false,
+    };
     let n_ctx = keys.size("max_position_embeddings")?.unwrap_or(2048);
+    let mut config = gpt(keys, Family::GptNeox, &names, n_ctx)?;
     let old_theta = keys.positive("rotary_emb_base")?;
     let rotary = RotaryDefaults {
         theta: old_theta.unwrap_or(10_000.0),
         fraction: keys.positive("rotary_pct")?.unwrap_or(0.25),
-        d_head,
+        d_head: config.d_head,
         n_ctx,
     };
+    config.positions = Positions::Rotary(vec![rope(keys, &rotary)?]);
+    config.parallel = keys.flag("use_parallel_residual")?.unwrap_or(true);
     let bias = keys.flag("attention_bias")?.unwrap_or(true);
-    Ok(ModelConfig {
-        family: Family::GptNeox,
-        vocab_size: keys.need_size("vocab_size")?,
-        d_model,
-        n_layers,
-        n_heads,
-        n_kv_heads: n_heads,
-        d_head,
-        d_mlp: keys.size("intermediate_size")?.unwrap_or(4 * d_model),
-        n_ctx,
-        norm: NormKind::Layer,
-        norm_eps: keys.positive("layer_norm_eps")?.unwrap_or(1e-5),
-        norm_gain_minus_one: false,
-        placement: NormPlacement::Pre,
-        parallel: keys.flag("use_parallel_residual")?.unwrap_or(true),
-        qk_norm: QkNorm::None,
-        biases: Biases {
-            qkv: bias,
-            attn_out: bias,
-            mlp: true,
-        },
-        gated_mlp: false,
-        activation: activation(keys, "hidden_act", "gelu")?,
-        positions: Positions::Rotary(vec![rope(keys, &rotary)?]),
-        layers: uniform_layers(n_layers, (d_head as f64).powf(-0.5)),
-        attn_softcap: None,
-        final_softcap: None,
-        embed_scale: None,
-        tied: keys.flag("tie_word_embeddings")?.unwrap_or(false),
-        bos: keys.token_ids("bos_token_id")?.first().copied(),
-        eos: keys.token_ids("eos_token_id")?,
-    })
+    (config.biases.qkv, config.biases.attn_out) = (bias, bias);
+    Ok(config)
 }
 
 /// Llama and the families that share its config keys.

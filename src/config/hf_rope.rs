@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::ConfigError;
 use super::hf::windows;
 use super::keys::Keys;
-use super::rope::yarn_mscale;
+use super::rope::{longrope_magnitude, yarn_mscale};
 use super::{Family, Positions, Rope, RopeScaling};
 
 /// What a family uses where the config says nothing.
@@ -192,11 +192,7 @@ fn longrope(
     let factor = inner
         .positive("factor")?
         .unwrap_or(n_ctx as f64 / original as f64);
-    let default = if factor <= 1.0 {
-        1.0
-    } else {
-        (1.0 + factor.ln() / (original as f64).ln()).sqrt()
-    };
+    let default = longrope_magnitude(factor, original);
     Ok(RopeScaling::LongRope {
         short: list("short_factor")?,
         long: list("long_factor")?,

@@ -209,6 +209,15 @@ pub(super) fn yarn_mscale(factor: f64, mscale: f64) -> f64 {
     }
 }
 
+/// LongRoPE's factor on cos and sin where the config names none (Ding et al. 2024, as in Phi-3).
+pub(super) fn longrope_magnitude(factor: f64, original: usize) -> f64 {
+    if factor <= 1.0 {
+        1.0
+    } else {
+        (1.0 + factor.ln() / (original as f64).ln()).sqrt()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

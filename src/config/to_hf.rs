@@ -5,8 +5,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::ConfigError;
-use super::{Activation, Family, ModelConfig, Positions, Rope, RopeScaling, from_hf_json};
+use super::rope::longrope_magnitude;
+use super::{
+    Activation, ConfigError, Family, ModelConfig, Positions, Rope, RopeScaling, from_hf_json,
+};
 
 /// The config as `config.json` for weights stored in `dtype` (`float32`, `float16` or `bfloat16`).
 ///
@@ -240,8 +242,7 @@ fn scaling(c: &ModelConfig, rope: &Rope, keys: &mut Map<String, Value>) -> Value
             let mut map =
                 json!({"rope_type": "longrope", "short_factor": short, "long_factor": long});
             let factor = c.n_ctx as f64 / *original as f64;
-            let implied = (1.0 + factor.ln() / (*original as f64).ln()).sqrt();
-            if *attention_factor != if factor <= 1.0 { 1.0 } else { implied } {
+            if *attention_factor != longrope_magnitude(factor, *original) {
                 map["attention_factor"] = json!(attention_factor);
             }
             if c.family == Family::Phi3 {

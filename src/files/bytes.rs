@@ -58,6 +58,11 @@ impl Deref for Bytes {
     }
 }
 
+/// Dimensions as a file gives them, if each fits this machine.
+pub(super) fn dimensions<'a>(dims: impl Iterator<Item = &'a u64>) -> Option<Vec<usize>> {
+    dims.map(|&d| usize::try_from(d).ok()).collect()
+}
+
 /// The number of elements of a shape, or `None` when it or any of its strides would overflow. Zero dimensions count
 /// as one in the check, because strides are products of the other dimensions even in an empty tensor.
 pub(super) fn element_count(shape: &[usize]) -> Option<usize> {

@@ -2,7 +2,7 @@
 //! Every count and length is checked against the bytes that are left before anything is read or sized by it, and the
 //! header as a whole is bounded. Layout: ggml's docs/gguf.md. The public face is `gguf.rs`.
 
-use super::bytes::element_count;
+use super::bytes::{dimensions, element_count};
 use super::error::FileError;
 use super::gguf::{MAGIC, Value};
 use super::stored::Stored;
@@ -154,12 +154,7 @@ fn record(cursor: &mut Cursor, i: usize) -> Result<Record, FileError> {
         let expected = format!("a multiple of {} for {}", stored.block(), stored.name());
         return Err(bad("innermost dimension", &expected, innermost.to_string()));
     }
-    let shape = dims
-        .iter()
-        .rev()
-        .map(|&d| usize::try_from(d))
-        .collect::<Result<Vec<_>, _>>()
-        .ok();
+    let shape = dimensions(dims.iter().rev());
     let length = shape
         .as_deref()
         .and_then(element_count)
@@ -343,6 +338,10 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    fn no_type(&self, field: Arguments, kind: u32) -> FileError {
+        FileError::invalid(self.path, field, "a value type from 0 to 12", kind)
+    }
+
     fn value(&mut self, kind: u32, key: &str) -> Result<Value, FileError> {
         let field = format_args!("metadata `{key}`");
         Ok(match kind {
@@ -359,14 +358,7 @@ impl<'a> Cursor<'a> {
             10 => Value::U64(self.u64(field)?),
             11 => Value::I64(i64::from_le_bytes(self.array(field)?)),
             12 => Value::F64(f64::from_le_bytes(self.array(field)?)),
-            other => {
-                return Err(FileError::invalid(
-                    self.path,
-                    field,
-                    "a value type from 0 to 12",
-                    other,
-                ));
-            }
+            other => return Err(self.no_type(field, other)),
         })
     }
 
@@ -416,14 +408,7 @@ impl<'a> Cursor<'a> {
                     "an array of arrays",
                 ));
             }
-            other => {
-                return Err(FileError::invalid(
-                    self.path,
-                    field,
-                    "a value type from 0 to 12",
-                    other,
-                ));
-            }
+            other => return Err(self.no_type(field, other)),
         })
     }
 

@@ -4,7 +4,7 @@
 //! most of this but lets a second tensor of the same name replace the first and names no tensor in its errors, so the
 //! header is read here. Folders of such files: `folder.rs`.
 
-use super::bytes::{Bytes, element_count};
+use super::bytes::{Bytes, dimensions, element_count};
 use super::error::FileError;
 use super::stored::Stored;
 use candle_core::{DType, Device, Tensor};
@@ -202,12 +202,7 @@ fn check(
                 format!("{:?}", raw.dtype),
             ));
         };
-        let shape = raw
-            .shape
-            .iter()
-            .map(|&d| usize::try_from(d))
-            .collect::<Result<Vec<_>, _>>()
-            .ok();
+        let shape = dimensions(raw.shape.iter());
         let length = shape
             .as_deref()
             .and_then(element_count)

@@ -244,7 +244,16 @@ fn index_json(names: &[String], shards: &[&[Planned]], options: &WriteOptions) -
     )
 }
 
-/// The length prefix and the header, padded with spaces so that the data begins at a multiple of 8.
+/// A safetensors header as it begins the file: its length, then JSON, padded with spaces so that the data begins at a
+/// multiple of 8.
+pub fn header_bytes(header: serde_json::Map<String, Value>) -> Vec<u8> {
+    let mut text = Value::Object(header).to_string().into_bytes();
+    text.resize(text.len().next_multiple_of(8), b' ');
+    let mut bytes = (text.len() as u64).to_le_bytes().to_vec();
+    bytes.append(&mut text);
+    bytes
+}
+
 fn header(plan: &[Planned], options: &WriteOptions) -> Vec<u8> {
     let mut metadata = options.metadata.clone();
     metadata
@@ -260,11 +269,7 @@ fn header(plan: &[Planned], options: &WriteOptions) -> Vec<u8> {
         object.insert(name.clone(), entry);
         at = end;
     }
-    let mut text = Value::Object(object).to_string().into_bytes();
-    text.resize(text.len().next_multiple_of(8), b' ');
-    let mut bytes = (text.len() as u64).to_le_bytes().to_vec();
-    bytes.append(&mut text);
-    bytes
+    header_bytes(object)
 }
 
 fn write_file<E>(

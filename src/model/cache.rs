@@ -146,16 +146,7 @@ impl KvCache {
             }
             Ok(out)
         };
-        let layers = self
-            .layers
-            .iter()
-            .map(|layer| {
-                layer
-                    .as_ref()
-                    .map(|(k, v)| Ok((copy(k)?, copy(v)?)))
-                    .transpose()
-            })
-            .collect::<CandleResult<Vec<_>>>()?;
+        let layers = self.each(copy)?;
         let layout = KeyLayout {
             prefix: self.len,
             pad: vec![0; batch],
@@ -170,19 +161,21 @@ impl KvCache {
         })
     }
 
+    /// What `change` makes of the keys and values of each layer.
+    fn each(
+        &self,
+        change: impl Fn(&Tensor) -> CandleResult<Tensor>,
+    ) -> CandleResult<Vec<Option<(Tensor, Tensor)>>> {
+        let pair = |(k, v): &(Tensor, Tensor)| Ok((change(k)?, change(v)?));
+        let layers = self.layers.iter();
+        layers
+            .map(|layer| layer.as_ref().map(pair).transpose())
+            .collect()
+    }
+
     /// An independent copy, to branch from.
     pub fn fork(&self) -> Result<Self, ModelError> {
-        let deep = |t: &Tensor| t.force_contiguous();
-        let layers = self
-            .layers
-            .iter()
-            .map(|layer| {
-                layer
-                    .as_ref()
-                    .map(|(k, v)| Ok((deep(k)?, deep(v)?)))
-                    .transpose()
-            })
-            .collect::<CandleResult<Vec<_>>>()?;
+        let layers = self.each(Tensor::force_contiguous)?;
         Ok(Self {
             layers,
             batch: self.batch,

@@ -82,17 +82,7 @@ fn baseline(value: &Value) -> String {
 }
 
 fn change(value: &Value) -> String {
-    value.delta.as_ref().map_or_else(String::new, |delta| {
-        let ends = delta
-            .interval
-            .as_ref()
-            .map(|ends| format!(" {}", wording::interval(&value.unit, ends)));
-        safe(&format!(
-            "{}{}",
-            wording::change(&value.unit, delta.value),
-            ends.unwrap_or_default()
-        ))
-    })
+    safe(&wording::changed(value))
 }
 
 fn folded(out: &mut String, audit: &Audit) {

@@ -263,20 +263,6 @@ fn signal_table(out: &mut String, audit: &Audit, style: Style) {
     }
 }
 
-fn change(value: &Value) -> String {
-    value.delta.as_ref().map_or_else(String::new, |delta| {
-        let ends = delta
-            .interval
-            .as_ref()
-            .map(|ends| format!(" {}", wording::interval(&value.unit, ends)));
-        format!(
-            "{}{}",
-            wording::change(&value.unit, delta.value),
-            ends.unwrap_or_default()
-        )
-    })
-}
-
 fn details(out: &mut String, signal: &SignalResult, style: Style) {
     let meta = style.plain(&format!(
         "{}; {}",
@@ -361,7 +347,7 @@ fn describe(value: &Value) -> String {
         parts.push(format!(
             "baseline {}, change {}",
             wording::number(&value.unit, baseline),
-            change(value)
+            wording::changed(value)
         ));
     }
     if let Some(test) = &value.test {
