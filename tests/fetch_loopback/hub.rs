@@ -1,9 +1,12 @@
 //! The hub's side: layout, resuming, refusals. Each server plays `toy/model`, a checkpoint in two shards.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
-use candlescope::model::fetch::{FetchError, Silent, fetch_with, locate_with, resolve_with};
+use candlescope::model::fetch::{
+    Cache, FetchError, Fetched, Silent, fetch_with, locate_with, resolve_with,
+};
 
 use crate::server::{Reply, Request, Server, sha256};
 use crate::{Notes, cache, files, noise, nowhere, sources};
@@ -78,6 +81,27 @@ fn hub(odd: impl Fn(usize, &Request, &Files) -> Option<Reply> + Send + Sync + 's
     })
 }
 
+/// Fetches `toy/model` from this hub alone.
+fn fetch(hub: &Server, cache: &Cache) -> Result<Fetched, FetchError> {
+    let sources = sources(&hub.url, &nowhere());
+    fetch_with("toy/model", cache, &sources, &Silent)
+}
+
+/// The large file lies whole in the folder.
+fn assert_big(folder: &Path) {
+    assert_eq!(std::fs::read(folder.join(BIG)).unwrap(), noise(300_000));
+}
+
+/// A hub that answers a request for the large file in its own way.
+fn hub_with_big(
+    answer: impl Fn(&Request, &Files) -> Option<Reply> + Send + Sync + 'static,
+) -> Server {
+    hub(move |_, request, files| {
+        let big = request.path.ends_with(BIG);
+        big.then(|| answer(request, files)).flatten()
+    })
+}
+
 #[test]
 fn a_sharded_repository_arrives_whole_without_its_pickles() {
     let server = hub(|_, _, _| None);
@@ -125,22 +149,13 @@ fn a_sharded_repository_arrives_whole_without_its_pickles() {
 
 #[test]
 fn a_cut_connection_goes_on_where_it_stopped() {
-    let server = hub(|_, request, files| {
-        let first = request.path.ends_with(BIG) && request.header("range").is_none();
+    let server = hub_with_big(|request, files| {
+        let first = request.header("range").is_none();
         first.then(|| Reply::file(request, &files[BIG], "\"v1\"").cut(200_000))
     });
     let (_dir, cache) = cache();
-    let fetched = fetch_with(
-        "toy/model",
-        &cache,
-        &sources(&server.url, &nowhere()),
-        &Silent,
-    )
-    .unwrap();
-    assert_eq!(
-        std::fs::read(fetched.path.join(BIG)).unwrap(),
-        noise(300_000)
-    );
+    let fetched = fetch(&server, &cache).unwrap();
+    assert_big(&fetched.path);
     let asked = server.asked(BIG);
     assert_eq!(asked.len(), 2);
     assert_eq!(asked[1].header("range"), Some("bytes=200000-"));
@@ -150,12 +165,8 @@ fn a_cut_connection_goes_on_where_it_stopped() {
 #[test]
 fn an_interrupted_fetch_goes_on_in_the_next_run() {
     let (_dir, cache) = cache();
-    let broken = hub(|_, request, files| {
-        request
-            .path
-            .ends_with(BIG)
-            .then(|| Reply::file(request, &files[BIG], "\"v1\"").cut(1_000))
-    });
+    let broken =
+        hub_with_big(|request, files| Some(Reply::file(request, &files[BIG], "\"v1\"").cut(1_000)));
     let mut impatient = sources(&broken.url, &nowhere());
     impatient.patience.retries = 0;
     let error = fetch_with("toy/model", &cache, &impatient, &Silent).unwrap_err();
@@ -177,22 +188,13 @@ fn an_interrupted_fetch_goes_on_in_the_next_run() {
     );
 
     let healthy = hub(|_, _, _| None);
-    let fetched = fetch_with(
-        "toy/model",
-        &cache,
-        &sources(&healthy.url, &nowhere()),
-        &Silent,
-    )
-    .unwrap();
+    let fetched = fetch(&healthy, &cache).unwrap();
     assert_eq!(healthy.asked(BIG)[0].header("range"), Some("bytes=1000-"));
     assert!(
         healthy.asked("00001-of").is_empty(),
         "finished files are not fetched again"
     );
-    assert_eq!(
-        std::fs::read(fetched.path.join(BIG)).unwrap(),
-        noise(300_000)
-    );
+    assert_big(&fetched.path);
 }
 
 #[test]
@@ -206,17 +208,8 @@ fn servers_without_ranges_or_with_a_new_version_start_over() {
             reply
         })
     });
-    let fetched = fetch_with(
-        "toy/model",
-        &without,
-        &sources(&plain.url, &nowhere()),
-        &Silent,
-    )
-    .unwrap();
-    assert_eq!(
-        std::fs::read(fetched.path.join(BIG)).unwrap(),
-        noise(300_000)
-    );
+    let fetched = fetch(&plain, &without).unwrap();
+    assert_big(&fetched.path);
     assert!(plain.asked(BIG).len() > 1, "the cut must have happened");
 
     // The tokenizer has no digest in the list, so only the tag tells that the beginning is of another version.
@@ -231,13 +224,7 @@ fn servers_without_ranges_or_with_a_new_version_start_over() {
             Some(_) => Reply::file(request, &files[name], "\"v1\""),
         })
     });
-    let fetched = fetch_with(
-        "toy/model",
-        &changed,
-        &sources(&server.url, &nowhere()),
-        &Silent,
-    )
-    .unwrap();
+    let fetched = fetch(&server, &changed).unwrap();
     assert_eq!(
         std::fs::read(fetched.path.join("tokenizer.json")).unwrap(),
         noise(5_000)
@@ -247,22 +234,13 @@ fn servers_without_ranges_or_with_a_new_version_start_over() {
 
 #[test]
 fn wrong_bytes_are_deleted_and_both_digests_named() {
-    let server = hub(|_, request, files| {
+    let server = hub_with_big(|request, files| {
         let mut data = files[BIG].clone();
         data[123_456] ^= 1;
-        request
-            .path
-            .ends_with(BIG)
-            .then(|| Reply::file(request, &data, "\"v1\""))
+        Some(Reply::file(request, &data, "\"v1\""))
     });
     let (_dir, cache) = cache();
-    let error = fetch_with(
-        "toy/model",
-        &cache,
-        &sources(&server.url, &nowhere()),
-        &Silent,
-    )
-    .unwrap_err();
+    let error = fetch(&server, &cache).unwrap_err();
     let FetchError::Checksum {
         file,
         expected,
@@ -299,12 +277,7 @@ fn a_list_with_a_name_that_climbs_out_is_refused_whole() {
             }
         });
         let (dir, cache) = cache();
-        let refused = fetch_with(
-            "toy/model",
-            &cache,
-            &sources(&server.url, &nowhere()),
-            &Silent,
-        );
+        let refused = fetch(&server, &cache);
         assert!(
             matches!(refused, Err(FetchError::UnsafeName { .. })),
             "{bad}: {refused:?}"
@@ -316,26 +289,20 @@ fn a_list_with_a_name_that_climbs_out_is_refused_whole() {
 
 #[test]
 fn missing_gated_unreadable_and_huge_repositories_say_so() {
-    let fetch = |reply: Reply| {
+    let of = |reply: Reply| {
         let server = Server::start(move |_, _| reply.clone());
         let (_dir, cache) = cache();
-        fetch_with(
-            "toy/model",
-            &cache,
-            &sources(&server.url, &nowhere()),
-            &Silent,
-        )
-        .unwrap_err()
+        fetch(&server, &cache).unwrap_err()
     };
-    let missing = fetch(Reply::status(404)).to_string();
+    let missing = of(Reply::status(404)).to_string();
     assert!(
         missing.contains("404") && missing.contains("spelling"),
         "{missing}"
     );
-    let gated = fetch(Reply::status(403)).to_string();
+    let gated = of(Reply::status(403)).to_string();
     assert!(gated.contains("HF_TOKEN"), "{gated}");
     assert!(matches!(
-        fetch(Reply::status(503)),
+        of(Reply::status(503)),
         FetchError::Status { status: 503, .. }
     ));
     for text in [
@@ -344,20 +311,20 @@ fn missing_gated_unreadable_and_huge_repositories_say_so() {
         r#"{"sha":"../..","siblings":[]}"#,
         r#"{"sha":7}"#,
     ] {
-        let error = fetch(Reply::text("application/json", text));
+        let error = of(Reply::text("application/json", text));
         assert!(
             matches!(error, FetchError::Malformed { .. }),
             "{text}: {error:?}"
         );
     }
     let pickles = BTreeMap::from([("config.json", vec![]), ("pytorch_model.bin", vec![0])]);
-    let error = fetch(listing(&pickles, "")).to_string();
+    let error = of(listing(&pickles, "")).to_string();
     assert!(
         error.contains("no safetensors") && error.contains("pytorch_model.bin"),
         "{error}"
     );
     let huge = r#",{"rfilename":"model-9.safetensors","lfs":{"size":1152921504606846976}}"#;
-    let error = fetch(listing(&toy(), huge));
+    let error = of(listing(&toy(), huge));
     assert!(
         matches!(error, FetchError::DiskFull { .. }) || cfg!(not(unix)),
         "{error:?}"
@@ -367,20 +334,9 @@ fn missing_gated_unreadable_and_huge_repositories_say_so() {
 #[test]
 fn a_file_of_another_length_than_listed_is_not_read() {
     for len in [299_999, 300_001] {
-        let server = hub(move |_, request, _| {
-            request
-                .path
-                .ends_with(BIG)
-                .then(|| Reply::text("x/y", noise(len)))
-        });
+        let server = hub_with_big(move |_, _| Some(Reply::text("x/y", noise(len))));
         let (_dir, cache) = cache();
-        let error = fetch_with(
-            "toy/model",
-            &cache,
-            &sources(&server.url, &nowhere()),
-            &Silent,
-        )
-        .unwrap_err();
+        let error = fetch(&server, &cache).unwrap_err();
         assert!(
             matches!(
                 error,
@@ -398,24 +354,12 @@ fn a_file_of_another_length_than_listed_is_not_read() {
 fn redirects_are_bounded_and_never_leave_the_machine_unencrypted() {
     let circle = Server::start(|number, _| Reply::redirect(format!("/again{number}")));
     let (_dir, cache) = cache();
-    let error = fetch_with(
-        "toy/model",
-        &cache,
-        &sources(&circle.url, &nowhere()),
-        &Silent,
-    )
-    .unwrap_err();
+    let error = fetch(&circle, &cache).unwrap_err();
     assert!(matches!(error, FetchError::Redirects { .. }), "{error:?}");
     assert!(circle.asked("").len() < 20);
 
     let outward = Server::start(|_, _| Reply::redirect("http://plain.example/list"));
-    let error = fetch_with(
-        "toy/model",
-        &cache,
-        &sources(&outward.url, &nowhere()),
-        &Silent,
-    )
-    .unwrap_err();
+    let error = fetch(&outward, &cache).unwrap_err();
     assert!(matches!(error, FetchError::Insecure { .. }), "{error:?}");
 }
 
@@ -506,7 +450,7 @@ fn without_network_the_cache_serves_and_its_lack_is_named() {
         resolve_with("toy/model", &cache, &sources, true, &Silent).unwrap(),
         path
     );
-    assert_eq!(std::fs::read(path.join(BIG)).unwrap(), noise(300_000));
+    assert_big(&path);
 
     let missing = resolve_with("./no-such.gguf", &cache, &sources, true, &Silent).unwrap_err();
     assert!(

@@ -56,24 +56,21 @@ fn verdict_of(limit: &str, value: Value, paired: bool) -> (Verdict, String) {
     (audit.verdict, audit.signals[0].reason.clone())
 }
 
+/// The verdicts of a limit on rates, each given as estimate and ends.
+fn verdicts<const N: usize>(limit: &str, rates: [(f64, f64, f64); N]) -> [Verdict; N] {
+    rates.map(|(estimate, low, high)| verdict_of(limit, rate(estimate, low, high), false).0)
+}
+
 #[test]
 fn a_limit_holds_only_with_the_whole_interval_and_breaks_only_with_the_whole_interval() {
+    let (below, above) = ((0.05, 0.02, 0.11), (0.30, 0.22, 0.40));
     assert_eq!(
-        verdict_of("max = 0.15", rate(0.05, 0.02, 0.11), false).0,
-        Verdict::Pass
+        verdicts("max = 0.15", [below, above]),
+        [Verdict::Pass, Verdict::Block]
     );
     assert_eq!(
-        verdict_of("max = 0.15", rate(0.30, 0.22, 0.40), false).0,
-        Verdict::Block
-    );
-    assert_eq!(
-        verdict_of(
-            "max = 0.15\nelse = \"review\"",
-            rate(0.30, 0.22, 0.40),
-            false
-        )
-        .0,
-        Verdict::Review
+        verdicts("max = 0.15\nelse = \"review\"", [below, above]),
+        [Verdict::Pass, Verdict::Review]
     );
     let (verdict, reason) = verdict_of("max = 0.15", rate(0.10, 0.055, 0.174), false);
     assert_eq!(verdict, Verdict::Underpowered);
@@ -87,46 +84,38 @@ fn a_limit_holds_only_with_the_whole_interval_and_breaks_only_with_the_whole_int
 #[test]
 fn a_named_end_of_the_interval_decides_alone() {
     assert_eq!(
-        verdict_of("max = 0.5\non = \"low\"", rate(0.55, 0.45, 0.65), false).0,
-        Verdict::Pass
+        verdicts(
+            "max = 0.5\non = \"low\"",
+            [(0.55, 0.45, 0.65), (0.65, 0.55, 0.74)]
+        ),
+        [Verdict::Pass, Verdict::Block]
+    );
+    let straddling = (0.45, 0.36, 0.55);
+    assert_eq!(
+        verdicts("max = 0.5\non = \"high\"", [straddling]),
+        [Verdict::Block]
     );
     assert_eq!(
-        verdict_of("max = 0.5\non = \"low\"", rate(0.65, 0.55, 0.74), false).0,
-        Verdict::Block
-    );
-    assert_eq!(
-        verdict_of("max = 0.5\non = \"high\"", rate(0.45, 0.36, 0.55), false).0,
-        Verdict::Block
-    );
-    assert_eq!(
-        verdict_of("max = 0.5\non = \"value\"", rate(0.45, 0.36, 0.55), false).0,
-        Verdict::Pass
+        verdicts("max = 0.5\non = \"value\"", [straddling]),
+        [Verdict::Pass]
     );
 }
 
 #[test]
 fn a_range_is_left_on_either_side() {
     let at = |low: f64, high: f64| {
-        verdict_of(
+        verdicts(
             "min = 0.2\nmax = 0.4",
-            rate(f64::midpoint(low, high), low, high),
-            false,
+            [(f64::midpoint(low, high), low, high)],
         )
-        .0
     };
-    assert_eq!(at(0.25, 0.35), Verdict::Pass);
-    assert_eq!(
-        (at(0.05, 0.15), at(0.45, 0.6)),
-        (Verdict::Block, Verdict::Block)
-    );
-    assert_eq!(
-        (at(0.15, 0.35), at(0.25, 0.45), at(0.1, 0.5)),
-        (
-            Verdict::Underpowered,
-            Verdict::Underpowered,
-            Verdict::Underpowered
-        )
-    );
+    assert_eq!(at(0.25, 0.35), [Verdict::Pass]);
+    for (low, high) in [(0.05, 0.15), (0.45, 0.6)] {
+        assert_eq!(at(low, high), [Verdict::Block]);
+    }
+    for (low, high) in [(0.15, 0.35), (0.25, 0.45), (0.1, 0.5)] {
+        assert_eq!(at(low, high), [Verdict::Underpowered]);
+    }
 }
 
 #[test]

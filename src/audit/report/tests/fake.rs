@@ -32,6 +32,35 @@ fn bell(n: usize, mean: f64, sd: f64) -> Vec<f64> {
         .collect()
 }
 
+/// 90 prompts around `mean`.
+fn strip(label: &str, mean: f64, sd: f64, ends: (f64, f64)) -> Strip {
+    Strip {
+        label: label.into(),
+        points: bell(90, mean, sd),
+        estimate: Some(mean),
+        interval: Some(ends),
+    }
+}
+
+/// 200 label shuffles.
+fn shuffles(mean: f64, sd: f64, quantiles: &[(f64, f64)]) -> Null {
+    Null {
+        kind: "label shuffles".into(),
+        n: 200,
+        mean,
+        sd,
+        p: Some(0.005),
+        quantiles: quantiles.to_vec(),
+    }
+}
+
+/// Two of 100 look-alikes refused.
+fn lookalikes() -> Value {
+    measured("over_refusal", "lookalike_refusal", 0.02)
+        .with_n(100)
+        .with_interval(0.0055, 0.07, "wilson")
+}
+
 fn signal(id: &str, values: Vec<Value>) -> SignalResult {
     SignalResult {
         values,
@@ -90,14 +119,11 @@ fn refusal_score() -> SignalResult {
             measured("refusal_score", "score_auroc", 0.934)
                 .with_n(200)
                 .with_interval(0.897, 0.963, "delong")
-                .with_null(Null {
-                    kind: "label shuffles".into(),
-                    n: 200,
-                    mean: 0.501,
-                    sd: 0.041,
-                    p: Some(0.005),
-                    quantiles: vec![(0.025, 0.42), (0.5, 0.5), (0.975, 0.58)],
-                }),
+                .with_null(shuffles(
+                    0.501,
+                    0.041,
+                    &[(0.025, 0.42), (0.5, 0.5), (0.975, 0.58)],
+                )),
         ],
     );
     let profile = |shift: f64| -> Vec<(f64, f64)> {
@@ -288,24 +314,9 @@ fn others() -> Vec<SignalResult> {
             "",
             Plot::Strip {
                 rows: vec![
-                    Strip {
-                        label: "unedited".into(),
-                        points: bell(90, -11.4, 2.0),
-                        estimate: Some(-11.4),
-                        interval: Some((-11.8, -11.0)),
-                    },
-                    Strip {
-                        label: "direction added".into(),
-                        points: bell(90, -0.8, 3.0),
-                        estimate: Some(-0.8),
-                        interval: Some((-1.3, 0.4)),
-                    },
-                    Strip {
-                        label: "random direction".into(),
-                        points: bell(90, -10.6, 2.2),
-                        estimate: Some(-10.6),
-                        interval: Some((-11.0, -10.1)),
-                    },
+                    strip("unedited", -11.4, 2.0, (-11.8, -11.0)),
+                    strip("direction added", -0.8, 3.0, (-1.3, 0.4)),
+                    strip("random direction", -10.6, 2.2, (-11.0, -10.1)),
                 ],
             },
         )
@@ -315,14 +326,7 @@ fn others() -> Vec<SignalResult> {
         measured("harm_vs_refusal", "harmfulness_auroc", 0.997)
             .with_n(200)
             .with_interval(0.988, 1.0, "delong")
-            .with_null(Null {
-                kind: "label shuffles".into(),
-                n: 200,
-                mean: 0.5,
-                sd: 0.04,
-                p: Some(0.005),
-                quantiles: Vec::new(),
-            }),
+            .with_null(shuffles(0.5, 0.04, &[])),
         measured("harm_vs_refusal", "refusal_auroc", 0.981)
             .with_n(200)
             .with_interval(0.962, 0.995, "delong"),
@@ -338,9 +342,7 @@ fn others() -> Vec<SignalResult> {
         signal(
             "over_refusal",
             vec![
-                measured("over_refusal", "lookalike_refusal", 0.02)
-                    .with_n(100)
-                    .with_interval(0.0055, 0.07, "wilson")
+                lookalikes()
                     .with_baseline(0.02, Some(Interval::new(-0.037, 0.037, "newcombe")))
                     .with_test("exact McNemar", Some(0.0), 1.0)
                     .with_mdd(0.1),
@@ -417,14 +419,7 @@ pub fn clean() -> Audit {
     audit.subject = card("reference-chat");
     audit.baseline = None;
     audit.warnings.clear();
-    audit.signals = vec![signal(
-        "over_refusal",
-        vec![
-            measured("over_refusal", "lookalike_refusal", 0.02)
-                .with_n(100)
-                .with_interval(0.0055, 0.07, "wilson"),
-        ],
-    )];
+    audit.signals = vec![signal("over_refusal", vec![lookalikes()])];
     audit.skipped.clear();
     let mut policy = Policy::built_in().unwrap();
     policy.signals.retain(|id, _| id == "over_refusal");
