@@ -20,6 +20,7 @@ mod product;
 mod project;
 mod rope;
 mod softmax;
+mod sum;
 mod topk;
 mod view;
 
@@ -34,4 +35,5 @@ pub use norm::{layer_norm, rms_norm};
 pub use project::project_out;
 pub use rope::rope;
 pub use softmax::{log_softmax_last_dim, logsumexp_last_dim, softmax_last_dim};
+pub use sum::add;
 pub use topk::top_k;

@@ -7,10 +7,10 @@ use candle_core::{DType, Result, Tensor, bail};
 use crate::product::{Rows, Weight, products};
 use crate::view::{Shared, refuse_empty, rows, tasks, untracked_on_cpu, with_bf16, with_f32};
 
-/// Rows of `x` that a task multiplies with its block of weights, where there are too few blocks to share out.
+/// Rows of `x` that a task multiplies with its block of weights.
 const ROWS_A_TASK: usize = 96;
 /// Tasks from which on there are enough to share out evenly.
-const ENOUGH: usize = 64;
+const ENOUGH: usize = 12;
 /// From this many multiplications on, tasks go to several threads.
 const PARALLEL_FROM: usize = 1 << 17;
 
@@ -120,16 +120,17 @@ impl Call<'_> {
         let mut y: Vec<f32> = Vec::with_capacity(len);
         let out = Shared::new(y.as_mut_ptr());
         let parallel = self.outputs * self.inputs * count >= PARALLEL_FROM;
-        // A block of weights is long enough to stream, and fits the cache it is read from again for the next rows.
-        let block = ((1 << 15) / self.inputs).next_multiple_of(8).clamp(32, 256);
-        let blocks = self.outputs.div_ceil(block);
-        let height = if blocks >= ENOUGH { count } else { ROWS_A_TASK };
-        let bands = count.div_ceil(height);
-        tasks(blocks * bands, parallel, |i| {
-            let (first, top) = (i / bands * block, i % bands * height);
+        // Large blocks are read again from cache for the next rows; small ones share the work evenly.
+        let bands = count.div_ceil(ROWS_A_TASK);
+        let block = [128, 64]
+            .into_iter()
+            .find(|block| self.outputs / block * bands >= ENOUGH)
+            .unwrap_or(32);
+        tasks(self.outputs.div_ceil(block) * bands, parallel, |i| {
+            let (first, top) = (i / bands * block, i % bands * ROWS_A_TASK);
             // SAFETY: the slices above hold every row; tasks write disjoint rectangles of y, wholly.
             unsafe {
-                let x = x.part(top, height);
+                let x = x.part(top, ROWS_A_TASK);
                 let w = w.part(first, block);
                 let corner = out.at(top * self.outputs + first);
                 products(x, w, self.inputs, corner, self.outputs);

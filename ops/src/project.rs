@@ -2,10 +2,10 @@
 //! more than reading and writing the tensor once.
 
 use candle_core::{Result, Tensor, bail};
-use rayon::prelude::*;
 
+use crate::lanes::{Kernel, Lanes, run};
 use crate::linear;
-use crate::view::{fused, refuse_empty, rows};
+use crate::view::{fill, fused, refuse_empty, rows};
 
 /// `x - amount * (x Bᵀ) B` along the last dimension: `x [.., d]`, orthonormal rows `basis [k, d]`.
 ///
@@ -26,37 +26,62 @@ pub fn project_out(x: &Tensor, basis: &Tensor, amount: f64) -> Result<Tensor> {
     }
     let y = rows(x, |x| {
         rows(basis, |basis| {
-            let mut y = x.to_vec();
-            y.par_chunks_mut(width).for_each(|row| {
-                // All components are taken from the row as it was; for orthonormal rows the order does not matter.
-                for r in basis.chunks_exact(width) {
-                    let along = dot(row, r) * amount as f32;
-                    row.iter_mut().zip(r).for_each(|(y, r)| *y -= along * r);
+            let group = (4096 / width).max(1) * width;
+            let write = |i: usize, out: *mut f32, n: usize| {
+                for start in (0..n).step_by(width) {
+                    run(Row {
+                        x: &x[i * group + start..][..width],
+                        basis,
+                        amount: amount as f32,
+                        // SAFETY: start + width is at most n.
+                        out: unsafe { out.add(start) },
+                    });
                 }
-            });
-            Ok(y)
+            };
+            // SAFETY: groups are whole rows, and `Row` writes a whole row.
+            Ok(unsafe { fill(x.len(), group, write) })
         })
     })?;
     Tensor::from_vec(y, x.dims(), x.device())
 }
 
-/// Sixteen chains of sums, folded in a fixed order: vectorised by the compiler, the same bits on every run.
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    const LANES: usize = 16;
-    let mut sums = [0f32; LANES];
-    let (a_chunks, b_chunks) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
-    let rest: f32 = a_chunks
-        .remainder()
-        .iter()
-        .zip(b_chunks.remainder())
-        .map(|(a, b)| a * b)
-        .sum();
-    for (a, b) in a_chunks.zip(b_chunks) {
-        for i in 0..LANES {
-            sums[i] += a[i] * b[i];
+/// One row; `basis` is whole rows of its length, and `out` has room for it.
+struct Row<'a> {
+    x: &'a [f32],
+    basis: &'a [f32],
+    amount: f32,
+    out: *mut f32,
+}
+
+impl Kernel for Row<'_> {
+    type Out = ();
+    #[inline(always)]
+    fn run<V: Lanes>(self) {
+        let width = self.x.len();
+        // SAFETY: start + n stays within the width throughout, and out is as long as x.
+        unsafe {
+            std::ptr::copy_nonoverlapping(self.x.as_ptr(), self.out, width);
+            // Each component is taken from what the others left; for orthonormal rows the order does not matter.
+            for r in self.basis.chunks_exact(width) {
+                let mut sums = [V::splat(0.0); 4];
+                for (i, start) in (0..width).step_by(V::N).enumerate() {
+                    let n = V::N.min(width - start);
+                    let r = V::load_part_or_all(r.as_ptr().add(start), n, 0.0);
+                    let y = V::load_part_or_all(self.out.add(start), n, 0.0);
+                    sums[i % 4] = y.mul_add(r, sums[i % 4]);
+                }
+                let [a, b, c, d] = V::fold_four(sums);
+                let along = V::splat(-((a + b) + (c + d)) * self.amount);
+                for start in (0..width).step_by(V::N) {
+                    let n = V::N.min(width - start);
+                    let r = V::load_part_or_all(r.as_ptr().add(start), n, 0.0);
+                    let y = V::load_part_or_all(self.out.add(start), n, 0.0);
+                    r.mul_add(along, y)
+                        .store_part_or_all(self.out.add(start), n);
+                }
+            }
         }
     }
-    sums.iter().sum::<f32>() + rest
 }
 
 #[cfg(test)]

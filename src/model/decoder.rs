@@ -162,14 +162,15 @@ impl Decoder {
         }
         let pass = self.pass(batch, cache.as_deref())?;
         let mut tap = Tap::new(plan.as_ref(), pass.clone(), logits == LogitsAt::None);
-        let out = Run {
+        let mut run = Run {
             model: self,
             batch,
             pass,
             cache: cache.as_deref_mut(),
             logits,
-        }
-        .forward(&mut tap);
+        };
+        // On a thread of the pool: from outside each of a pass's several hundred kernels would be handed over to it anew.
+        let out = rayon::scope(|_| run.forward(&mut tap));
         let logits = match out {
             Ok(logits) => logits,
             Err(Flow::Done) if cache.is_none() => None,
@@ -420,12 +421,12 @@ impl Run<'_> {
         let attn = self.attention(i, w, &x, angles, tap)?;
         if self.model.config.parallel {
             let mlp = self.mlp(i, w, &x, tap)?;
-            let sum = ((mlp + attn)? + &x)?;
+            let sum = ops::add(&ops::add(&mlp, &attn)?, &x)?;
             return Ok(tap.at(Point::ResidPost, i, sum)?);
         }
-        let mid = tap.at(Point::ResidMid, i, (x + attn)?)?;
+        let mid = tap.at(Point::ResidMid, i, ops::add(&x, &attn)?)?;
         let mlp = self.mlp(i, w, &mid, tap)?;
-        Ok(tap.at(Point::ResidPost, i, (mid + mlp)?)?)
+        Ok(tap.at(Point::ResidPost, i, ops::add(&mid, &mlp)?)?)
     }
 
     /// The module's input: the normed stream, or the stream itself.

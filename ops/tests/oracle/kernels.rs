@@ -65,6 +65,13 @@ proptest! {
     }
 
     #[test]
+    fn sums_are_candles_own(rows in 1usize..40, width in 1usize..700, seed: u64) {
+        let (x, y) = (random(seed, &[rows, width]), random(seed ^ 1, &[width, rows]).t().unwrap());
+        prop_assert_eq!(flat(&add(&x, &y).unwrap()), flat(&(&x + &y).unwrap()));
+        prop_assert!(add(&x, &random(seed, &[rows, width + 1])).is_err());
+    }
+
+    #[test]
     fn row_functions_match(rows in 1usize..6, width in 1usize..1400, seed: u64) {
         let x = random(seed, &[rows, width]);
         let x64 = f64s(&x);
