@@ -21,6 +21,9 @@ pub(crate) trait Lanes: Copy {
     /// # Safety
     /// `N` numbers must be writable at `to`.
     unsafe fn store(self, to: *mut f32);
+    /// Hints that this will be read soon; any address will do.
+    #[inline(always)]
+    fn prefetch<T>(_at: *const T) {}
     /// Widens `N` bf16 numbers.
     ///
     /// # Safety

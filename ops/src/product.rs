@@ -280,7 +280,15 @@ impl<T: Weight> Products<T> {
             let mut sums = [[[V::splat(0.0); 4]; F]; R];
             let whole = piece.len / V::N * V::N;
             let mut start = 0;
+            // The rows of the next tile, while the multipliers are busy with this one; past the last row it is a hint for
+            // nothing.
+            let ahead = 4 * F * self.w.stride;
             while start < whole {
+                if R >= 4 {
+                    for w in w.as_flattened() {
+                        V::prefetch(w.wrapping_add(ahead + start));
+                    }
+                }
                 let x: [V; R] = std::array::from_fn(|i| V::load(x[i].add(start)));
                 for f in 0..F {
                     for j in 0..4 {

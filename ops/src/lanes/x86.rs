@@ -72,6 +72,11 @@ impl Lanes for Wide {
     const N: usize = 16;
     const ROWS: usize = 6;
     #[inline(always)]
+    fn prefetch<T>(at: *const T) {
+        // SAFETY: a prefetch reads nothing.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) };
+    }
+    #[inline(always)]
     fn fold_four([a, b, c, d]: [Self; 4]) -> [f32; 4] {
         // SAFETY: see the head of `lanes`.
         unsafe {
