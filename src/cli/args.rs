@@ -79,7 +79,7 @@ pub struct ModelArgs {
 }
 
 /// How models are opened.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct OpenArgs {
     /// What matrices are kept in, f32 or bf16 (half the memory, rounded); arithmetic is f32
     #[arg(

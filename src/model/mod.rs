@@ -5,6 +5,7 @@
 //! gets one by name.
 
 mod batch;
+mod cancel;
 pub mod cache;
 pub mod check;
 pub mod checkpoint;
@@ -20,6 +21,7 @@ pub mod self_check;
 pub mod weights;
 
 pub use batch::Batch;
+pub use cancel::Cancel;
 pub use cache::KvCache;
 pub use checkpoint::{Checkpoint, Fingerprint};
 pub use decoder::{Decoder, LogitsAt, Output};
