@@ -78,7 +78,13 @@ mod tests {
         assert_eq!(made.load("b", DType::F64).unwrap().dtype(), DType::F64);
         let error = made.load("a", DType::F32).unwrap_err().to_string();
         assert!(error.contains("made") && error.contains("`a`"), "{error}");
-        assert_eq!(content_hash(&made).unwrap(), content_hash(&source(4.0)).unwrap());
-        assert_ne!(content_hash(&made).unwrap(), content_hash(&source(5.0)).unwrap());
+        assert_eq!(
+            content_hash(&made).unwrap(),
+            content_hash(&source(4.0)).unwrap()
+        );
+        assert_ne!(
+            content_hash(&made).unwrap(),
+            content_hash(&source(5.0)).unwrap()
+        );
     }
 }

@@ -112,7 +112,13 @@ impl Checkpoint {
         let (decoder, (tokenizer, template)) = (decoder?, words?);
         tokenizer.check_vocab(decoder.config().vocab_size)?;
         let words = (tokenizer, template);
-        Ok(Self::whole(name, path.to_path_buf(), decoder, words, opened))
+        Ok(Self::whole(
+            name,
+            path.to_path_buf(),
+            decoder,
+            words,
+            opened,
+        ))
     }
 
     /// Of parts that fit each other.

@@ -138,7 +138,10 @@ mod tests {
         let (tokenizer, _) = words().unwrap();
         let ids = tokenizer.encode("The capital of France is", true).unwrap();
         let shown: Vec<String> = ids.iter().map(|&id| tokenizer.token(id)).collect();
-        assert_eq!(shown, ["<|begin|>", "The", " capital", " of", " France", " is"]);
+        assert_eq!(
+            shown,
+            ["<|begin|>", "The", " capital", " of", " France", " is"]
+        );
         assert!((500..1500).contains(&tokenizer.vocab_size()));
         // A word that is not listed: letters, or pairs of them.
         let ids = tokenizer.encode(" zebra", false).unwrap();

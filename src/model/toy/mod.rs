@@ -28,7 +28,9 @@ pub fn seed(name: &str) -> Option<u64> {
         return Some(0);
     }
     let (stem, seed) = name.split_once(':')?;
-    seed.parse().ok().filter(|_| stem.eq_ignore_ascii_case(NAME))
+    seed.parse()
+        .ok()
+        .filter(|_| stem.eq_ignore_ascii_case(NAME))
 }
 
 impl Checkpoint {

@@ -20,8 +20,13 @@ fn logits(model: &Checkpoint, text: &str) -> Vec<Vec<f32>> {
 
 #[test]
 fn a_name_is_the_toy_only_when_it_says_so() {
-    assert_eq!([seed("toy"), seed("TOY"), seed("toy:7")], [Some(0), Some(0), Some(7)]);
-    for other in ["./toy", "toys", "toy:", "toy:x", "toy:-1", "org/toy", "boy:7"] {
+    assert_eq!(
+        [seed("toy"), seed("TOY"), seed("toy:7")],
+        [Some(0), Some(0), Some(7)]
+    );
+    for other in [
+        "./toy", "toys", "toy:", "toy:x", "toy:-1", "org/toy", "boy:7",
+    ] {
         assert_eq!(seed(other), None, "{other}");
     }
 }
@@ -34,12 +39,22 @@ fn one_seed_is_one_model_to_the_bit() {
         Checkpoint::toy(4).unwrap(),
     );
     let bits = |m: &Checkpoint| -> Vec<u32> {
-        logits(m, "The cat sat").concat().iter().map(|x| x.to_bits()).collect()
+        logits(m, "The cat sat")
+            .concat()
+            .iter()
+            .map(|x| x.to_bits())
+            .collect()
     };
     assert_eq!(bits(&a), bits(&b));
     assert_eq!(a.fingerprint().unwrap(), b.fingerprint().unwrap());
-    assert_ne!(a.fingerprint().unwrap().weights, c.fingerprint().unwrap().weights);
-    assert_eq!(a.fingerprint().unwrap().tokenizer, c.fingerprint().unwrap().tokenizer);
+    assert_ne!(
+        a.fingerprint().unwrap().weights,
+        c.fingerprint().unwrap().weights
+    );
+    assert_eq!(
+        a.fingerprint().unwrap().tokenizer,
+        c.fingerprint().unwrap().tokenizer
+    );
     assert_eq!((a.name.as_str(), c.name.as_str()), ("toy:3", "toy:4"));
 }
 
@@ -67,18 +82,35 @@ fn planted_heads_do_what_they_are_planted_for() {
     let at = |layer| HookPoint::new(Point::Pattern, layer);
     let hooks = (0..4).fold(Hooks::new(), |h, layer| h.capture(at(layer)));
     let batch = Batch::single(&ids).unwrap();
-    let captured = model.decoder.forward(&batch, &hooks, LogitsAt::None).unwrap().captured;
+    let captured = model
+        .decoder
+        .forward(&batch, &hooks, LogitsAt::None)
+        .unwrap()
+        .captured;
     let weight = |layer: usize, head: usize, query: usize, key: usize| -> f32 {
         let pattern = captured[&at(layer)].get(0).unwrap().get(head).unwrap();
-        pattern.get(query).unwrap().get(key).unwrap().to_scalar().unwrap()
+        pattern
+            .get(query)
+            .unwrap()
+            .get(key)
+            .unwrap()
+            .to_scalar()
+            .unwrap()
     };
     for query in 2..ids.len() {
         assert!(weight(0, 0, query, query - 1) > 0.9, "previous {query}");
         assert!(weight(0, 1, query, 0) > 0.9, "first {query}");
         assert!(weight(1, 2, query, query) > 0.9, "current {query}");
         // Tokens 9 to 13 stand at 1 to 5 too: induction looks at the token after them there, and else at the first.
-        let (found, what) = if query >= 9 { (query - 7, "found") } else { (0, "nothing") };
-        assert!(weight(1, 0, query, found) > 0.8, "induction {query}: {what}");
+        let (found, what) = if query >= 9 {
+            (query - 7, "found")
+        } else {
+            (0, "nothing")
+        };
+        assert!(
+            weight(1, 0, query, found) > 0.8,
+            "induction {query}: {what}"
+        );
     }
 }
 
@@ -108,7 +140,8 @@ fn activations_are_not_degenerate() {
         let max = row.iter().copied().fold(f32::MIN, f32::max);
         let sum: f32 = row.iter().map(|x| (x - max).exp()).sum();
         let p = row.iter().map(|x| (x - max).exp() / sum);
-        p.map(|p| if p > 0.0 { -p * p.ln() } else { 0.0 }).sum::<f32>()
+        p.map(|p| if p > 0.0 { -p * p.ln() } else { 0.0 })
+            .sum::<f32>()
     };
     for row in &all[1..] {
         assert!((0.2..6.4).contains(&entropy(row)), "{}", entropy(row));

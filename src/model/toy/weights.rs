@@ -2,8 +2,8 @@
 //!
 //! The residual stream (64 wide) is cut into parts: a constant, a flag of the first token, the token's code (16), a copy
 //! of the previous token's code (16), and free room. The code's first half is compared by heads, all of it is copied.
-//! Rotary pairs 0 to 2 turn fast and carry relative positions; pairs 3 to 6 turn slowly and carry codes; pair 7 hardly
-//! turns and carries the flag.
+//! Rotary pairs 0 to 2 turn fast and serve relative positions; pairs 3 to 6 turn slowly and serve codes, or positions far
+//! apart; pair 7 hardly turns and serves the flag.
 //!
 //! Planted: 0.0 previous token (copies its code), 0.1 and 1.3 first token, 0.2 same token, 1.0 induction (Olsson et al.
 //! 2022: looks for the present token among the copies and adds the code it finds there), 1.2 current token (takes its
@@ -34,10 +34,11 @@ const FREE: Range<usize> = 34..64;
 const HALF: usize = 8;
 const COMPARED: [usize; 8] = [3, 4, 5, 6, 11, 12, 13, 14];
 const SINK: usize = 7;
-/// Products of query and key in pairs 0 to 2, after the attention scale: any other distance than the right one, up to a
-/// thousand, loses at least 3.
-const SHARP: [f64; 3] = [18.0, 12.0, 10.0];
-const BLURRED: [f64; 3] = [2.0, 1.5, 1.0];
+/// Products of query and key in the first pairs, after the attention scale: any other distance than the right one, up to
+/// the whole context, loses at least 5.
+const SHARP: [f64; 5] = [44.0, 16.0, 8.0, 8.0, 8.0];
+/// The same, soft: half of the weight goes to other distances.
+const BLURRED: [f64; 5] = [2.0, 1.5, 1.0, 1.0, 1.0];
 /// Length of the constant after the norm in layers 0 and 1, as the other parts leave it.
 const CONSTANT_AT: [f64; 2] = [5.66, 4.4];
 
@@ -231,7 +232,7 @@ impl Block {
     }
 
     /// A head that looks `back` positions back, whatever is there. `n` is the length of the normed constant.
-    fn seek(&mut self, head: usize, kv: usize, products: [f64; 3], n: f64, back: f64) {
+    fn seek(&mut self, head: usize, kv: usize, products: [f64; 5], n: f64, back: f64) {
         for (pair, product) in products.into_iter().enumerate() {
             let length = (product * (self.d_head as f64).sqrt()).sqrt() / n;
             let angle = back * THETA.powf(-2.0 * pair as f64 / self.d_head as f64);
