@@ -32,6 +32,7 @@ const HOUSE: &[(&str, &[&str])] = &[
             "audit",
         ],
     ),
+    ("tui", &["text", "audit"]),
 ];
 
 fn sources(dir: &Path) -> Vec<PathBuf> {
