@@ -5,6 +5,7 @@
 //! `args.rs` has what commands share, `output.rs` what they print with, `failure.rs` the words of errors.
 
 pub mod args;
+mod attn;
 mod audit;
 mod capture;
 mod completions;
@@ -19,10 +20,13 @@ pub mod output;
 pub mod progress;
 mod run;
 mod system;
+mod tui;
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
+use std::time::Instant;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use args::Global;
 use output::Out;
@@ -46,8 +50,9 @@ pub enum Outcome {
 struct Cli {
     #[command(flatten)]
     global: Global,
+    /// The workbench, where none is given.
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 /// One variant for each noun or daily verb, in the order of the help.
@@ -56,19 +61,23 @@ enum Command {
     Run(run::Args),
     Hooks(hooks::Args),
     Lens(Box<lens::Args>),
+    Attn(Box<attn::Args>),
     Capture(Box<capture::Args>),
     Audit(audit::Args),
     Model(model::Args),
+    Tui(tui::Args),
     Doctor(doctor::Args),
     Completions(completions::Args),
 }
 
 impl Command {
-    fn run(&self, out: &Out) -> anyhow::Result<Outcome> {
+    fn run(&self, out: &Out, started: Instant) -> anyhow::Result<Outcome> {
         match self {
+            Self::Tui(args) => tui::run(args, out, started),
             Self::Run(args) => run::run(args, out),
             Self::Hooks(args) => hooks::run(args, out),
             Self::Lens(args) => lens::run(args, out),
+            Self::Attn(args) => attn::run(args, out),
             Self::Capture(args) => capture::run(args, out),
             Self::Audit(args) => audit::run(args, out),
             Self::Model(args) => model::run(args, out),
@@ -78,8 +87,17 @@ impl Command {
     }
 }
 
+/// `candlescope` alone: the workbench, where there is a terminal for it.
+fn bare() -> Option<Command> {
+    let terminal = std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
+    terminal
+        .then(|| Cli::try_parse_from(["candlescope", "tui"]).ok()?.command)
+        .flatten()
+}
+
 /// Parses the process's arguments, runs the command, says what went wrong, and gives the exit code.
 pub fn main() -> ExitCode {
+    let started = Instant::now();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -89,9 +107,14 @@ pub fn main() -> ExitCode {
         }
     };
     let out = cli.global.out();
+    let Some(command) = cli.command.or_else(bare) else {
+        // As with `--help`: a closed stream cannot be told about.
+        let _ = Cli::command().print_long_help();
+        return ExitCode::from(2);
+    };
     let outcome = interrupt::install()
         .and_then(|()| cli.global.start())
-        .and_then(|()| cli.command.run(&out));
+        .and_then(|()| command.run(&out, started));
     match outcome {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::NotPassed) => ExitCode::from(1),
@@ -102,8 +125,6 @@ pub fn main() -> ExitCode {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

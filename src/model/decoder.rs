@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Tensor};
 use candlescope_ops::{self as ops, AttentionSpec, KeyLayout};
 
 use super::{
-    Batch, KvCache, ModelError,
+    Batch, Cancel, KvCache, ModelError,
     weights::{LayerWeights, Linear, NormWeights, Weights},
 };
 use crate::config::{ModelConfig, NormKind, QkNorm, Rope};
@@ -168,6 +168,7 @@ impl Decoder {
             pass,
             cache: cache.as_deref_mut(),
             logits,
+            cancel: Cancel::current(),
         };
         // On a thread of the pool: from outside each of a pass's several hundred kernels would be handed over to it anew.
         let out = rayon::scope(|_| run.forward(&mut tap));
@@ -303,6 +304,7 @@ struct Run<'a> {
     pass: Pass,
     cache: Option<&'a mut KvCache>,
     logits: LogitsAt,
+    cancel: Cancel,
 }
 
 impl Run<'_> {
@@ -311,6 +313,9 @@ impl Run<'_> {
         let mut x = self.embed(tap)?;
         let angles = self.angles()?;
         for (i, layer) in model.weights.layers.iter().enumerate() {
+            if self.cancel.requested() {
+                return Err(Flow::Failed(ModelError::Cancelled));
+            }
             x = self.block(i, layer, x, &angles, tap)?;
         }
         if self.logits == LogitsAt::None

@@ -5,6 +5,9 @@ use crate::{config::ConfigError, files::FileError};
 /// Errors of the model room.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
+    /// Somebody no longer waits for the result.
+    #[error("cancelled")]
+    Cancelled,
     /// A config that is not served.
     #[error(transparent)]
     Config(#[from] ConfigError),

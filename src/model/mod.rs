@@ -2,9 +2,10 @@
 //!
 //! `crate::config` says what a model is, `crate::files` reads tensors, `names.rs` and `weights.rs` put them in place,
 //! `decoder.rs` runs it, `generate.rs` samples from it, `checkpoint.rs` opens one with its tokenizer and template, `fetch/`
-//! gets one by name.
+//! gets one by name, `toy/` makes one in memory.
 
 mod batch;
+mod cancel;
 pub mod cache;
 pub mod check;
 pub mod checkpoint;
@@ -17,9 +18,11 @@ pub mod load;
 pub mod names;
 pub mod sample;
 pub mod self_check;
+pub mod toy;
 pub mod weights;
 
 pub use batch::Batch;
+pub use cancel::Cancel;
 pub use cache::KvCache;
 pub use checkpoint::{Checkpoint, Fingerprint};
 pub use decoder::{Decoder, LogitsAt, Output};

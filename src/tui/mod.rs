@@ -1,8 +1,22 @@
-//! The terminal workbench's look: colours and styles, cells and widgets, text fields, and what a screen is written to.
+//! The terminal workbench: `candlescope` in a terminal.
 //!
-//! Always: nothing here knows a model, a screen or the terminal; it draws into buffers and answers keys.
+//! Messages come in, `app.rs` changes the state, `frame.rs` and the screens draw it; `work.rs` runs the model on threads
+//! of its own; `runtime.rs` is the loop around them in a terminal, `script.rs` the same without one. A screen is a folder
+//! in `screens/` and a line in its table. Everything shown is a library result that a command prints too.
 
+pub mod app;
 pub mod cells;
 pub mod export;
 pub mod field;
+pub mod frame;
+pub mod keys;
+pub mod log;
+pub mod overlay;
+pub mod pen;
+pub mod runtime;
+pub mod screen;
+pub mod screens;
+pub mod script;
+pub mod shared;
 pub mod theme;
+pub mod work;

@@ -5,12 +5,14 @@
 
 mod copy;
 mod csv;
+mod files;
 mod html;
 mod runs;
 mod svg;
 
 pub use copy::{COPY_LIMIT, TooMuch, osc52};
 pub use csv::csv;
+pub use files::write;
 pub use html::html;
 pub use runs::text;
 pub use svg::svg;

@@ -5,6 +5,7 @@
 //! inversion). What the terminal can show: `detect`. Colours of values: `scale`. Nearest colours: `palette`.
 
 mod detect;
+mod names;
 mod palette;
 mod scale;
 

@@ -1,0 +1,93 @@
+//! `tui`: the workbench; also what `candlescope` alone does in a terminal.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::Context;
+
+use super::{
+    Outcome,
+    args::{OpenArgs, When},
+    output::Out,
+};
+use crate::model::fetch::Cache;
+use crate::tui::{
+    app::App,
+    log,
+    runtime::{self, Opener},
+    script::{self, Stage},
+    theme::Theme,
+};
+
+/// Open the workbench in the terminal
+#[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:
+  candlescope tui smollm2-135m-instruct
+  candlescope tui toy --script keys.txt --size 120x40 --dump out/")]
+pub struct Args {
+    /// A folder, a .gguf file, a known name or ORG/NAME; `toy` is a tiny model made in memory
+    #[arg(default_value = "toy")]
+    model: String,
+    #[command(flatten)]
+    how: OpenArgs,
+    /// Drive it with the keys in this file instead of a terminal
+    #[arg(long, value_name = "FILE")]
+    script: Option<PathBuf>,
+    /// Size of the screen that a script draws
+    #[arg(long, value_name = "WxH", default_value = "120x40")]
+    size: String,
+    /// Where the script's dumps, and exports, go [default: the current folder]
+    #[arg(long, value_name = "DIR")]
+    dump: Option<PathBuf>,
+    /// Colours: dark, light, 16, none, ascii [default: what the terminal shows]
+    #[arg(long, value_name = "NAME")]
+    theme: Option<String>,
+}
+
+pub fn run(args: &Args, out: &Out, started: Instant) -> anyhow::Result<Outcome> {
+    let theme = match &args.theme {
+        Some(name) => Theme::named(name).with_context(|| {
+            format!("--theme: no theme `{name}`; there are {}", Theme::names().join(", "))
+        })?,
+        None => Theme::detect(&|name| std::env::var(name).ok(), utf8()),
+    };
+    let how = args.how.clone();
+    let opener: Opener = Arc::new(move |name| {
+        // The terminal belongs to the frames: no progress of the command line's.
+        let quiet = Out::new(false, When::Never, true);
+        how.open(name, &quiet).map_err(|error| format!("{error:#}"))
+    });
+    let app = App::new(theme);
+    if let Ok(cache) = Cache::new() {
+        log::to(cache.root().join("workbench.log"));
+    }
+    let Some(file) = &args.script else {
+        runtime::in_terminal(app, &args.model, opener, started)?;
+        return Ok(Outcome::Done);
+    };
+    let size = script::size(&args.size).map_err(|why| anyhow::anyhow!("--{why}"))?;
+    let folder = args.dump.clone().unwrap_or_else(|| PathBuf::from("."));
+    std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    let lines = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
+    let mut stage = Stage::new(app, &args.model, opener, size)?;
+    stage.runtime.export_to(folder.clone());
+    stage.wait()?;
+    for (i, line) in lines.lines().enumerate() {
+        stage
+            .line(line, &folder)
+            .with_context(|| format!("{}:{}", file.display(), i + 1))?;
+    }
+    stage.wait()?;
+    out.line(&crate::tui::export::text(&stage.frame()))?;
+    Ok(Outcome::Done)
+}
+
+/// Whether the locale can show more than ASCII.
+fn utf8() -> bool {
+    let set = |name| std::env::var(name).ok().filter(|value: &String| !value.is_empty());
+    set("LC_ALL").or_else(|| set("LC_CTYPE")).or_else(|| set("LANG")).is_none_or(|locale| {
+        let locale = locale.to_lowercase();
+        locale.contains("utf-8") || locale.contains("utf8")
+    })
+}

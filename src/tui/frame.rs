@@ -1,0 +1,200 @@
+//! The frame around every screen: tabs, model, interventions, work, keys; and what lies on top.
+//!
+//! Always: pure, and drawable at any size; what does not fit is left out from the right, never wrapped.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::style::Style;
+
+use super::app::{App, Timings};
+use super::cells;
+use super::pen;
+use super::keys::{self, GLOBAL};
+use super::overlay::Overlay;
+use super::screen::{Hits, Target, View};
+use super::shared::ModelState;
+use super::work::Lane;
+
+/// Smallest size that a screen is drawn at; below it a card says so.
+const SMALLEST: (u16, u16) = (30, 6);
+
+/// Draws everything.
+pub fn draw(app: &App, area: Rect, buf: &mut Buffer) -> Hits {
+    let mut hits = Hits::default();
+    let area = area.intersection(buf.area);
+    if area.width < SMALLEST.0 || area.height < SMALLEST.1 {
+        let text = format!("{}x{} is too small", area.width, area.height);
+        if area.height > 0 {
+            pen::line(area, 0, &cells::fit(&text, area.width.into(), app.theme.ascii), Style::new(), buf);
+        }
+        return hits;
+    }
+    header(app, area, buf, &mut hits);
+    let body = Rect {
+        y: area.y + 2,
+        height: area.height - 3,
+        ..area
+    };
+    let screen = app.screen();
+    let view = View {
+        shared: &app.shared,
+        theme: &app.theme,
+        busy: app.pending.iter().any(|p| p.screen == screen.id()),
+    };
+    screen.view(&view, body, buf, &mut hits);
+    footer(app, area, buf, &mut hits);
+    if app.show_timings {
+        timings(app, body, buf);
+    }
+    match &app.overlay {
+        Overlay::None => {}
+        Overlay::Help(help) => help.view(&app.theme, area, buf),
+        Overlay::Palette(palette) => palette.view(&app.theme, area, buf),
+    }
+    hits
+}
+
+/// Writes pieces from left to right while they fit.
+struct Pen<'a> {
+    area: Rect,
+    row: u16,
+    column: u16,
+    buf: &'a mut Buffer,
+}
+
+impl Pen<'_> {
+    fn left(&self) -> u16 {
+        self.area.width.saturating_sub(self.column)
+    }
+
+    /// Where it was written, if it fitted.
+    fn write(&mut self, text: &str, style: Style) -> Option<Rect> {
+        let width = u16::try_from(cells::width(text)).unwrap_or(u16::MAX);
+        if width > self.left() {
+            return None;
+        }
+        let at = Rect {
+            x: self.area.x + self.column,
+            y: self.area.y + self.row,
+            width,
+            height: 1,
+        };
+        pen::line(at, 0, text, style, self.buf);
+        self.column += width;
+        Some(at)
+    }
+}
+
+fn header(app: &App, area: Rect, buf: &mut Buffer, hits: &mut Hits) {
+    let theme = &app.theme;
+    let mut pen = Pen { area, row: 0, column: 0, buf };
+    for (i, screen) in app.screens.iter().enumerate() {
+        let style = if i == app.current { theme.cursor() } else { theme.dim() };
+        let number = if i < 9 { format!("{} ", i + 1) } else { String::new() };
+        let text = format!(" {number}{} ", screen.id());
+        if let Some(at) = pen.write(&text, style) {
+            hits.add(at, Target::Screen(screen.id()));
+        }
+    }
+    let mut pen = Pen { area, row: 1, column: 0, buf: pen.buf };
+    pen.write(" ", theme.text());
+    let name = cells::prose(app.shared.model.name(), theme.ascii);
+    match &app.shared.model {
+        ModelState::Ready(facts) => {
+            pen.write(&cells::fit(&name, 28, theme.ascii), theme.title());
+            let config = &facts.config;
+            let shape = format!(" {}L {}H {}d ", config.n_layers, config.n_heads, config.d_model);
+            pen.write(&shape, theme.dim());
+        }
+        ModelState::Loading { .. } => {
+            let text = format!("{} opening {name} ", theme.spinner(app.tick));
+            pen.write(&text, theme.accent());
+        }
+        ModelState::Failed { .. } => {
+            pen.write(&format!("{name} could not be opened "), theme.error());
+        }
+        ModelState::None => {
+            pen.write("no model; :open NAME ", theme.dim());
+        }
+    }
+    for chip in &app.shared.interventions {
+        let style = if chip.on { theme.chip_on() } else { theme.chip_off() };
+        let mark = if chip.on { "" } else { "off " };
+        let label = cells::prose(&chip.label, theme.ascii);
+        pen.write(&format!("[{mark}{}]", cells::fit(&label, 24, theme.ascii)), style);
+        pen.write(" ", theme.text());
+    }
+    for pending in &app.pending {
+        let share = pending.share.map_or(String::new(), |s| format!(" {:.0} %", s * 100.0));
+        let eta = pending
+            .share
+            .filter(|&s| s > 0.02 && pending.lane == Lane::Job)
+            .map_or(String::new(), |s| {
+                let spent = pending.since.elapsed().as_secs_f64();
+                format!(", {:.0} s left", spent * (1.0 - s) / s)
+            });
+        let note = if pending.note.is_empty() { &pending.what } else { &pending.note };
+        let text = format!("{} {note}{share}{eta} ", theme.spinner(app.tick));
+        pen.write(&text, theme.accent());
+    }
+}
+
+fn footer(app: &App, area: Rect, buf: &mut Buffer, hits: &mut Hits) {
+    let theme = &app.theme;
+    let row = area.height - 1;
+    if let Some(notice) = &app.notice {
+        let text = cells::prose(&notice.text, theme.ascii);
+        let text = cells::fit(&text, area.width.into(), theme.ascii);
+        pen::line(area, row, &text, theme.accent(), buf);
+        return;
+    }
+    let mut pen = Pen { area, row, column: 0, buf };
+    if app.screen().takes_text() {
+        for (key, word) in [("enter", "take it"), ("esc", "leave it")] {
+            pen.write(&format!(" {key}"), theme.key());
+            pen.write(&format!(" {word} "), theme.dim());
+        }
+        return;
+    }
+    let of_screen = app.screen().bindings().iter();
+    for binding in of_screen.chain(GLOBAL).filter(|b| !b.short.is_empty()) {
+        let can = GLOBAL.iter().any(|b| b.action == binding.action)
+            || app.screen().enabled(binding.action, &app.shared).is_ok();
+        let first = binding.keys.split(' ').next().unwrap_or_default();
+        let style = if can { theme.key() } else { theme.dim() };
+        let words = format!(" {} ", binding.short);
+        if cells::width(first) + cells::width(&words) + 1 > pen.left().into() {
+            break;
+        }
+        let from = pen.column;
+        pen.write(&format!(" {first}"), style);
+        pen.write(&words, theme.dim());
+        if let Ok(key) = keys::parse(first) {
+            let at = Rect { x: area.x + from, y: area.y + row, width: pen.column - from, height: 1 };
+            hits.add(at, Target::Key(key));
+        }
+    }
+}
+
+fn timings(app: &App, area: Rect, buf: &mut Buffer) {
+    let t = &app.timings;
+    let pair = |list| {
+        let show = |q| Timings::quantile(list, q).map_or("-".to_string(), |ms| format!("{ms:.2}"));
+        format!("p50 {} ms, p95 {} ms, n = {}", show(0.5), show(0.95), list.len())
+    };
+    let first = t.first_frame.map_or("-".into(), |d| format!("{:.0} ms", d.as_secs_f64() * 1e3));
+    let memory = crate::tui::runtime::resident_mib().map_or("-".into(), |mib| format!("{mib:.0} MiB"));
+    let lines = [
+        format!("key to frame  {}", pair(&t.key_to_frame)),
+        format!("drawing       {}", pair(&t.draw)),
+        format!("first frame   {first} after start"),
+        format!("frames        {}", t.frames),
+        format!("memory        {memory}"),
+    ];
+    let at = pen::popup(area, 58, lines.len() as u16 + 2);
+    let inner = pen::panel(at, "timings", &app.theme, buf);
+    for (i, text) in lines.iter().enumerate() {
+        let text = cells::fit(text, inner.width.into(), app.theme.ascii);
+        pen::line(inner, i as u16, &text, app.theme.text(), buf);
+    }
+}
