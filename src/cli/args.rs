@@ -8,8 +8,9 @@ use clap::{Args, ValueEnum};
 
 use super::{output::Out, progress::Bar};
 use crate::model::{
-    Checkpoint, LoadOptions,
+    Checkpoint, LoadOptions, Opened,
     fetch::{self, Cache},
+    toy,
 };
 
 /// Flags that every command takes.
@@ -71,7 +72,8 @@ impl Global {
 /// Which model, and how it is opened. For commands on one model.
 #[derive(Args, Debug)]
 pub struct ModelArgs {
-    /// A folder, a .gguf file, a known name (see `candlescope model list`) or ORG/NAME on the Hugging Face hub
+    /// A folder, a .gguf file, a known name (see `candlescope model list`), ORG/NAME on the Hugging Face hub, or toy, a
+    /// tiny model made in memory
     pub model: String,
     /// How to open it.
     #[command(flatten)]
@@ -113,21 +115,28 @@ impl ModelArgs {
         self.how.open(&self.model, out)
     }
 
-    /// Finds the model, fetching a named one on first use.
-    pub fn path(&self, out: &Out) -> anyhow::Result<PathBuf> {
-        self.how.path(&self.model, out)
+    /// Finds the model, fetching a named one on first use; config and tensors without the weights in place, and where it
+    /// lies.
+    pub fn find(&self, out: &Out) -> anyhow::Result<(Opened, PathBuf)> {
+        if let Some(seed) = toy::seed(&self.model) {
+            return Ok((Opened::toy(seed)?, PathBuf::from(&self.model)));
+        }
+        let path = self.how.path(&self.model, out)?;
+        Ok((Opened::at(&path, &self.how.load_options())?, path))
     }
 }
 
 impl OpenArgs {
     /// As [`ModelArgs::open`], for a further model.
     pub fn open(&self, model: &str, out: &Out) -> anyhow::Result<Checkpoint> {
+        if let Some(seed) = toy::seed(model) {
+            return Ok(Checkpoint::toy_as(seed, &self.load_options())?);
+        }
         let path = self.path(model, out)?;
         Ok(Checkpoint::open(model, &path, &self.load_options())?)
     }
 
-    /// As [`ModelArgs::path`], for a further model.
-    pub fn path(&self, model: &str, out: &Out) -> anyhow::Result<PathBuf> {
+    fn path(&self, model: &str, out: &Out) -> anyhow::Result<PathBuf> {
         let cache = Cache::new()?;
         let bar = Bar::new(out);
         Ok(fetch::resolve(model, &cache, !self.offline, &bar)?)

@@ -10,7 +10,6 @@ use super::{
 use crate::{
     config::ModelConfig,
     hooks::{HookPoint, POINTS, PointInfo},
-    model::Opened,
 };
 
 /// List the hook points of a model: where you may look and touch
@@ -47,8 +46,7 @@ struct Listing {
 }
 
 pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
-    let path = args.model.path(out)?;
-    let opened = Opened::at(&path, &args.model.how.load_options())?;
+    let (opened, _) = args.model.find(out)?;
     let config = opened.config();
     let points: Vec<Row> = match &args.point {
         None => POINTS.iter().map(|info| row(info, config)).collect(),

@@ -8,6 +8,7 @@ pub mod folder;
 pub mod gguf;
 mod gguf_header;
 pub mod hash;
+pub mod memory;
 pub mod safetensors;
 pub mod scan;
 pub mod stored;
@@ -17,6 +18,7 @@ pub use bytes::Bytes;
 pub use error::FileError;
 pub use folder::SafetensorsFolder;
 pub use gguf::{Gguf, Value};
+pub use memory::InMemory;
 pub use scan::scan_non_finite;
 
 use candle_core::{DType, Tensor};

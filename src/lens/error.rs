@@ -55,6 +55,41 @@ pub enum LensError {
         /// The point.
         point: String,
     },
+    /// A direction that does not fit the stream or has no direction.
+    #[error("the direction: expected {expected}, found {found}")]
+    Direction {
+        /// What fits.
+        expected: String,
+        /// What was given.
+        found: String,
+    },
+    /// More attention weights than are kept at once.
+    #[error(
+        "{layers} layer(s) of {heads} heads over {tokens} tokens are {weights} attention weights, and at most {most} are kept \
+         at once; ask for fewer layers or a shorter text"
+    )]
+    TooLarge {
+        /// Layers asked for.
+        layers: usize,
+        /// Heads of a layer.
+        heads: usize,
+        /// Length of the text.
+        tokens: usize,
+        /// How many weights that makes.
+        weights: usize,
+        /// The bound.
+        most: usize,
+    },
+    /// A text in which a score has no meaning.
+    #[error("{what} needs at least {least} tokens, found {found}")]
+    TooShort {
+        /// The score.
+        what: &'static str,
+        /// The fewest.
+        least: usize,
+        /// How many there are.
+        found: usize,
+    },
     /// Logits that are no numbers.
     #[error(
         "the logits of {row} at position {position} are not finite; the activations have overflowed"

@@ -155,7 +155,9 @@ pub(super) fn in_chunks(
 ) -> Result<LogitLens, LensError> {
     let config = model.config();
     let positions = options.positions.resolve(ids.len())?;
-    let rows = check(model, options, edits)?;
+    check(model, options)?;
+    let rows = rows_of(model, &options.rows)?;
+    refuse_late(edits)?;
     let last = LensRow::Layer(config.n_layers - 1);
     let hooks = rows
         .iter()
@@ -190,12 +192,8 @@ pub(super) fn in_chunks(
     Ok(lens)
 }
 
-fn check(
-    model: &Decoder,
-    options: &LensOptions,
-    edits: &[Edit],
-) -> Result<Vec<LensRow>, LensError> {
-    let (n_layers, vocab) = (model.config().n_layers, model.config().vocab_size);
+fn check(model: &Decoder, options: &LensOptions) -> Result<(), LensError> {
+    let vocab = model.config().vocab_size;
     if options.top_k == 0 || options.top_k > vocab {
         return Err(LensError::TopK {
             found: options.top_k,
@@ -207,24 +205,35 @@ fn check(
     {
         return Err(ModelError::TokenOutOfRange { id, vocab }.into());
     }
+    Ok(())
+}
+
+/// Refuses edits that no residual stream would show.
+pub(super) fn refuse_late(edits: &[Edit]) -> Result<(), LensError> {
     let after = |edit: &&Edit| matches!(edit.at.point, Point::FinalNorm | Point::Logits);
     if let Some(edit) = edits.iter().find(after) {
         return Err(LensError::EditAfterStream {
             point: edit.at.to_string(),
         });
     }
+    Ok(())
+}
+
+/// The rows asked for, all when none are named.
+pub(super) fn rows_of(model: &Decoder, rows: &[LensRow]) -> Result<Vec<LensRow>, LensError> {
+    let n_layers = model.config().n_layers;
     let beyond = |row: &&LensRow| matches!(row, LensRow::Layer(layer) if *layer >= n_layers);
-    if let Some(LensRow::Layer(layer)) = options.rows.iter().find(beyond) {
+    if let Some(LensRow::Layer(layer)) = rows.iter().find(beyond) {
         return Err(LensError::OutOfRange {
             axis: "layer",
             index: *layer as i64,
             size: n_layers,
         });
     }
-    Ok(if options.rows.is_empty() {
+    Ok(if rows.is_empty() {
         LensRow::all(n_layers)
     } else {
-        options.rows.clone()
+        rows.to_vec()
     })
 }
 
@@ -344,7 +353,7 @@ impl Logits {
 }
 
 /// `[1, positions, d_model]` of `[1, pos, d_model]`.
-fn pick(stream: &Tensor, positions: &[usize]) -> candle_core::Result<Tensor> {
+pub(super) fn pick(stream: &Tensor, positions: &[usize]) -> candle_core::Result<Tensor> {
     if positions.len() == stream.dim(1)? {
         return stream.contiguous();
     }
@@ -353,17 +362,17 @@ fn pick(stream: &Tensor, positions: &[usize]) -> candle_core::Result<Tensor> {
     stream.index_select(&index, 1)?.contiguous()
 }
 
-fn log_sum_exp(row: &[f64]) -> f64 {
+pub(super) fn log_sum_exp(row: &[f64]) -> f64 {
     let max = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     max + row.iter().map(|x| (x - max).exp()).sum::<f64>().ln()
 }
 
-fn argmax(row: &[f64]) -> u32 {
+pub(super) fn argmax(row: &[f64]) -> u32 {
     largest(row, 1).first().copied().unwrap_or(0)
 }
 
 /// Indices of the `k` largest, falling; equal ones by index. Rows with a NaN have been refused before.
-fn largest(row: &[f64], k: usize) -> Vec<u32> {
+pub(super) fn largest(row: &[f64], k: usize) -> Vec<u32> {
     let falling = |a: &u32, b: &u32| {
         let (x, y) = (row[*a as usize], row[*b as usize]);
         y.partial_cmp(&x)

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{Decoder, LoadOptions, ModelError, Opened};
 use crate::config::ModelConfig;
 use crate::files::hash::{content_hash, sha256};
-use crate::text::{ChatEncoding, ChatTemplate, Message, Tokenizer, Vars, encode_chat};
+use crate::text::{self, ChatEncoding, ChatTemplate, Message, Tokenizer, Vars, encode_chat};
 
 /// What computes the same has the same fingerprint. Every artefact carries the one it was made on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,7 +89,7 @@ impl Fingerprint {
 pub struct Checkpoint {
     /// What the user called it.
     pub name: String,
-    /// Where it lies.
+    /// Where it lies; the name again for a model made in memory.
     pub path: PathBuf,
     /// The model.
     pub decoder: Decoder,
@@ -111,15 +111,33 @@ impl Checkpoint {
         let (decoder, words) = rayon::join(|| opened.decoder(options), || words(&opened, path));
         let (decoder, (tokenizer, template)) = (decoder?, words?);
         tokenizer.check_vocab(decoder.config().vocab_size)?;
-        Ok(Self {
+        let words = (tokenizer, template);
+        Ok(Self::whole(
+            name,
+            path.to_path_buf(),
+            decoder,
+            words,
+            opened,
+        ))
+    }
+
+    /// Of parts that fit each other.
+    pub(super) fn whole(
+        name: &str,
+        path: PathBuf,
+        decoder: Decoder,
+        (tokenizer, template): (Tokenizer, Option<ChatTemplate>),
+        opened: Opened,
+    ) -> Self {
+        Self {
             name: name.to_string(),
-            path: path.to_path_buf(),
+            path,
             decoder,
             tokenizer,
             template,
             opened,
             fingerprint: OnceLock::new(),
-        })
+        }
     }
 
     /// The config.
@@ -237,6 +255,10 @@ pub fn words(
             let tokenizer = Tokenizer::from_gguf(gguf)?;
             let template = ChatTemplate::from_gguf(gguf, &tokenizer)?;
             Ok((tokenizer, template))
+        }
+        Opened::Memory(..) => {
+            let (tokenizer, template) = text::toy::words()?;
+            Ok((tokenizer, Some(template)))
         }
         Opened::Folder(..) => {
             let folder = if path.is_dir() {

@@ -6,7 +6,7 @@ use candle_core::DType;
 
 use super::{Decoder, ModelError, names::Scheme, weights};
 use crate::config::{self, ModelConfig};
-use crate::files::{self, Gguf, Layout, SafetensorsFolder, TensorSource};
+use crate::files::{self, Gguf, InMemory, Layout, SafetensorsFolder, TensorSource};
 
 /// How to open a checkpoint.
 #[derive(Debug, Clone)]
@@ -32,6 +32,8 @@ pub enum Opened {
     Folder(SafetensorsFolder, ModelConfig),
     /// A GGUF file.
     Gguf(Gguf, ModelConfig),
+    /// The toy, which lies in no file.
+    Memory(InMemory, ModelConfig),
 }
 
 impl Opened {
@@ -71,7 +73,7 @@ impl Opened {
     /// The config.
     pub fn config(&self) -> &ModelConfig {
         match self {
-            Self::Folder(_, config) | Self::Gguf(_, config) => config,
+            Self::Folder(_, config) | Self::Gguf(_, config) | Self::Memory(_, config) => config,
         }
     }
 
@@ -80,6 +82,7 @@ impl Opened {
         match self {
             Self::Folder(source, _) => source,
             Self::Gguf(source, _) => source,
+            Self::Memory(source, _) => source,
         }
     }
 
@@ -92,7 +95,7 @@ impl Opened {
             });
         }
         let scheme = match self {
-            Self::Folder(..) => Scheme::HuggingFace,
+            Self::Folder(..) | Self::Memory(..) => Scheme::HuggingFace,
             Self::Gguf(..) => Scheme::Gguf,
         };
         let weights = weights::load(self.source(), scheme, self.config(), options.dtype)?;

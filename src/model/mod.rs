@@ -2,7 +2,7 @@
 //!
 //! `crate::config` says what a model is, `crate::files` reads tensors, `names.rs` and `weights.rs` put them in place,
 //! `decoder.rs` runs it, `generate.rs` samples from it, `checkpoint.rs` opens one with its tokenizer and template, `fetch/`
-//! gets one by name.
+//! gets one by name, `toy/` makes one in memory.
 
 mod batch;
 mod cancel;
@@ -18,6 +18,7 @@ pub mod load;
 pub mod names;
 pub mod sample;
 pub mod self_check;
+pub mod toy;
 pub mod weights;
 
 pub use batch::Batch;

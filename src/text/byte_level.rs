@@ -27,6 +27,20 @@ pub(super) fn piece_bytes(piece: &str) -> Vec<u8> {
         .unwrap_or_else(|| piece.as_bytes().to_vec())
 }
 
+/// The spelling of some bytes; the inverse of [`piece_bytes`].
+pub(super) fn piece(bytes: &[u8]) -> String {
+    let spell = |&byte: &u8| {
+        let code = match byte {
+            0..=32 => 0x100 + u32::from(byte),
+            127..=160 => 0x121 + u32::from(byte - 127),
+            173 => 0x143,
+            printable => u32::from(printable),
+        };
+        char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER)
+    };
+    bytes.iter().map(spell).collect()
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -40,6 +54,8 @@ mod tests {
             seen[byte_of(c).unwrap() as usize] = true;
         }
         assert!(seen.iter().all(|s| *s));
+        let all: Vec<u8> = (0..=u8::MAX).collect();
+        assert_eq!(piece_bytes(&piece(&all)), all);
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub mod stream;
 pub mod suites;
 pub mod tokenizer;
 mod tokenizer_folder;
+pub mod toy;
 pub mod visible;
 
 pub use chat::{ChatTemplate, Message, Vars};

@@ -12,7 +12,7 @@ use crate::{
     },
     files::SafetensorsFolder,
     model::{
-        Checkpoint, Opened,
+        Checkpoint,
         check::{self, TensorError},
         self_check::{self, Finding},
     },
@@ -76,7 +76,7 @@ fn compare(args: &Args, file: &Path, out: &Out) -> anyhow::Result<bool> {
     let dump = SafetensorsFolder::open(file)?;
     let options = args.model.how.load_options();
     // No tokenizer is needed: the dump brings token ids.
-    let decoder = Opened::at(&args.model.path(out)?, &options)?.decoder(&options)?;
+    let decoder = args.model.find(out)?.0.decoder(&options)?;
     let tensors = check::against(&decoder, &dump)?;
     // Not `<=` negated: an error that is NaN must fail.
     let ok = tensors.iter().all(|t| t.max_rel <= args.tolerance);

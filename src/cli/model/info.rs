@@ -13,7 +13,7 @@ use crate::{
     },
     config::{ModelConfig, Positions, Rope, RopeScaling},
     files::TensorSource,
-    model::{Fingerprint, Opened, checkpoint},
+    model::{Fingerprint, checkpoint},
 };
 
 /// Describe a model: family, sizes, stored tensors, positions, tokenizer, fingerprint, memory
@@ -64,8 +64,7 @@ struct Memory {
 }
 
 pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
-    let path = args.model.path(out)?;
-    let opened = Opened::at(&path, &args.model.how.load_options())?;
+    let (opened, path) = args.model.find(out)?;
     let words = checkpoint::words(&opened, &path);
     let bf16 = args.model.how.dtype == Dtype::Bf16;
     let fingerprint = match &words {

@@ -10,10 +10,14 @@ use serde::Serialize;
 use super::{
     Outcome,
     args::OpenArgs,
+    failure::Usage,
     output::{Out, Table, bytes},
     progress::Bar,
 };
-use crate::model::fetch::{self, Cache, KNOWN};
+use crate::model::{
+    fetch::{self, Cache, KNOWN},
+    toy,
+};
 
 /// Get, list, describe, check and convert models
 #[derive(clap::Args, Debug)]
@@ -66,6 +70,13 @@ struct Got {
 }
 
 fn get(name: &str, out: &Out) -> anyhow::Result<Outcome> {
+    if toy::seed(name).is_some() {
+        return Err(Usage::new(
+            format!("{name} is made in memory; there is nothing to fetch"),
+            "give its name wherever a model is named, as in `candlescope model info toy`",
+        )
+        .into());
+    }
     let cache = Cache::new()?;
     let fetched = fetch::fetch(name, &cache, &Bar::new(out))?;
     let got = Got {
@@ -100,7 +111,8 @@ struct Known {
     name: &'static str,
     about: &'static str,
     licence: &'static str,
-    hub: String,
+    hub: Option<String>,
+    /// Usable without fetching.
     cached: bool,
 }
 
@@ -123,9 +135,16 @@ fn list(out: &Out) -> anyhow::Result<Outcome> {
                 name: model.name,
                 about: model.about,
                 licence: model.licence,
-                hub: format!("{}/{}", model.org, model.repo),
+                hub: Some(format!("{}/{}", model.org, model.repo)),
                 cached: is_cached(model.name),
             })
+            .chain([Known {
+                name: toy::NAME,
+                about: toy::ABOUT,
+                licence: "-",
+                hub: None,
+                cached: true,
+            }])
             .collect(),
         cached: cache
             .list()
