@@ -12,3 +12,4 @@ pub mod lens;
 pub mod model;
 pub mod steer;
 pub mod text;
+pub mod tui;

@@ -32,6 +32,20 @@ const HOUSE: &[(&str, &[&str])] = &[
             "audit",
         ],
     ),
+    (
+        "tui",
+        &[
+            "config",
+            "hooks",
+            "text",
+            "model",
+            "lens",
+            "activations",
+            "steer",
+            "audit",
+            "tui",
+        ],
+    ),
 ];
 
 fn sources(dir: &Path) -> Vec<PathBuf> {

@@ -19,10 +19,13 @@ pub mod output;
 pub mod progress;
 mod run;
 mod system;
+mod tui;
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
+use std::time::Instant;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use args::Global;
 use output::Out;
@@ -46,8 +49,9 @@ pub enum Outcome {
 struct Cli {
     #[command(flatten)]
     global: Global,
+    /// The workbench, where none is given.
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 /// One variant for each noun or daily verb, in the order of the help.
@@ -59,13 +63,15 @@ enum Command {
     Capture(Box<capture::Args>),
     Audit(audit::Args),
     Model(model::Args),
+    Tui(tui::Args),
     Doctor(doctor::Args),
     Completions(completions::Args),
 }
 
 impl Command {
-    fn run(&self, out: &Out) -> anyhow::Result<Outcome> {
+    fn run(&self, out: &Out, started: Instant) -> anyhow::Result<Outcome> {
         match self {
+            Self::Tui(args) => tui::run(args, out, started),
             Self::Run(args) => run::run(args, out),
             Self::Hooks(args) => hooks::run(args, out),
             Self::Lens(args) => lens::run(args, out),
@@ -78,8 +84,17 @@ impl Command {
     }
 }
 
+/// `candlescope` alone: the workbench, where there is a terminal for it.
+fn bare() -> Option<Command> {
+    let terminal = std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
+    terminal
+        .then(|| Cli::try_parse_from(["candlescope", "tui"]).ok()?.command)
+        .flatten()
+}
+
 /// Parses the process's arguments, runs the command, says what went wrong, and gives the exit code.
 pub fn main() -> ExitCode {
+    let started = Instant::now();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -89,9 +104,14 @@ pub fn main() -> ExitCode {
         }
     };
     let out = cli.global.out();
+    let Some(command) = cli.command.or_else(bare) else {
+        // As with `--help`: a closed stream cannot be told about.
+        let _ = Cli::command().print_long_help();
+        return ExitCode::from(2);
+    };
     let outcome = interrupt::install()
         .and_then(|()| cli.global.start())
-        .and_then(|()| cli.command.run(&out));
+        .and_then(|()| command.run(&out, started));
     match outcome {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::NotPassed) => ExitCode::from(1),
@@ -102,8 +122,6 @@ pub fn main() -> ExitCode {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

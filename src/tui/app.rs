@@ -127,7 +127,7 @@ pub struct App {
     /// Whether the mouse is ours.
     pub mouse: bool,
     /// Turns the spinner.
-    pub tick: u64,
+    pub tick: usize,
     /// Whether something changed since the last frame.
     pub dirty: bool,
     /// Set when it is over.

@@ -170,7 +170,10 @@ where
                 });
             }
             Effect::Do(Command::Open(name)) => self.start_opening(name),
-            Effect::Do(Command::Copy(text)) => self.write(&export::osc52(&text)),
+            Effect::Do(Command::Copy(text)) => match export::osc52(&text) {
+                Ok(escape) => self.write(&escape),
+                Err(why) => self.app.say(why.to_string()),
+            },
             Effect::Do(Command::Stop) => self.worker.stop(Lane::Interactive),
             Effect::Do(Command::StopJob) => self.worker.stop(Lane::Job),
             Effect::Do(_) => {}
@@ -268,13 +271,12 @@ where
     }
 
     fn export(&mut self) {
-        let buffer = self.terminal.current_buffer_mut().clone();
-        // The buffer that was drawn last is the other one: draw again into a copy of this size.
-        let mut buffer = ratatui::buffer::Buffer::empty(buffer.area);
-        frame::draw(&self.app, buffer.area, &mut buffer);
+        let area = self.terminal.current_buffer_mut().area;
+        let mut buffer = ratatui::buffer::Buffer::empty(area);
+        frame::draw(&self.app, area, &mut buffer);
         let data = self.app.screen().data(&self.app.shared);
         let name = format!("candlescope-{}", self.app.screen().id());
-        match export::write(&self.exports, &name, &buffer, &self.app.theme, data.as_ref()) {
+        match export::write(&self.exports, &name, &buffer, self.app.theme, data.as_ref()) {
             Ok(files) => self.app.say(format!("written: {}", files.join(", "))),
             Err(why) => self.app.say(why),
         }

@@ -123,10 +123,10 @@ impl Stage {
     /// # Errors
     /// The file cannot be written, or has another ending.
     pub fn dump(&self, file: &Path) -> Result<(), TuiError> {
-        let (buffer, theme) = (self.frame(), &self.runtime.app.theme);
+        let (buffer, theme) = (self.frame(), self.runtime.app.theme);
         let text = match file.extension().and_then(|e| e.to_str()) {
             Some("svg") => export::svg(&buffer, theme),
-            Some("html") => export::html(&buffer, theme, "candlescope"),
+            Some("html") => export::html(&buffer, "candlescope", theme),
             Some("txt") => export::text(&buffer),
             _ => {
                 let why = format!("{}: a dump ends in .svg, .html or .txt", file.display());

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::config::ModelConfig;
 use crate::hooks::Edit;
 use crate::model::{Checkpoint, Fingerprint};
-use crate::text::{Message, TextError};
+use crate::text::{Message, Vars};
 
 /// What is known of the model that is open.
 #[derive(Clone)]
@@ -96,19 +96,19 @@ impl Prompt {
     /// # Errors
     /// A template that raises, a text that cannot be encoded.
     pub fn encode(&self, checkpoint: &Checkpoint) -> Result<Vec<u32>, String> {
-        let words = |error: &dyn std::error::Error| error.to_string();
-        match &self.raw {
-            Some(raw) => checkpoint
-                .tokenizer
-                .encode(raw, true)
-                .map_err(|error: TextError| words(&error)),
-            None if checkpoint.template.is_some() => checkpoint
-                .encode_chat(&self.turns, true)
-                .map_err(|error| words(&error)),
-            None => checkpoint
-                .encode_prompt(self.text())
-                .map_err(|error| words(&error)),
-        }
+        let encoded = match &self.raw {
+            Some(raw) => {
+                let ids = checkpoint.tokenizer.encode(raw, true);
+                return ids.map_err(|error| error.to_string());
+            }
+            None if checkpoint.template.is_some() => {
+                checkpoint.encode_chat(&self.turns, &Vars::default())
+            }
+            None => checkpoint.encode_prompt(self.text(), None),
+        };
+        encoded
+            .map(|encoded| encoded.ids)
+            .map_err(|error| error.to_string())
     }
 }
 

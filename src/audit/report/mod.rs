@@ -162,12 +162,22 @@ fn tally(audit: &Audit) -> Vec<(Verdict, usize)> {
 }
 
 /// The mark that stands beside a verdict's word; each has its own shape.
-fn glyph(verdict: Verdict) -> &'static str {
+pub fn glyph(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Pass => "✔",
         Verdict::Underpowered => "?",
         Verdict::Review => "▲",
         Verdict::Block => "✖",
+    }
+}
+
+/// [`glyph`] where only ASCII may be shown.
+pub fn plain_glyph(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Pass => "+",
+        Verdict::Underpowered => "?",
+        Verdict::Review => "!",
+        Verdict::Block => "x",
     }
 }
 

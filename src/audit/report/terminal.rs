@@ -10,7 +10,7 @@ use super::super::result::{Audit, ModelCard, SignalResult};
 use super::super::verdict::Verdict;
 use super::super::wording;
 use super::text::{visible, wrapped};
-use super::{glyph, tally};
+use super::{glyph, plain_glyph, tally};
 
 /// How to show it.
 #[derive(Clone, Copy, Debug)]
@@ -40,12 +40,10 @@ impl Style {
     }
 
     pub(super) fn verdict(self, verdict: Verdict, width: usize) -> String {
-        let mark = match (self.unicode, verdict) {
-            (true, verdict) => glyph(verdict),
-            (false, Verdict::Pass) => "+",
-            (false, Verdict::Underpowered) => "?",
-            (false, Verdict::Review) => "!",
-            (false, Verdict::Block) => "x",
+        let mark = if self.unicode {
+            glyph(verdict)
+        } else {
+            plain_glyph(verdict)
         };
         let code = match verdict {
             Verdict::Pass => "32",

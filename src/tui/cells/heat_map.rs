@@ -1,0 +1,309 @@
+//! A grid of values as colours: layers up, tokens across, later layers higher.
+//!
+//! Always: the cursor is on the part that is shown; each cell carries more than colour where there is room (its text or
+//! digits, and without colours a shade and a sign); what a click at a place means is returned. Scales: `crate::tui::theme`.
+
+use std::ops::Range;
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::style::{Modifier, Style};
+
+use super::super::theme::{Scale, Theme, Tier};
+use super::put::put;
+use super::table::scroll;
+use super::text::{fit, prose, width};
+
+/// What to draw. Rows and columns count from 0; row 0 is drawn lowest.
+pub struct HeatMap<'a> {
+    /// A label above each column.
+    pub columns: &'a [String],
+    /// A label beside each row, the lowest row first.
+    pub rows: &'a [String],
+    /// The value of (row, column), NaN for none.
+    pub value: &'a dyn Fn(usize, usize) -> f32,
+    /// The text of (row, column), such as its top token; asked only for cells that are shown.
+    pub text: Option<&'a dyn Fn(usize, usize) -> String>,
+    /// With the value in digits where no text is.
+    pub digits: bool,
+    /// Colours by amount or by sign.
+    pub scale: Scale,
+    /// The value at the low end of the scale.
+    pub lo: f32,
+    /// The value at its high end.
+    pub hi: f32,
+    /// The cell (row, column) that the keys move.
+    pub cursor: Option<(usize, usize)>,
+    /// The first row and column shown before; it moves no further than the cursor needs. `(0, 0)` will do.
+    pub offset: (usize, usize),
+    /// Columns of the terminal for each cell, a gap included; at least 1.
+    pub cell_width: u16,
+    /// The values are of before, new ones are being computed.
+    pub stale: bool,
+}
+
+/// What was drawn where, for the mouse and for the next frame's offset.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HeatHits {
+    /// Rows that are shown.
+    pub rows: Range<usize>,
+    /// Columns that are shown.
+    pub columns: Range<usize>,
+    /// Where the cells are, labels apart.
+    pub cells: Rect,
+    /// Columns of the terminal for each cell.
+    pub cell_width: u16,
+}
+
+impl HeatHits {
+    /// The (row, column) drawn at a place of the screen.
+    pub fn at(&self, x: u16, y: u16) -> Option<(usize, usize)> {
+        let area = self.cells;
+        let inside = x >= area.x && x < area.right() && y >= area.y && y < area.bottom();
+        if !inside || self.cell_width == 0 {
+            return None;
+        }
+        let row = self.rows.start + usize::from(area.bottom() - 1 - y);
+        let column = self.columns.start + usize::from((x - area.x) / self.cell_width);
+        (self.rows.contains(&row) && self.columns.contains(&column)).then_some((row, column))
+    }
+
+    /// Where (row, column) was drawn, none if it is not shown.
+    pub fn cell(&self, row: usize, column: usize) -> Option<Rect> {
+        if !self.rows.contains(&row) || !self.columns.contains(&column) {
+            return None;
+        }
+        let x = (column - self.columns.start) as u16 * self.cell_width;
+        let y = self.cells.height - 1 - (row - self.rows.start) as u16;
+        Some(Rect::new(
+            self.cells.x + x,
+            self.cells.y + y,
+            self.cell_width,
+            1,
+        ))
+    }
+}
+
+/// Draws the grid: row labels at the left, column labels above, as many cells as there is room for.
+pub fn heat_map(buffer: &mut Buffer, area: Rect, map: &HeatMap<'_>, theme: Theme) -> HeatHits {
+    // A rectangle that runs past the last column a terminal can have would overflow what is computed from it.
+    let area = area.intersection(buffer.area);
+    let widest = map.rows.iter().map(|label| width(label)).max().unwrap_or(0);
+    let head = (widest.min(usize::from(area.width) / 3)) as u16;
+    let (left, top) = (if head > 0 { head + 1 } else { 0 }, 1);
+    let cell_width = map.cell_width.max(1);
+    let (wide, high) = (
+        area.width.saturating_sub(left),
+        area.height.saturating_sub(top),
+    );
+    // Columns that fit whole; a single one that does not is shown cut.
+    let fitting = usize::from(wide / cell_width).max(usize::from(wide > 0));
+    let shown = |cursor: Option<usize>, offset: usize, room: usize, len: usize| {
+        let from = scroll(cursor, offset, room, len);
+        from..(from + room).min(len)
+    };
+    let rows = shown(
+        map.cursor.map(|c| c.0),
+        map.offset.0,
+        usize::from(high),
+        map.rows.len(),
+    );
+    let columns = shown(
+        map.cursor.map(|c| c.1),
+        map.offset.1,
+        fitting,
+        map.columns.len(),
+    );
+    if rows.is_empty() || columns.is_empty() {
+        return HeatHits::default();
+    }
+    let cell_width = cell_width.min(wide);
+    let height = rows.len() as u16;
+    let hits = HeatHits {
+        cells: Rect::new(
+            area.x + left,
+            area.y + top,
+            columns.len() as u16 * cell_width,
+            height,
+        ),
+        rows,
+        columns,
+        cell_width,
+    };
+    labels(buffer, area, map, &hits, head, theme);
+    for row in hits.rows.clone() {
+        for column in hits.columns.clone() {
+            if let Some(place) = hits.cell(row, column) {
+                cell(buffer, place, map, (row, column), theme);
+            }
+        }
+    }
+    hits
+}
+
+fn labels(
+    buffer: &mut Buffer,
+    area: Rect,
+    map: &HeatMap<'_>,
+    hits: &HeatHits,
+    head: u16,
+    theme: Theme,
+) {
+    let style = |here: bool| if here { theme.accent() } else { theme.dim() };
+    for column in hits.columns.clone() {
+        let here = map.cursor.is_some_and(|c| c.1 == column);
+        let x = (hits.cells.x - area.x) + (column - hits.columns.start) as u16 * hits.cell_width;
+        // A blank before the next label, where a label would not be one character.
+        let room = usize::from(hits.cell_width - u16::from(hits.cell_width > 2));
+        let label = fit(&prose(&map.columns[column], theme.ascii), room, theme.ascii);
+        put(buffer, area, x, 0, &label, style(here));
+    }
+    for row in hits.rows.clone() {
+        let here = map.cursor.is_some_and(|c| c.0 == row);
+        let y = (hits.cells.y - area.y) + (hits.rows.end - 1 - row) as u16;
+        let label = fit(
+            &prose(&map.rows[row], theme.ascii),
+            usize::from(head),
+            theme.ascii,
+        );
+        put(buffer, area, 0, y, &label, style(here));
+    }
+    // More to the left, right, below or above is said in the corner, in the same order.
+    let more = [
+        (hits.columns.start > 0, "←", "<"),
+        (hits.columns.end < map.columns.len(), "→", ">"),
+        (hits.rows.start > 0, "↓", "v"),
+        (hits.rows.end < map.rows.len(), "↑", "^"),
+    ];
+    let marks: String = more
+        .iter()
+        .filter(|(there, ..)| *there)
+        .map(|(_, unicode, ascii)| theme.pick(unicode, ascii))
+        .collect();
+    put(
+        buffer,
+        area,
+        0,
+        0,
+        &fit(&marks, usize::from(head).min(width(&marks)), theme.ascii),
+        theme.dim(),
+    );
+}
+
+fn cell(
+    buffer: &mut Buffer,
+    place: Rect,
+    map: &HeatMap<'_>,
+    (row, column): (usize, usize),
+    theme: Theme,
+) {
+    let value = (map.value)(row, column);
+    let placed = map.scale.place(value, map.lo, map.hi);
+    let room = usize::from(place.width);
+    let plain = theme.tier == Tier::NoColour;
+    let words = match map.text {
+        Some(text) => prose(&text(row, column), theme.ascii),
+        None if map.digits && !value.is_nan() => {
+            digits(value, room.saturating_sub(usize::from(plain)))
+        }
+        None => String::new(),
+    };
+    let content = if plain {
+        uncoloured(placed, &words, room, map.scale, theme)
+    } else if value.is_nan() && words.is_empty() {
+        fit(theme.shade(f32::NAN), room, theme.ascii)
+    } else {
+        fit(&words, room, theme.ascii)
+    };
+    let mut style = theme.heat(map.scale, placed);
+    if style == Style::new() && !plain {
+        style = theme.dim();
+    }
+    if map.stale {
+        // Dim text on a bright cell could not be read: italics say it there.
+        style = style.add_modifier(if plain {
+            Modifier::DIM
+        } else {
+            Modifier::ITALIC
+        });
+    }
+    if map.cursor == Some((row, column)) {
+        style = style.patch(theme.cursor());
+    }
+    put(buffer, place, 0, 0, &content, style);
+}
+
+/// Without colours: a shade and, where values have signs, the sign; then the words; the whole cell shaded without words.
+fn uncoloured(placed: f32, words: &str, room: usize, scale: Scale, theme: Theme) -> String {
+    let shade = theme.shade(placed);
+    let sign = match scale {
+        Scale::Diverging if placed < 0.0 => "-",
+        Scale::Diverging if placed > 0.0 => "+",
+        _ => "",
+    };
+    let sign = if room > 1 { sign } else { "" };
+    if words.is_empty() {
+        let fill = room.saturating_sub(width(sign) + usize::from(room > 2));
+        return fit(&format!("{sign}{}", shade.repeat(fill)), room, theme.ascii);
+    }
+    fit(&format!("{shade}{words}"), room, theme.ascii)
+}
+
+/// `value` in at most `room` characters, as exact as they allow; `#` where even its whole part does not fit.
+fn digits(value: f32, room: usize) -> String {
+    if value.is_infinite() {
+        return if value > 0.0 { "+inf" } else { "-inf" }
+            .chars()
+            .take(room)
+            .collect();
+    }
+    // A gap after the digits keeps neighbours apart where there is room for it.
+    let room = room.saturating_sub(usize::from(room > 2));
+    for decimals in (0..=2).rev() {
+        let text = format!("{value:.decimals$}");
+        let short = text.replacen(
+            "0.",
+            ".",
+            usize::from(text.starts_with("0.") || text.starts_with("-0.")),
+        );
+        let text = if text.len() <= room { text } else { short };
+        if !text.is_empty() && text.len() <= room {
+            return text;
+        }
+    }
+    let power = format!("{value:.0e}");
+    if power.len() <= room {
+        power
+    } else {
+        "#".repeat(room.min(1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_are_as_exact_as_there_is_room() {
+        assert_eq!(digits(0.5, 5), "0.50");
+        assert_eq!(digits(0.5, 4), ".50");
+        assert_eq!(digits(-0.25, 5), "-.25");
+        assert_eq!(digits(12.345, 5), "12.3");
+        assert_eq!(digits(1234.5, 5), "1234");
+        assert_eq!(digits(123456.0, 5), "1e5");
+        assert_eq!(digits(123456.0, 2), "#");
+        assert_eq!(digits(1.0, 0), "");
+    }
+
+    #[test]
+    fn without_colours_a_cell_has_a_shade_and_a_sign() {
+        let theme = Theme::no_colour();
+        assert_eq!(uncoloured(1.0, "", 4, Scale::Sequential, theme), "███ ");
+        assert_eq!(uncoloured(-0.5, "", 4, Scale::Diverging, theme), "-▒▒ ");
+        assert_eq!(
+            uncoloured(0.5, "lock", 7, Scale::Sequential, theme),
+            "▒lock  "
+        );
+        assert_eq!(uncoloured(-0.5, "", 1, Scale::Diverging, theme), "▒");
+    }
+}
