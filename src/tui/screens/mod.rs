@@ -1,10 +1,16 @@
 //! The screens. Adding one is a folder here and a line in [`table`].
 
+pub mod attention;
 pub mod hooks;
+pub mod lens;
 
 use super::screen::Screen;
 
 /// All screens, in the order of their numbers.
 pub fn table() -> Vec<Box<dyn Screen>> {
-    vec![Box::new(hooks::HooksScreen::default())]
+    vec![
+        Box::new(lens::LensScreen::default()),
+        Box::new(attention::AttentionScreen::default()),
+        Box::new(hooks::HooksScreen::default()),
+    ]
 }

@@ -1,0 +1,432 @@
+//! Attention: the heads of a layer with what kind they are, the pattern of one, and what it changes to cut a head or an edge.
+//!
+//! State and keys here, the work in `reading.rs`, drawing in `view.rs`.
+//!
+//! Always: a cut is an intervention like any other, so it holds in every screen, stacks and is undone with `z`; the effect
+//! that is shown is of all interventions that are on, against the unedited model.
+
+mod reading;
+#[cfg(test)]
+mod tests;
+mod view;
+
+use std::sync::Arc;
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+
+use super::lens::twin;
+use crate::lens::HeadSummary;
+use crate::lens::knockout::Cut;
+use crate::tui::cells;
+use crate::tui::keys::{Binding, bind};
+use crate::tui::screen::{Command, Context, Data, Hits, Screen, View};
+use crate::tui::shared::{Intervention, Shared, quoted};
+use reading::{Answer, Ask, Changed, Impact, Layer, Value, Wish, read};
+
+const KEYS: &[Binding] = &[
+    bind("> .", "next_head", "head", "The next head"),
+    bind("< ,", "previous_head", "", "The head before"),
+    bind("K", "deeper", "layer", "One layer deeper"),
+    bind("J", "shallower", "", "One layer back"),
+    bind("j down", "later", "query", "The next query: the token that looks"),
+    bind("k up", "earlier", "", "The query before"),
+    bind("l right", "next_key", "key", "The next key: the token that is looked at"),
+    bind("h left", "previous_key", "", "The key before"),
+    bind("x", "cut_head", "cut head", "Knock the head out: its z is set to 0 at every position; again brings it back"),
+    bind("E", "cut_edge", "cut edge", "Knock the edge from query to key out in this head, before the softmax; again brings it back"),
+    bind("i", "impact", "impact", "What the next token would lose without each head of this layer, one pass a head"),
+    bind("w", "weighted", "weighted", "Weight times the length of what the head moves from there; or the weight alone"),
+    bind("S", "scores", "scores", "Scores before the softmax; or the weights again"),
+    bind("d", "digits", "", "Numbers in the cells, or colours alone"),
+    bind("g home", "first_key", "", "The first key"),
+    bind("G end", "own_key", "", "The query itself as key"),
+    bind("enter", "strongest", "", "The key with the largest number in this row"),
+    bind("o", "follow", "", "The key becomes the query: follow the information back"),
+    bind("a", "lens", "lens", "Back to the lens at this layer and token"),
+    bind("+ =", "wider", "", "Wider cells"),
+    bind("_", "narrower", "", "Narrower cells"),
+    bind("r", "again", "", "Compute it again, after it failed or was stopped"),
+];
+
+/// Places for the mouse.
+const HEAD: u16 = 0;
+const EDGE: u16 = 1;
+const KEY: u16 = 2;
+
+/// The screen.
+pub struct AttentionScreen {
+    layer: Option<Layer>,
+    changed: Option<Changed>,
+    impact: Option<Impact>,
+    /// Tells one open model from another.
+    model: usize,
+    asked: Option<Wish>,
+    /// Requests that have not ended; all but the newest are on their way out.
+    open: usize,
+    stopped: Option<Wish>,
+    failed: Option<(Wish, String)>,
+    head: usize,
+    key: usize,
+    value: Value,
+    wants_impact: bool,
+    digits: bool,
+    cell_width: u16,
+}
+
+impl Default for AttentionScreen {
+    fn default() -> Self {
+        Self {
+            layer: None,
+            changed: None,
+            impact: None,
+            model: 0,
+            asked: None,
+            open: 0,
+            stopped: None,
+            failed: None,
+            head: 0,
+            key: 0,
+            value: Value::Weight,
+            wants_impact: false,
+            digits: true,
+            cell_width: 4,
+        }
+    }
+}
+
+impl AttentionScreen {
+    fn wish(&self, shared: &Shared) -> Wish {
+        Wish {
+            version: shared.version(),
+            layer: shared.layer,
+            scores: self.value == Value::Score,
+            impact: self.wants_impact,
+        }
+    }
+
+    /// The head, kept within the model.
+    fn head(&self, shared: &Shared) -> usize {
+        self.head.min(heads(shared) - 1)
+    }
+
+    /// The key, kept at or before the query.
+    fn key(&self, shared: &Shared) -> usize {
+        self.key.min(shared.position)
+    }
+
+    fn kind(&self, head: usize) -> Option<&HeadSummary> {
+        self.layer.as_ref()?.kinds.get(head)
+    }
+
+    /// The effect, if it is of the interventions as they are.
+    fn effect(&self, shared: &Shared) -> Option<&Changed> {
+        self.changed.as_ref().filter(|changed| changed.version == shared.version())
+    }
+
+    /// What each head would change, if it is of what is shown.
+    fn impacts(&self, shared: &Shared) -> Option<&[f64]> {
+        let fits = |impact: &&Impact| {
+            impact.wish.version == shared.version() && impact.wish.layer == shared.layer
+        };
+        self.impact.as_ref().filter(fits).map(|impact| impact.kl.as_slice())
+    }
+
+    /// Adds the cut, or takes it away again where its chip is there.
+    fn toggle(label: String, cut: Cut, cx: &mut Context) {
+        if let Some(at) = chip(cx.shared, &label) {
+            cx.shared.intervene(|chips| {
+                chips.remove(at);
+            });
+            return;
+        }
+        // The command line's --knockout cuts an edge in every head, and it has no option for one head: `twin` writes the
+        // edits themselves where an intervention has no options.
+        let added = Intervention {
+            label,
+            options: Vec::new(),
+            edits: vec![cut.edit()],
+            on: true,
+        };
+        cx.shared.intervene(|chips| chips.push(added));
+    }
+
+    fn ask(&mut self, ask: Ask, cx: &mut Context) {
+        self.stopped = None;
+        self.failed = None;
+        self.asked = Some(ask.wish);
+        self.open += 1;
+        let what = format!("attention of layer {}", ask.wish.layer);
+        cx.ask(&what, move |checkpoint, ticket| read(checkpoint, ticket, &ask));
+    }
+}
+
+/// Count of heads of the open model, at least 1.
+fn heads(shared: &Shared) -> usize {
+    shared.model.facts().map_or(1, |facts| facts.config.n_heads.max(1))
+}
+
+/// Which intervention has this label.
+fn chip(shared: &Shared, label: &str) -> Option<usize> {
+    shared.interventions.iter().position(|chip| chip.label == label)
+}
+
+fn head_label(layer: usize, head: usize) -> String {
+    format!("⊘ head {layer}.{head}")
+}
+
+fn edge_label(layer: usize, head: usize, query: usize, key: usize) -> String {
+    format!("⊘ edge {layer}.{head} {query}>{key}")
+}
+
+impl Screen for AttentionScreen {
+    fn id(&self) -> &'static str {
+        "attention"
+    }
+
+    fn about(&self) -> &'static str {
+        "Who looks at whom: the heads of a layer, their patterns, and what cutting one changes"
+    }
+
+    fn bindings(&self) -> &'static [Binding] {
+        KEYS
+    }
+
+    fn enabled(&self, action: &str, shared: &Shared) -> Result<(), String> {
+        if shared.model.facts().is_none() {
+            return Err("no model is open; `:open NAME` opens one".into());
+        }
+        match action {
+            "cut_head" | "cut_edge" | "impact" if shared.tokens.is_empty() => {
+                Err("the prompt is empty; p in the lens writes one".into())
+            }
+            "strongest" if self.layer.is_none() => Err("nothing has been computed yet".into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn act(&mut self, action: &'static str, cx: &mut Context) {
+        let (head, key) = (self.head(cx.shared), self.key(cx.shared));
+        let (layer, query) = (cx.shared.layer, cx.shared.position);
+        let last = cx.shared.tokens.len().saturating_sub(1);
+        match action {
+            "next_head" => self.head = (head + 1).min(heads(cx.shared) - 1),
+            "previous_head" => self.head = head.saturating_sub(1),
+            "deeper" => cx.shared.layer = (layer + 1).min(cx.shared.layers() - 1),
+            "shallower" => cx.shared.layer = layer.saturating_sub(1),
+            "later" => cx.shared.position = (query + 1).min(last),
+            "earlier" => cx.shared.position = query.saturating_sub(1),
+            "next_key" => self.key = (key + 1).min(query),
+            "previous_key" => self.key = key.saturating_sub(1),
+            "first_key" => self.key = 0,
+            "own_key" => self.key = query,
+            "strongest" => {
+                let row = self.layer.as_ref().map(|layer| layer.row(self.value, head, query));
+                let most = row.iter().flatten().enumerate().filter(|(_, v)| !v.is_nan());
+                self.key = most.max_by(|a, b| a.1.total_cmp(b.1)).map_or(key, |(key, _)| key);
+            }
+            "follow" => cx.shared.position = key,
+            "cut_head" => Self::toggle(head_label(layer, head), Cut::Head { layer, head }, cx),
+            "cut_edge" => {
+                let cut = Cut::Edge { layer, head: Some(head), query: query as i64, key: key as i64 };
+                Self::toggle(edge_label(layer, head, query, key), cut, cx);
+            }
+            "impact" => self.wants_impact = !self.wants_impact,
+            "weighted" => {
+                let weighted = self.value == Value::Weighted;
+                self.value = if weighted { Value::Weight } else { Value::Weighted };
+            }
+            "scores" => {
+                let scores = self.value == Value::Score;
+                self.value = if scores { Value::Weight } else { Value::Score };
+            }
+            "digits" => self.digits = !self.digits,
+            "lens" => cx.commands.push(Command::Go("lens")),
+            "wider" => self.cell_width = (self.cell_width + 1).min(16),
+            "narrower" => self.cell_width = self.cell_width.saturating_sub(1).max(1),
+            "again" => {
+                (self.failed, self.stopped, self.layer) = (None, None, None);
+                (self.changed, self.impact) = (None, None);
+            }
+            _ => {}
+        }
+    }
+
+    fn click(&mut self, what: u16, column: usize, row: usize, cx: &mut Context) {
+        let last = cx.shared.tokens.len().saturating_sub(1);
+        match what {
+            HEAD => self.head = row,
+            EDGE => {
+                cx.shared.position = row.min(last);
+                self.key = column;
+            }
+            KEY => self.key = column,
+            _ => {}
+        }
+    }
+
+    fn scroll(&mut self, rows: i32, cx: &mut Context) {
+        self.act(if rows > 0 { "next_head" } else { "previous_head" }, cx);
+    }
+
+    fn refresh(&mut self, cx: &mut Context) {
+        let Some(facts) = cx.shared.model.facts() else {
+            return;
+        };
+        let model = Arc::as_ptr(&facts.checkpoint) as usize;
+        if model != self.model {
+            // Another model's heads: nothing of it can be shown, not even as old.
+            (self.layer, self.changed, self.impact) = (None, None, None);
+            (self.model, self.failed, self.head) = (model, None, 0);
+        }
+        let wish = self.wish(cx.shared);
+        let refused = self.failed.as_ref().is_some_and(|(failed, _)| *failed == wish);
+        let waits = self.asked == Some(wish) || self.stopped == Some(wish);
+        if cx.shared.tokens.is_empty() || refused || waits {
+            return;
+        }
+        let done = self.impacts(cx.shared).is_some_and(|kl| kl.len() == heads(cx.shared));
+        let ask = Ask {
+            model,
+            wish,
+            tokens: cx.shared.tokens.clone(),
+            edits: cx.shared.edits(),
+            layer: !self.layer.as_ref().is_some_and(|layer| layer.serves(&wish)),
+            effect: !cx.shared.edits().is_empty() && self.effect(cx.shared).is_none(),
+            impact: wish.impact && !done,
+        };
+        if ask.layer || ask.effect || ask.impact {
+            self.ask(ask, cx);
+        }
+    }
+
+    fn reply(&mut self, reply: crate::tui::screen::Reply, _cx: &mut Context) {
+        use crate::tui::screen::Reply;
+        let (ended, value, why) = match reply {
+            Reply::Part(value) => (false, Some(value), None),
+            Reply::Done(value) => (true, Some(value), None),
+            Reply::Failed(why) => (true, None, Some(why)),
+            Reply::Cancelled => (true, None, None),
+        };
+        let came = value.and_then(|value| value.downcast::<reading::Reply>().ok());
+        match came.filter(|came| came.model == self.model).map(|came| came.answer) {
+            Some(Answer::Layer(layer)) => self.layer = Some(layer),
+            Some(Answer::Changed(changed)) => self.changed = Some(changed),
+            Some(Answer::Impact(impact)) => self.impact = Some(impact),
+            Some(Answer::End) | None => {}
+        }
+        if ended {
+            self.open = self.open.saturating_sub(1);
+        }
+        // What ends before the newest request is of one that it replaced.
+        if ended && self.open == 0 {
+            let asked = self.asked.take();
+            self.failed = asked.zip(why);
+        }
+    }
+
+    fn cancel(&mut self, _cx: &mut Context) -> bool {
+        // The frame stops the work; it is not to be asked for again at once.
+        if self.asked.is_some() {
+            self.stopped = self.asked;
+        }
+        false
+    }
+
+    fn command(&mut self, words: &[&str], cx: &mut Context) -> Option<Result<(), String>> {
+        match words {
+            ["head", name] => {
+                let (layer, head) = name.split_once('.').unwrap_or(("", name));
+                let layer = if layer.is_empty() { Ok(cx.shared.layer) } else { layer.parse() };
+                Some(match (layer, head.parse::<usize>()) {
+                    (Ok(layer), Ok(head)) if layer < cx.shared.layers() && head < heads(cx.shared) => {
+                        cx.shared.layer = layer;
+                        self.head = head;
+                        Ok(())
+                    }
+                    _ => Err(format!(
+                        "head `{name}`: expected LAYER.HEAD up to {}.{}",
+                        cx.shared.layers() - 1,
+                        heads(cx.shared) - 1
+                    )),
+                })
+            }
+            _ => None,
+        }
+    }
+
+    fn commands(&self) -> &'static [&'static str] {
+        &["head LAYER.HEAD"]
+    }
+
+    fn view(&self, view: &View, area: Rect, buf: &mut Buffer, hits: &mut Hits) {
+        view::draw(self, view, area, buf, hits);
+    }
+
+    fn command_line(&self, shared: &Shared) -> Option<String> {
+        let facts = shared.model.facts()?;
+        let prompt = twin::prompt(shared, facts)?;
+        let (name, layer) = (quoted(&facts.name), shared.layer);
+        if !shared.interventions.iter().any(|chip| chip.on) {
+            let text = quoted(&format!("--text={}", prompt.text));
+            let chat = if prompt.chat { " --chat" } else { "" };
+            let points = if self.value == Value::Score { "attn_scores" } else { "pattern" };
+            return Some(format!(
+                "candlescope capture {name} --points {points}.{layer}{chat} {text} --out {points}-{layer}"
+            ));
+        }
+        let last = shared.layers() - 1;
+        let line = |edits: &str| {
+            let options = format!("--positions last --layers {last} --top-k {}", reading::TOP);
+            format!("candlescope lens {name} {options}{edits}{}", prompt.last())
+        };
+        Some(match twin::edits(shared) {
+            Ok(edits) => format!("{}; {}", line(&edits), line("")),
+            Err(why) => format!("{} # {why}", line("")),
+        })
+    }
+
+    fn data(&self, shared: &Shared) -> Option<Data> {
+        let layer = self.layer.as_ref().filter(|layer| layer.serves(&self.wish(shared)))?;
+        let head = self.head(shared).min(layer.heads.saturating_sub(1));
+        let n = layer.tokens.len();
+        let mut rows = Vec::new();
+        for query in 0..n {
+            for key in 0..=query {
+                let number = |value| layer.value(value, head, query, key).to_string();
+                rows.push(vec![
+                    layer.wish.layer.to_string(),
+                    head.to_string(),
+                    query.to_string(),
+                    layer.tokens[query].text.clone(),
+                    key.to_string(),
+                    layer.tokens[key].text.clone(),
+                    number(Value::Weight),
+                    number(Value::Weighted),
+                ]);
+            }
+        }
+        let pattern: Vec<Vec<f32>> = (0..n).map(|query| layer.row(Value::Weight, head, query)).collect();
+        let tokens: Vec<&str> = layer.tokens.iter().map(|token| token.text.as_str()).collect();
+        Some(Data {
+            headers: ["layer", "head", "query", "query_token", "key", "key_token", "weight", "value_weighted"]
+                .map(String::from)
+                .into(),
+            rows,
+            json: serde_json::json!({
+                "schema": "candlescope.attention/1",
+                "layer": layer.wish.layer,
+                "head": head,
+                "tokens": tokens,
+                "pattern": pattern,
+                "heads": layer.kinds,
+                "effect": self.effect(shared).map(|changed| &changed.effect),
+            }),
+        })
+    }
+}
+
+/// A token of the text for a title.
+fn token(shared: &Shared, at: usize, ascii: bool) -> String {
+    shared.tokens.get(at).map_or_else(String::new, |token| cells::visible(&token.text, ascii))
+}

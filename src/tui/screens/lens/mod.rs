@@ -1,0 +1,563 @@
+//! Lens: what the model would say next if it stopped at a layer, for every layer and token; and the prompt's editor.
+//!
+//! State and keys here. `reading.rs` is the work and what is kept of it, `modes.rs` the values and their scales, `editor.rs`
+//! the prompt, `twin.rs` the command line; `view.rs` draws, with `detail.rs` for the list at the right.
+//!
+//! Always: what is drawn belongs to the tokens above it; what an intervention has made old is drawn as old until the new
+//! values are there; only positions near the cursor are computed, those at the cursor first.
+
+mod detail;
+mod editor;
+mod modes;
+mod reading;
+#[cfg(test)]
+mod tests;
+pub(super) mod twin;
+mod view;
+
+use std::sync::Arc;
+
+use crossterm::event::KeyEvent;
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+
+use crate::lens::{LensRow, json};
+use crate::tui::cells;
+use crate::tui::keys::{Binding, bind};
+use crate::tui::screen::{Context, Data, Hits, Reply, Screen, View};
+use crate::tui::shared::{Shared, quoted};
+use editor::{Edited, Editor};
+use modes::{Ends, Mode};
+use reading::{Ask, Held, Reading, Wish, direction, read, window};
+
+const KEYS: &[Binding] = &[
+    bind("h left", "left", "token", "The token before"),
+    bind("l right", "right", "", "The next token"),
+    bind("k up", "up", "layer", "One layer deeper; in the list, the likelier token"),
+    bind("j down", "down", "", "One layer back; in the list, the next token"),
+    bind("p", "edit", "prompt", "Edit the last user turn; Enter reads it, Alt-Enter begins a line, Tab goes to the next turn"),
+    bind("v", "mode", "value", "Next value: probability, entropy, KL, rank of the target, norm, projection on a direction"),
+    bind("c", "compare", "compare", "Show the difference that the interventions make: with them minus without them"),
+    bind("enter", "target", "target", "Follow the token that is selected in the list; the same again lets it go"),
+    bind("tab", "pane", "list", "Between the map and the list of next tokens"),
+    bind("d", "digits", "digits", "The value in digits instead of the top token"),
+    bind("s", "scale", "scale", "What the ends of the colours mean: whole range, smallest to largest, 5th to 95th percentile"),
+    bind("a", "attention", "attention", "Look at the attention of this layer"),
+    bind("g", "first_layer", "", "The first layer"),
+    bind("G", "last_layer", "", "The last layer"),
+    bind("0 home", "first_token", "", "The first token"),
+    bind("$ end", "last_token", "", "The last token"),
+    bind("ctrl-u pageup", "deeper", "", "Eight layers deeper"),
+    bind("ctrl-d pagedown", "shallower", "", "Eight layers back"),
+    bind("backspace delete", "clear_target", "", "Follow no token: at each position the model's own next one is meant again"),
+    bind("P", "raw", "", "Read the text as it is, without the chat template; or with it again"),
+    bind("t", "add_turn", "", "Add a turn to the conversation"),
+    bind("-", "drop_turn", "", "Remove the last turn"),
+    bind("+ =", "wider", "", "Wider cells"),
+    bind("_", "narrower", "", "Narrower cells"),
+    bind("r", "again", "", "Compute it again, after it failed or was stopped"),
+];
+
+/// Places for the mouse.
+const CELL: u16 = 0;
+const LISTED: u16 = 1;
+const TOKEN: u16 = 2;
+
+/// As near to the cursor nothing may be missing; the window is asked for as a whole then.
+const NEAR: usize = 16;
+
+/// Where the keys go.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Pane {
+    #[default]
+    Map,
+    List,
+}
+
+/// The newest request.
+#[derive(Debug, Clone, PartialEq)]
+struct Asked {
+    wish: Wish,
+    positions: Vec<usize>,
+}
+
+/// The screen.
+pub struct LensScreen {
+    held: Held,
+    /// Tells one open model from another.
+    model: usize,
+    asked: Option<Asked>,
+    /// Requests that have not ended; all but the newest are on their way out.
+    open: usize,
+    /// What the user stopped.
+    stopped: Option<Wish>,
+    failed: Option<(Wish, String)>,
+    mode: Mode,
+    ends: Ends,
+    digits: bool,
+    compare: bool,
+    target: Option<u32>,
+    pane: Pane,
+    /// Which token of the list.
+    picked: usize,
+    /// The cursor is on the embedding, below the first layer.
+    embedding: bool,
+    cell_width: u16,
+    editor: Option<Editor>,
+}
+
+impl Default for LensScreen {
+    fn default() -> Self {
+        Self {
+            held: Held::default(),
+            model: 0,
+            asked: None,
+            open: 0,
+            stopped: None,
+            failed: None,
+            mode: Mode::default(),
+            ends: Ends::default(),
+            digits: false,
+            compare: false,
+            target: None,
+            pane: Pane::default(),
+            picked: 0,
+            embedding: false,
+            cell_width: 10,
+            editor: None,
+        }
+    }
+}
+
+impl LensScreen {
+    /// What is to be shown now.
+    fn wish(&self, shared: &Shared) -> Wish {
+        Wish {
+            version: shared.version(),
+            target: self.target,
+            projection: self.mode == Mode::Projection && direction(shared).is_some(),
+            compare: self.compares(shared),
+        }
+    }
+
+    /// Whether the difference is shown: asked for, and there is one to make.
+    fn compares(&self, shared: &Shared) -> bool {
+        self.compare && shared.interventions.iter().any(|chip| chip.on && !chip.edits.is_empty())
+    }
+
+    /// The cursor's row of the map: the embedding is 0, layer L is L + 1.
+    fn row(&self, shared: &Shared) -> usize {
+        if self.embedding { 0 } else { shared.layer + 1 }
+    }
+
+    fn set_row(&mut self, row: usize, cx: &mut Context) {
+        self.embedding = row == 0;
+        cx.shared.layer = row.saturating_sub(1).min(cx.shared.layers() - 1);
+    }
+
+    /// The tokens listed for the cursor's cell.
+    fn listed(&self, shared: &Shared) -> usize {
+        let place = self.held.place(self.row(shared), shared.position);
+        place.map_or(0, |place| place.cell.top.len())
+    }
+
+    fn vertical(&mut self, rows: isize, cx: &mut Context) {
+        if self.pane == Pane::List {
+            let last = self.listed(cx.shared).saturating_sub(1);
+            self.picked = self.picked.saturating_add_signed(-rows).min(last);
+        } else {
+            let row = self.row(cx.shared).saturating_add_signed(rows);
+            self.set_row(row, cx);
+            self.picked = 0;
+        }
+    }
+
+    fn horizontal(&mut self, to: usize, cx: &mut Context) {
+        cx.shared.position = to.min(cx.shared.tokens.len().saturating_sub(1));
+        self.picked = 0;
+    }
+
+    fn take_target(&mut self, cx: &mut Context) {
+        let place = self.held.place(self.row(cx.shared), cx.shared.position);
+        let Some(top) = place.and_then(|place| place.cell.top.get(self.picked)) else {
+            return;
+        };
+        self.target = if self.target == Some(top.id) { None } else { Some(top.id) };
+        match self.target {
+            Some(id) => cx.say(format!("following {}", cells::visible(self.held.word(id), false))),
+            None => cx.say("following the model's own next token"),
+        }
+    }
+
+    fn edited(&mut self, outcome: Edited, cx: &mut Context) {
+        match outcome {
+            Edited::Open => {}
+            Edited::Refused(why) => cx.say(why),
+            Edited::Left => self.editor = None,
+            Edited::Taken(prompt) => {
+                self.editor = None;
+                cx.shared.set_prompt(prompt);
+            }
+        }
+    }
+
+    fn open_editor(&mut self, adding: bool, cx: &mut Context) {
+        let prompt = &cx.shared.prompt;
+        match if adding { Editor::adding(prompt) } else { Editor::of(prompt) } {
+            Ok(editor) => self.editor = Some(editor),
+            Err(why) => cx.say(why.to_string()),
+        }
+    }
+
+    /// Asks for what is missing around the cursor.
+    fn ask(&mut self, wish: Wish, positions: Vec<usize>, cx: &mut Context) {
+        self.stopped = None;
+        self.failed = None;
+        let along = if wish.projection { direction(cx.shared).map(|(_, vector)| vector) } else { None };
+        let ask = Ask {
+            model: self.model,
+            wish: wish.clone(),
+            tokens: cx.shared.tokens.clone(),
+            positions: positions.clone(),
+            edits: cx.shared.edits(),
+            direction: along,
+        };
+        self.asked = Some(Asked { wish, positions });
+        self.open += 1;
+        cx.ask("logit lens", move |checkpoint, ticket| read(checkpoint, ticket, &ask));
+    }
+}
+
+impl Screen for LensScreen {
+    fn id(&self) -> &'static str {
+        "lens"
+    }
+
+    fn about(&self) -> &'static str {
+        "What the model would say next if it stopped at each layer, token by token"
+    }
+
+    fn bindings(&self) -> &'static [Binding] {
+        KEYS
+    }
+
+    fn enabled(&self, action: &str, shared: &Shared) -> Result<(), String> {
+        let Some(facts) = shared.model.facts() else {
+            return Err("no model is open; `:open NAME` opens one".into());
+        };
+        match action {
+            "compare" if shared.edits().is_empty() => Err(
+                "there is nothing to compare: no intervention is on; knock a head out in attention (x), or ablate in generate"
+                    .into(),
+            ),
+            "raw" if facts.checkpoint.template.is_none() => {
+                Err("this model has no chat template: it reads the text as it is".into())
+            }
+            "add_turn" if facts.checkpoint.template.is_none() => {
+                Err("this model has no chat template, so there are no turns".into())
+            }
+            "drop_turn" if shared.prompt.raw.is_some() || shared.prompt.turns.len() < 2 => {
+                Err("there is no turn to remove".into())
+            }
+            "target" if self.listed(shared) == 0 => Err("nothing has been computed here yet".into()),
+            "clear_target" if self.target.is_none() => Err("no token is followed".into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn act(&mut self, action: &'static str, cx: &mut Context) {
+        let position = cx.shared.position;
+        match action {
+            "left" => self.horizontal(position.saturating_sub(1), cx),
+            "right" => self.horizontal(position + 1, cx),
+            "first_token" => self.horizontal(0, cx),
+            "last_token" => self.horizontal(usize::MAX, cx),
+            "up" => self.vertical(1, cx),
+            "down" => self.vertical(-1, cx),
+            "deeper" => self.vertical(8, cx),
+            "shallower" => self.vertical(-8, cx),
+            "first_layer" => self.set_row(1, cx),
+            "last_layer" => self.set_row(usize::MAX, cx),
+            "mode" => {
+                let next = self.mode.next();
+                if next == Mode::Projection && direction(cx.shared).is_none() {
+                    cx.say("no projection: it needs an intervention with a direction (ablate or add one)");
+                    self.mode = next.next();
+                } else {
+                    self.mode = next;
+                }
+            }
+            "scale" => {
+                self.ends = self.ends.next();
+                cx.say(format!("colours: {}", self.ends.name()));
+            }
+            "digits" => self.digits = !self.digits,
+            "compare" => self.compare = !self.compare,
+            "target" => self.take_target(cx),
+            "clear_target" => self.target = None,
+            "pane" => {
+                self.pane = if self.pane == Pane::Map { Pane::List } else { Pane::Map };
+            }
+            "edit" => self.open_editor(false, cx),
+            "add_turn" => self.open_editor(true, cx),
+            "drop_turn" => {
+                let mut prompt = cx.shared.prompt.clone();
+                prompt.turns.pop();
+                cx.shared.set_prompt(prompt);
+            }
+            "raw" => {
+                let prompt = editor::toggled(&cx.shared.prompt);
+                cx.shared.set_prompt(prompt);
+            }
+            "wider" => self.cell_width = (self.cell_width + 2).min(24),
+            "narrower" => self.cell_width = self.cell_width.saturating_sub(2).max(2),
+            "attention" => cx.commands.push(crate::tui::screen::Command::Go("attention")),
+            "again" => {
+                self.failed = None;
+                self.stopped = None;
+                self.held.columns.clear();
+            }
+            _ => {}
+        }
+    }
+
+    fn takes_text(&self) -> bool {
+        self.editor.is_some()
+    }
+
+    fn text_key(&mut self, key: KeyEvent, cx: &mut Context) {
+        if let Some(editor) = &mut self.editor {
+            let outcome = editor.key(key);
+            self.edited(outcome, cx);
+        }
+    }
+
+    fn paste(&mut self, text: &str, cx: &mut Context) {
+        if self.editor.is_none() {
+            self.open_editor(false, cx);
+        }
+        if let Some(editor) = &mut self.editor {
+            let outcome = editor.paste(text);
+            self.edited(outcome, cx);
+        }
+    }
+
+    fn click(&mut self, what: u16, column: usize, row: usize, cx: &mut Context) {
+        match what {
+            CELL => {
+                self.pane = Pane::Map;
+                self.horizontal(column, cx);
+                self.set_row(row, cx);
+            }
+            TOKEN => self.horizontal(column, cx),
+            LISTED if self.pane == Pane::List && self.picked == row => self.take_target(cx),
+            LISTED => {
+                self.pane = Pane::List;
+                self.picked = row;
+            }
+            _ => {}
+        }
+    }
+
+    fn scroll(&mut self, rows: i32, cx: &mut Context) {
+        self.vertical(-(rows as isize), cx);
+    }
+
+    fn refresh(&mut self, cx: &mut Context) {
+        let Some(facts) = cx.shared.model.facts() else {
+            return;
+        };
+        let model = Arc::as_ptr(&facts.checkpoint) as usize;
+        if model != self.model {
+            // Another model's words and layers: nothing of it can be shown, not even as old.
+            self.held = Held::default();
+            (self.model, self.target, self.failed) = (model, None, None);
+        }
+        let (len, cursor) = (cx.shared.tokens.len(), cx.shared.position);
+        let wish = self.wish(cx.shared);
+        let refused = self.failed.as_ref().is_some_and(|(failed, _)| failed.serves(&wish));
+        if len == 0 || refused || self.stopped.as_ref() == Some(&wish) {
+            return;
+        }
+        let under_way = |asked: &Asked| asked.wish.serves(&wish) && asked.positions.contains(&cursor);
+        if self.asked.as_ref().is_some_and(under_way) {
+            return;
+        }
+        let nothing = Held::default();
+        let held = if self.held.tokens == cx.shared.tokens { &self.held } else { &nothing };
+        let near = cursor.saturating_sub(NEAR)..(cursor + NEAR + 1).min(len);
+        if !held.missing(&wish, near, cursor).is_empty() {
+            let positions = held.missing(&wish, window(len, cursor), cursor);
+            self.ask(wish, positions, cx);
+        }
+    }
+
+    fn reply(&mut self, reply: Reply, _cx: &mut Context) {
+        let (ended, value, why) = match reply {
+            Reply::Part(value) => (false, Some(value), None),
+            Reply::Done(value) => (true, Some(value), None),
+            Reply::Failed(why) => (true, None, Some(why)),
+            Reply::Cancelled => (true, None, None),
+        };
+        let reading = value.and_then(|value| value.downcast::<Reading>().ok());
+        if let Some(reading) = reading.filter(|reading| reading.model == self.model) {
+            self.held.take(*reading);
+        }
+        if ended {
+            self.open = self.open.saturating_sub(1);
+        }
+        // What ends before the newest request is of one that it replaced.
+        if ended && self.open == 0 {
+            let asked = self.asked.take();
+            self.failed = asked.zip(why).map(|(asked, why)| (asked.wish, why));
+        }
+    }
+
+    fn cancel(&mut self, _cx: &mut Context) -> bool {
+        if self.editor.take().is_some() {
+            return true;
+        }
+        if self.pane == Pane::List {
+            self.pane = Pane::Map;
+            return true;
+        }
+        if let Some(asked) = &self.asked {
+            // The frame stops the work; it is not to be asked for again at once.
+            self.stopped = Some(asked.wish.clone());
+        }
+        false
+    }
+
+    fn command(&mut self, words: &[&str], cx: &mut Context) -> Option<Result<(), String>> {
+        let (first, rest) = words.split_first()?;
+        let text = rest.join(" ");
+        Some(match (*first, rest) {
+            ("prompt", [_, ..]) => {
+                let prompt = editor::with_text(&cx.shared.prompt, &text);
+                cx.shared.set_prompt(prompt);
+                Ok(())
+            }
+            ("prompt", []) => {
+                self.open_editor(false, cx);
+                Ok(())
+            }
+            ("target", []) => {
+                self.target = None;
+                Ok(())
+            }
+            ("target", _) => match cx.shared.model.facts() {
+                None => Err("no model is open".into()),
+                Some(facts) => twin::target(&facts.checkpoint, &text).map(|id| {
+                    self.held.words.insert(id, facts.checkpoint.tokenizer.token(id));
+                    self.target = Some(id);
+                }),
+            },
+            ("mode", [name]) => match Mode::named(name) {
+                Ok(Mode::Projection) if direction(cx.shared).is_none() => {
+                    Err("no projection: it needs an intervention with a direction".into())
+                }
+                Ok(mode) => {
+                    self.mode = mode;
+                    Ok(())
+                }
+                Err(why) => Err(why),
+            },
+            ("mode", _) => Err("mode NAME: prob, entropy, kl, rank, norm or projection".into()),
+            _ => return None,
+        })
+    }
+
+    fn commands(&self) -> &'static [&'static str] {
+        &[
+            "prompt TEXT",
+            "target TEXT",
+            "mode prob",
+            "mode entropy",
+            "mode kl",
+            "mode rank",
+            "mode norm",
+            "mode projection",
+        ]
+    }
+
+    fn view(&self, view: &View, area: Rect, buf: &mut Buffer, hits: &mut Hits) {
+        view::draw(self, view, area, buf, hits);
+    }
+
+    fn command_line(&self, shared: &Shared) -> Option<String> {
+        let facts = shared.model.facts()?;
+        let len = shared.tokens.len();
+        if len == 0 {
+            return None;
+        }
+        let mut options = format!(" --top-k {}", reading::TOP);
+        let mut remarks = Vec::new();
+        let shown = window(len, shared.position);
+        if shown.len() < len {
+            options += &format!(" --positions {}-{}", shown.start, shown.end - 1);
+        }
+        options += &format!(" --detail {}", shared.position);
+        if let Some(id) = self.target {
+            match twin::token(&facts.checkpoint, id) {
+                Some(text) => options += &format!(" --target {}", quoted(&text)),
+                None => remarks.push(format!("the target is token {id}, which no text names")),
+            }
+        }
+        if self.mode == Mode::Projection {
+            remarks.push("projections are shown in the workbench only".to_owned());
+        }
+        let line = |edits: &str| -> Option<String> {
+            let prompt = twin::prompt(shared, facts)?;
+            Some(format!("candlescope lens {}{options}{edits}{}", quoted(&facts.name), prompt.last()))
+        };
+        let edits = twin::edits(shared).unwrap_or_else(|why| {
+            remarks.push(why);
+            String::new()
+        });
+        let mut text = line(&edits)?;
+        if self.compares(shared) {
+            text = format!("{text}; {}", line("")?);
+        }
+        if !remarks.is_empty() {
+            text += &format!(" # {}", remarks.join("; "));
+        }
+        Some(text)
+    }
+
+    fn data(&self, shared: &Shared) -> Option<Data> {
+        let lens = self.held.lens(&self.wish(shared))?;
+        let headers = [
+            "layer", "position", "token", "top", "probability", "entropy_nats", "kl_final_layer_nats", "target",
+            "target_rank", "target_log_prob", "norm",
+        ];
+        let mut rows = Vec::new();
+        for (row, at) in lens.rows.iter().enumerate() {
+            for (i, position) in lens.positions.iter().enumerate() {
+                let cell = lens.cell(row, i);
+                let (id, probability) = cell.top.first().map_or((0, f64::NAN), |top| (top.id, top.probability));
+                rows.push(vec![
+                    LensRow::label(*at),
+                    position.to_string(),
+                    self.held.tokens[*position].text.clone(),
+                    self.held.word(id).to_owned(),
+                    probability.to_string(),
+                    cell.entropy.to_string(),
+                    cell.kl.to_string(),
+                    self.held.word(lens.targets[i]).to_owned(),
+                    cell.target_rank.to_string(),
+                    cell.target_log_prob.to_string(),
+                    cell.norm.to_string(),
+                ]);
+            }
+        }
+        let token = |id: u32| {
+            let of_text = self.held.tokens.iter().find(|token| token.id == id);
+            of_text.map_or_else(|| self.held.word(id).to_owned(), |token| token.text.clone())
+        };
+        Some(Data {
+            headers: headers.map(String::from).into(),
+            rows,
+            json: json::json(&lens, token),
+        })
+    }
+}
