@@ -157,6 +157,11 @@ pub fn toggled(prompt: &Prompt) -> Prompt {
         return with_text(&other, raw);
     }
     let at = last_user(prompt);
-    other.raw = Some(prompt.turns.get(at).map_or_else(String::new, |turn| turn.content.clone()));
+    other.raw = Some(
+        prompt
+            .turns
+            .get(at)
+            .map_or_else(String::new, |turn| turn.content.clone()),
+    );
     other
 }

@@ -33,29 +33,94 @@ use reading::{Ask, Held, Reading, Wish, direction, read, window};
 const KEYS: &[Binding] = &[
     bind("h left", "left", "token", "The token before"),
     bind("l right", "right", "", "The next token"),
-    bind("k up", "up", "layer", "One layer deeper; in the list, the likelier token"),
-    bind("j down", "down", "", "One layer back; in the list, the next token"),
-    bind("p", "edit", "prompt", "Edit the last user turn; Enter reads it, Alt-Enter begins a line, Tab goes to the next turn"),
-    bind("v", "mode", "value", "Next value: probability, entropy, KL, rank of the target, norm, projection on a direction"),
-    bind("c", "compare", "compare", "Show the difference that the interventions make: with them minus without them"),
-    bind("enter", "target", "target", "Follow the token that is selected in the list; the same again lets it go"),
-    bind("tab", "pane", "list", "Between the map and the list of next tokens"),
-    bind("d", "digits", "digits", "The value in digits instead of the top token"),
-    bind("s", "scale", "scale", "What the ends of the colours mean: whole range, smallest to largest, 5th to 95th percentile"),
-    bind("a", "attention", "attention", "Look at the attention of this layer"),
+    bind(
+        "k up",
+        "up",
+        "layer",
+        "One layer deeper; in the list, the likelier token",
+    ),
+    bind(
+        "j down",
+        "down",
+        "",
+        "One layer back; in the list, the next token",
+    ),
+    bind(
+        "p",
+        "edit",
+        "prompt",
+        "Edit the last user turn; Enter reads it, Alt-Enter begins a line, Tab goes to the next turn",
+    ),
+    bind(
+        "v",
+        "mode",
+        "value",
+        "Next value: probability, entropy, KL, rank of the target, norm, projection on a direction",
+    ),
+    bind(
+        "c",
+        "compare",
+        "compare",
+        "Show the difference that the interventions make: with them minus without them",
+    ),
+    bind(
+        "enter",
+        "target",
+        "target",
+        "Follow the token that is selected in the list; the same again lets it go",
+    ),
+    bind(
+        "tab",
+        "pane",
+        "list",
+        "Between the map and the list of next tokens",
+    ),
+    bind(
+        "d",
+        "digits",
+        "digits",
+        "The value in digits instead of the top token",
+    ),
+    bind(
+        "s",
+        "scale",
+        "scale",
+        "What the ends of the colours mean: whole range, smallest to largest, 5th to 95th percentile",
+    ),
+    bind(
+        "a",
+        "attention",
+        "attention",
+        "Look at the attention of this layer",
+    ),
     bind("g", "first_layer", "", "The first layer"),
     bind("G", "last_layer", "", "The last layer"),
     bind("0 home", "first_token", "", "The first token"),
     bind("$ end", "last_token", "", "The last token"),
     bind("ctrl-u pageup", "deeper", "", "Eight layers deeper"),
     bind("ctrl-d pagedown", "shallower", "", "Eight layers back"),
-    bind("backspace delete", "clear_target", "", "Follow no token: at each position the model's own next one is meant again"),
-    bind("P", "raw", "", "Read the text as it is, without the chat template; or with it again"),
+    bind(
+        "backspace delete",
+        "clear_target",
+        "",
+        "Follow no token: at each position the model's own next one is meant again",
+    ),
+    bind(
+        "P",
+        "raw",
+        "",
+        "Read the text as it is, without the chat template; or with it again",
+    ),
     bind("t", "add_turn", "", "Add a turn to the conversation"),
     bind("-", "drop_turn", "", "Remove the last turn"),
     bind("+ =", "wider", "", "Wider cells"),
     bind("_", "narrower", "", "Narrower cells"),
-    bind("r", "again", "", "Compute it again, after it failed or was stopped"),
+    bind(
+        "r",
+        "again",
+        "",
+        "Compute it again, after it failed or was stopped",
+    ),
 ];
 
 /// Places for the mouse.
@@ -142,7 +207,11 @@ impl LensScreen {
 
     /// Whether the difference is shown: asked for, and there is one to make.
     fn compares(&self, shared: &Shared) -> bool {
-        self.compare && shared.interventions.iter().any(|chip| chip.on && !chip.edits.is_empty())
+        self.compare
+            && shared
+                .interventions
+                .iter()
+                .any(|chip| chip.on && !chip.edits.is_empty())
     }
 
     /// The cursor's row of the map: the embedding is 0, layer L is L + 1.
@@ -182,9 +251,16 @@ impl LensScreen {
         let Some(top) = place.and_then(|place| place.cell.top.get(self.picked)) else {
             return;
         };
-        self.target = if self.target == Some(top.id) { None } else { Some(top.id) };
+        self.target = if self.target == Some(top.id) {
+            None
+        } else {
+            Some(top.id)
+        };
         match self.target {
-            Some(id) => cx.say(format!("following {}", cells::visible(self.held.word(id), false))),
+            Some(id) => cx.say(format!(
+                "following {}",
+                cells::visible(self.held.word(id), false)
+            )),
             None => cx.say("following the model's own next token"),
         }
     }
@@ -203,7 +279,11 @@ impl LensScreen {
 
     fn open_editor(&mut self, adding: bool, cx: &mut Context) {
         let prompt = &cx.shared.prompt;
-        match if adding { Editor::adding(prompt) } else { Editor::of(prompt) } {
+        match if adding {
+            Editor::adding(prompt)
+        } else {
+            Editor::of(prompt)
+        } {
             Ok(editor) => self.editor = Some(editor),
             Err(why) => cx.say(why.to_string()),
         }
@@ -213,7 +293,11 @@ impl LensScreen {
     fn ask(&mut self, wish: Wish, positions: Vec<usize>, cx: &mut Context) {
         self.stopped = None;
         self.failed = None;
-        let along = if wish.projection { direction(cx.shared).map(|(_, vector)| vector) } else { None };
+        let along = if wish.projection {
+            direction(cx.shared).map(|(_, vector)| vector)
+        } else {
+            None
+        };
         let ask = Ask {
             model: self.model,
             wish: wish.clone(),
@@ -224,7 +308,9 @@ impl LensScreen {
         };
         self.asked = Some(Asked { wish, positions });
         self.open += 1;
-        cx.ask("logit lens", move |checkpoint, ticket| read(checkpoint, ticket, &ask));
+        cx.ask("logit lens", move |checkpoint, ticket| {
+            read(checkpoint, ticket, &ask)
+        });
     }
 }
 
@@ -296,7 +382,11 @@ impl Screen for LensScreen {
             "target" => self.take_target(cx),
             "clear_target" => self.target = None,
             "pane" => {
-                self.pane = if self.pane == Pane::Map { Pane::List } else { Pane::Map };
+                self.pane = if self.pane == Pane::Map {
+                    Pane::List
+                } else {
+                    Pane::Map
+                };
             }
             "edit" => self.open_editor(false, cx),
             "add_turn" => self.open_editor(true, cx),
@@ -311,7 +401,9 @@ impl Screen for LensScreen {
             }
             "wider" => self.cell_width = (self.cell_width + 2).min(24),
             "narrower" => self.cell_width = self.cell_width.saturating_sub(2).max(2),
-            "attention" => cx.commands.push(crate::tui::screen::Command::Go("attention")),
+            "attention" => cx
+                .commands
+                .push(crate::tui::screen::Command::Go("attention")),
             "again" => {
                 self.failed = None;
                 self.stopped = None;
@@ -375,16 +467,24 @@ impl Screen for LensScreen {
         }
         let (len, cursor) = (cx.shared.tokens.len(), cx.shared.position);
         let wish = self.wish(cx.shared);
-        let refused = self.failed.as_ref().is_some_and(|(failed, _)| failed.serves(&wish));
+        let refused = self
+            .failed
+            .as_ref()
+            .is_some_and(|(failed, _)| failed.serves(&wish));
         if len == 0 || refused || self.stopped.as_ref() == Some(&wish) {
             return;
         }
-        let under_way = |asked: &Asked| asked.wish.serves(&wish) && asked.positions.contains(&cursor);
+        let under_way =
+            |asked: &Asked| asked.wish.serves(&wish) && asked.positions.contains(&cursor);
         if self.asked.as_ref().is_some_and(under_way) {
             return;
         }
         let nothing = Held::default();
-        let held = if self.held.tokens == cx.shared.tokens { &self.held } else { &nothing };
+        let held = if self.held.tokens == cx.shared.tokens {
+            &self.held
+        } else {
+            &nothing
+        };
         let near = cursor.saturating_sub(NEAR)..(cursor + NEAR + 1).min(len);
         if !held.missing(&wish, near, cursor).is_empty() {
             let positions = held.missing(&wish, window(len, cursor), cursor);
@@ -448,7 +548,9 @@ impl Screen for LensScreen {
             ("target", _) => match cx.shared.model.facts() {
                 None => Err("no model is open".into()),
                 Some(facts) => twin::target(&facts.checkpoint, &text).map(|id| {
-                    self.held.words.insert(id, facts.checkpoint.tokenizer.token(id));
+                    self.held
+                        .words
+                        .insert(id, facts.checkpoint.tokenizer.token(id));
                     self.target = Some(id);
                 }),
             },
@@ -508,7 +610,11 @@ impl Screen for LensScreen {
         }
         let line = |edits: &str| -> Option<String> {
             let prompt = twin::prompt(shared, facts)?;
-            Some(format!("candlescope lens {}{options}{edits}{}", quoted(&facts.name), prompt.last()))
+            Some(format!(
+                "candlescope lens {}{options}{edits}{}",
+                quoted(&facts.name),
+                prompt.last()
+            ))
         };
         let edits = twin::edits(shared).unwrap_or_else(|why| {
             remarks.push(why);
@@ -527,14 +633,26 @@ impl Screen for LensScreen {
     fn data(&self, shared: &Shared) -> Option<Data> {
         let lens = self.held.lens(&self.wish(shared))?;
         let headers = [
-            "layer", "position", "token", "top", "probability", "entropy_nats", "kl_final_layer_nats", "target",
-            "target_rank", "target_log_prob", "norm",
+            "layer",
+            "position",
+            "token",
+            "top",
+            "probability",
+            "entropy_nats",
+            "kl_final_layer_nats",
+            "target",
+            "target_rank",
+            "target_log_prob",
+            "norm",
         ];
         let mut rows = Vec::new();
         for (row, at) in lens.rows.iter().enumerate() {
             for (i, position) in lens.positions.iter().enumerate() {
                 let cell = lens.cell(row, i);
-                let (id, probability) = cell.top.first().map_or((0, f64::NAN), |top| (top.id, top.probability));
+                let (id, probability) = cell
+                    .top
+                    .first()
+                    .map_or((0, f64::NAN), |top| (top.id, top.probability));
                 rows.push(vec![
                     LensRow::label(*at),
                     position.to_string(),
