@@ -29,10 +29,11 @@ pub(super) fn draw(screen: &AttentionScreen, view: &View, area: Rect, buf: &mut 
     let Some(layer) = screen.layer.as_ref().filter(|layer| !layer.tokens.is_empty()) else {
         return;
     };
+    let cut = view.shared.interventions.iter().any(|chip| chip.on);
     let strip = match area.height {
         0..14 => 0,
-        14..30 => 3,
-        _ => 5,
+        30.. if cut => 5,
+        _ => 3,
     };
     let main = Rect { height: area.height - strip, ..area };
     let below = Rect { y: area.y + main.height, height: strip, ..area };
@@ -223,26 +224,31 @@ impl Drawing<'_> {
     fn pattern(&self, area: Rect, buf: &mut Buffer, hits: &mut Hits) {
         let (theme, value, n) = (self.theme, self.value(), self.layer.tokens.len());
         let head = self.head();
-        let kind = self.screen.kind(head).map_or(String::new(), |summary| {
-            let entropy = summary.scores.entropy;
-            format!(", {}, entropy {entropy:.2} nats", summary.kind.label())
-        });
-        let short = if n < LEAST { ", text too short for a kind" } else { "" };
+        let summary = self.screen.kind(head);
+        let kind = summary.map_or(String::new(), |summary| format!(" {}", summary.kind.label()));
+        let after = match summary {
+            Some(summary) => format!("mean entropy {:.2} nats", summary.scores.entropy),
+            None => format!("kinds need {LEAST} tokens"),
+        };
         // The lowest row of the map is the last query.
         let number = |row: usize, key: usize| self.layer.value(value, head, n - 1 - row, key);
-        let mut finite: Vec<f32> = (0..n)
-            .flat_map(|row| self.layer.row(value, head, row))
-            .filter(|v| v.is_finite())
-            .collect();
-        finite.sort_by(f32::total_cmp);
-        let (least, most) = (finite.first().copied().unwrap_or(0.0), finite.last().copied().unwrap_or(1.0));
+        // A pass over all edges, so only where the scale needs it.
+        let ends = || {
+            let row = |query| (0..=query).map(move |key| self.layer.value(value, head, query, key));
+            let finite = (0..n).flat_map(row).filter(|v| v.is_finite());
+            finite.fold((f32::INFINITY, f32::NEG_INFINITY), |(lo, hi), v| (lo.min(v), hi.max(v)))
+        };
         let (scale, lo, hi) = match value {
             Value::Weight => (Scale::Sequential, 0.0, 1.0),
-            Value::Weighted => (Scale::Sequential, 0.0, most),
-            Value::Score => (Scale::Diverging, least, most),
+            Value::Weighted => (Scale::Sequential, 0.0, ends().1),
+            Value::Score => {
+                let (lo, hi) = ends();
+                (Scale::Diverging, lo, hi)
+            }
         };
+        let axes = theme.pick("query ↓ key →", "query down, key across");
         let title = format!(
-            "head {}.{head}{kind}{short}: {}, {lo:.2} to {hi:.2}; query down, key across",
+            "head {}.{head}{kind}: {} {lo:.2} to {hi:.2}, {axes}, {after}",
             self.layer.wish.layer,
             words(value),
         );
@@ -328,7 +334,7 @@ impl Drawing<'_> {
 fn words(value: Value) -> &'static str {
     match value {
         Value::Weight => "weight",
-        Value::Weighted => "weight x length of what is moved",
+        Value::Weighted => "weight x ||W_O v||",
         Value::Score => "score before the softmax",
     }
 }

@@ -71,33 +71,36 @@ fn facts(
     let (theme, cell) = (*view.theme, &place.cell);
     let vocab = view.shared.model.facts().map_or(0, |facts| facts.config.vocab_size);
     let with = |text: String, base: Option<String>| match base {
-        Some(base) => format!("{text} (without: {base})"),
+        Some(base) => format!("{text}, was {base}"),
         None => text,
     };
     let target = cells::visible(screen.held.word(column.target), theme.ascii);
-    let own = if screen.target.is_none() { ", the model's next" } else { "" };
+    let own = if screen.target.is_none() { "own next" } else { "target" };
     let probability = |place: &Place| format!("{:.2}%", place.cell.target_log_prob.exp() * 100.0);
-    let rank = |place: &Place| format!("{} of {vocab}", place.cell.target_rank);
+    let rank = format!(" rank {} of {vocab}", cell.target_rank);
     let course: Vec<f32> = column.places.iter().map(|p| p.cell.target_log_prob.exp() as f32).collect();
+    let entropy = match base {
+        None => format!("entropy {:.2} of {:.2} nats", cell.entropy, (vocab.max(1) as f64).ln()),
+        Some(base) => format!("entropy {:.2} nats, was {:.2}", cell.entropy, base.cell.entropy),
+    };
     let mut lines = vec![
-        format!("target {target}{own}"),
-        with(format!(" rank {}", rank(place)), base.map(|b| b.cell.target_rank.to_string())),
-        with(format!(" p    {}", probability(place)), base.map(probability)),
+        format!("{own} {target}"),
+        with(rank, base.map(|b| b.cell.target_rank.to_string())),
+        with(format!(" p {}", probability(place)), base.map(probability)),
         format!(" {}", cells::sparkline(&course, course.len().min(31), theme)),
         format!(" {}", settled(column)),
-        with(
-            format!("entropy {:.2} of {:.2} nats", cell.entropy, (vocab.max(1) as f64).ln()),
-            base.map(|b| format!("{:.2}", b.cell.entropy)),
-        ),
-        with(format!("KL(final || layer) {:.3} nats", cell.kl), base.map(|b| format!("{:.3}", b.cell.kl))),
+        entropy,
+        with(format!("KL(final||here) {:.2} nats", cell.kl), base.map(|b| format!("{:.2}", b.cell.kl))),
         with(format!("norm {:.1}", cell.norm), base.map(|b| format!("{:.1}", b.cell.norm))),
     ];
     if let Some(along) = place.projection {
-        let base = base.and_then(|b| b.projection).map(|b| format!("{b:+.3}"));
-        lines.push(with(format!("projection {along:+.3}"), base));
+        let base = base.and_then(|b| b.projection).map(|b| format!("{b:+.2}"));
+        lines.push(with(format!("projection {along:+.2}"), base));
     }
-    if row + 1 == column.places.len() {
-        lines.push("the last layer: the model's own output".to_owned());
+    if base.is_some() {
+        lines.push("was: without interventions".to_owned());
+    } else if row + 1 == column.places.len() {
+        lines.push("last layer: the model's output".to_owned());
     }
     lines
 }
@@ -107,8 +110,8 @@ fn settled(column: &Column) -> String {
     let ranks: Vec<usize> = column.places.iter().map(|place| place.cell.target_rank).collect();
     let on_top = ranks.iter().rev().take_while(|rank| **rank == 1).count();
     match ranks.len() - on_top {
-        _ if on_top == 0 => "by layer; not the likeliest at the end".to_owned(),
-        0 => "by layer; the likeliest from the embedding on".to_owned(),
-        row => format!("by layer; the likeliest from L{} on", row - 1),
+        _ if on_top == 0 => "not the likeliest at the end".to_owned(),
+        0 => "likeliest from the embedding on".to_owned(),
+        row => format!("likeliest from L{} on", row - 1),
     }
 }

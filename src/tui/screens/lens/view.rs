@@ -16,7 +16,7 @@ use crate::tui::shared::ModelState;
 use crate::tui::theme::Scale;
 
 /// The list beside the map, and the least width at which there is one.
-const LIST: (u16, u16) = (34, 66);
+const LIST: (u16, u16) = (36, 66);
 
 /// Draws the screen.
 pub(super) fn draw(screen: &LensScreen, view: &View, area: Rect, buf: &mut Buffer, hits: &mut Hits) {
@@ -211,11 +211,15 @@ impl Shown<'_> {
         };
         let word = cells::visible(held.word(id), self.ascii);
         let changed = self.compares && held.base(row, at).and_then(top).is_some_and(|base| base != id);
-        match (changed, self.ascii) {
-            (false, _) => word,
-            (true, false) => format!("≠{word}"),
-            (true, true) => format!("!{word}"),
-        }
+        let mark = match (changed, self.ascii) {
+            (false, _) => "",
+            (true, false) => "≠",
+            (true, true) => "!",
+        };
+        // A blank before the next token, where a token would not be one character.
+        let room = usize::from(self.screen.cell_width);
+        let room = if room > 2 { room - 1 } else { room };
+        cells::fit(&format!("{mark}{word}"), room, self.ascii)
     }
 }
 
@@ -285,10 +289,11 @@ fn map(screen: &LensScreen, view: &View, area: Rect, buf: &mut Buffer, hits: &mu
 fn title(screen: &LensScreen, view: &View, (lo, hi): (f32, f32)) -> String {
     let mode = screen.mode;
     let mut what = mode.words().to_owned();
-    if mode == Mode::Projection
-        && let Some((label, _)) = direction(view.shared)
-    {
-        what += &format!(" of {label}");
+    if mode == Mode::Projection {
+        match direction(view.shared) {
+            Some((label, _)) => what += &format!(" of {label}"),
+            None => return "projection: no intervention has a direction; v shows another value".to_owned(),
+        }
     }
     if mode == Mode::Rank {
         what += &match screen.target {
