@@ -8,13 +8,14 @@ use clap::Args;
 
 use super::failure::Usage;
 use crate::{
-    hooks::{Edge, Edit, EditOp, HookPoint, Hooks, Plan, Point, Vector, expand},
+    hooks::{Edit, EditOp, HookPoint, Hooks, Plan, Point, Vector, expand},
+    lens::Cut,
     model::Checkpoint,
     steer::file,
 };
 
 /// Edits applied while the model runs; the checkpoint on disk is not changed. All are repeatable.
-#[derive(Args, Debug, Default)]
+#[derive(Args, Debug, Default, Clone)]
 #[command(next_help_heading = "Edits")]
 pub struct EditArgs {
     /// Remove a direction: DIR[@LAYERS]. DIR is a safetensors file with a vector `direction`, or FILE:TENSOR. It is
@@ -27,8 +28,14 @@ pub struct EditArgs {
     /// Set a point to zero, such as attn_out.3 or mlp_out.0-5
     #[arg(long, value_name = "POINT")]
     pub zero: Vec<String>,
-    /// Keep a position from seeing another in a layer; negative positions count from the end
-    #[arg(long, value_name = "LAYER:QUERY>KEY", allow_hyphen_values = true)]
+    /// Cut a head, LAYER.HEAD, or keep a position from seeing another, LAYER:QUERY>KEY in all heads or
+    /// LAYER.HEAD:QUERY>KEY in one; negative positions count from the end
+    #[arg(
+        long,
+        visible_alias = "knock-out",
+        value_name = "CUT",
+        allow_hyphen_values = true
+    )]
     pub knockout: Vec<String>,
     /// Edits from a file: a JSON array, or TOML with one [[edit]] each
     #[arg(long, value_name = "FILE")]
@@ -59,9 +66,7 @@ impl EditArgs {
             let zero = |at| Edit::new(at, EditOp::Scale { factor: 0.0 });
             edits.extend(points.into_iter().map(zero));
         }
-        for spec in &self.knockout {
-            edits.extend(knockout(spec, checkpoint).context(format!("--knockout {spec}"))?);
-        }
+        edits.extend(self.cuts(checkpoint)?);
         for path in &self.edit {
             edits.extend(from_file(path).context(format!("--edit {}", path.display()))?);
         }
@@ -72,6 +77,24 @@ impl EditArgs {
             checkpoint.decoder.compute_dtype(),
         )?;
         Ok(edits)
+    }
+
+    /// Those of `--knockout` alone.
+    pub fn cuts(&self, checkpoint: &Checkpoint) -> anyhow::Result<Vec<Edit>> {
+        let mut edits = Vec::new();
+        for spec in &self.knockout {
+            edits.extend(knockout(spec, checkpoint).context(format!("--knockout {spec}"))?);
+        }
+        Ok(edits)
+    }
+
+    /// All but those of `--knockout`.
+    pub fn without_cuts(&self, checkpoint: &Checkpoint) -> anyhow::Result<Vec<Edit>> {
+        let others = Self {
+            knockout: Vec::new(),
+            ..self.clone()
+        };
+        others.edits(checkpoint)
     }
 
     fn ablation(&self, spec: &str, checkpoint: &Checkpoint) -> anyhow::Result<Vec<Edit>> {
@@ -142,19 +165,33 @@ pub fn direction(spec: &str, checkpoint: &Checkpoint, foreign: bool) -> anyhow::
 fn knockout(spec: &str, checkpoint: &Checkpoint) -> anyhow::Result<Vec<Edit>> {
     let malformed = || {
         Usage::new(
-            "expected LAYER:QUERY>KEY",
-            "for example `--knockout '3:-1>0'`; quote it, or the shell reads `>`",
+            "expected LAYER.HEAD, LAYER:QUERY>KEY or LAYER.HEAD:QUERY>KEY",
+            "for example `--knockout 3.1` or `--knockout '3:-1>0'`; quote it, or the shell reads `>`",
         )
     };
-    let (layers, edge) = spec.split_once(':').ok_or_else(malformed)?;
-    let (query, key) = edge.split_once('>').ok_or_else(malformed)?;
-    let edge = Edge {
-        query: query.parse().map_err(|_| malformed())?,
-        key: key.parse().map_err(|_| malformed())?,
+    let (place, edge) = match spec.split_once(':') {
+        Some((place, edge)) => (place, Some(edge.split_once('>').ok_or_else(malformed)?)),
+        None => (spec, None),
     };
-    let cut = |at| Edit::new(at, EditOp::Knockout { edges: vec![edge] });
+    let (layers, head) = match place.split_once('.') {
+        Some((layers, head)) => (layers, Some(head.parse().map_err(|_| malformed())?)),
+        None => (place, None),
+    };
+    let cut = |layer: usize| -> anyhow::Result<Edit> {
+        let cut = match (head, edge) {
+            (Some(head), None) => Cut::Head { layer, head },
+            (head, Some((query, key))) => Cut::Edge {
+                layer,
+                head,
+                query: query.parse().map_err(|_| malformed())?,
+                key: key.parse().map_err(|_| malformed())?,
+            },
+            (None, None) => return Err(malformed().into()),
+        };
+        Ok(cut.edit())
+    };
     let points = expand(&format!("attn_scores.{layers}"), checkpoint.config())?;
-    Ok(points.into_iter().map(cut).collect())
+    points.into_iter().map(|at| cut(at.layer)).collect()
 }
 
 /// No list of edits is larger than this: a basis of a thousand vectors of a thousand numbers as text.

@@ -1,26 +1,37 @@
-//! `lens`: what the model would say if it stopped at each layer.
+//! `lens`: what the model would say if it stopped at each layer, or the stream's length and projection there.
 
 use anyhow::Context;
+use clap::ValueEnum;
+use serde::Serialize;
 
 use super::{
     Outcome,
     args::ModelArgs,
-    edits::EditArgs,
+    edits::{self, EditArgs},
+    failure::Usage,
     output::{self, Out},
 };
 use crate::{
     lens::{
-        LensError, LensOptions, Positions, json, logit_lens, parse_layers,
+        LensError, LensOptions, Positions, StreamLens, StreamOptions,
+        grid::Grid,
+        json, logit_lens, parse_layers, stream_lens,
         table::{Look, detail, legend, table},
     },
     model::Checkpoint,
-    text::visible::visible,
+    text::{
+        Message, Vars,
+        visible::{cut, token_label, visible},
+    },
 };
+
+/// Columns of a token in a heading.
+const WIDEST: usize = 12;
 
 /// Read every layer through the logit lens: its likeliest next tokens, entropy, KL to the final layer, a target's rank
 #[derive(clap::Args, Debug)]
 #[command(
-    after_help = "Example:\n  candlescope lens smollm2-135m-instruct \"The capital of France is\" --target \" Paris\"\n  candlescope lens smollm2-135m-instruct \"How are you?\" --chat --positions last:4 --json"
+    after_help = "Example:\n  candlescope lens smollm2-135m-instruct \"The capital of France is\" --target \" Paris\"\n  candlescope lens smollm2-135m-instruct \"How are you?\" --chat --positions last:4 --json\n  candlescope lens toy \"The capital of France is\" --show norm"
 )]
 pub struct Args {
     #[command(flatten)]
@@ -33,12 +44,18 @@ pub struct Args {
     /// Give the text as it is (the default)
     #[arg(long)]
     raw: bool,
+    /// What to show of the stream: the likeliest tokens, its norm, or its projection on --direction
+    #[arg(long, value_enum, default_value = "tokens", value_name = "WHAT")]
+    show: Show,
+    /// Project on this: a safetensors file with a vector `direction`, or FILE:TENSOR; with --show projection
+    #[arg(long, value_name = "FILE", required_if_eq("show", "projection"))]
+    direction: Option<String>,
     /// Follow this token, leading space included [default: what the model itself says next at each position]
     #[arg(long, value_name = "TOKEN")]
     target: Option<String>,
-    /// How many of the likeliest tokens to keep
-    #[arg(long, value_name = "K", default_value_t = 5)]
-    top_k: usize,
+    /// How many of the likeliest tokens to keep [default: 5]
+    #[arg(long, value_name = "K")]
+    top_k: Option<usize>,
     /// Positions: all, last, last:N, or a list such as 0-3,-1
     #[arg(
         long,
@@ -57,11 +74,26 @@ pub struct Args {
     edits: EditArgs,
 }
 
+/// What is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Show {
+    /// The logit lens
+    Tokens,
+    /// Euclidean norm of the residual stream
+    Norm,
+    /// Its part along a direction: dot product with the unit vector, and cosine
+    Projection,
+}
+
 pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
     let positions: Positions = args.positions.parse()?;
+    args.check()?;
     let model = args.model.open(out)?;
+    if args.show != Show::Tokens {
+        return stream(args, &model, positions, out);
+    }
     let options = LensOptions {
-        top_k: args.top_k,
+        top_k: args.top_k.unwrap_or(5),
         positions,
         rows: parse_layers(&args.layers, model.config().n_layers)?,
         target: args
@@ -70,17 +102,7 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
             .map(|text| target(&model, text))
             .transpose()?,
     };
-    let ids = if args.chat {
-        model
-            .encode_chat(
-                &[crate::text::Message::user(&args.text)],
-                &crate::text::Vars::default(),
-            )?
-            .ids
-    } else {
-        model.tokenizer.encode(&args.text, true)?
-    };
-    anyhow::ensure!(!ids.is_empty(), "the text has no tokens; give some text");
+    let ids = encode(&model, &args.text, args.chat)?;
     let edits = args.edits.edits(&model)?;
     let lens = logit_lens(&model.decoder, &ids, &options, &edits)?;
     let token = |id| model.tokenizer.token(id);
@@ -109,8 +131,125 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
     Ok(Outcome::Done)
 }
 
+impl Args {
+    /// An option that what is shown does not use is refused.
+    fn check(&self) -> anyhow::Result<()> {
+        let unused = match self.show {
+            Show::Tokens => [("--direction", self.direction.is_some())].to_vec(),
+            Show::Norm | Show::Projection => [
+                (
+                    "--direction",
+                    self.show == Show::Norm && self.direction.is_some(),
+                ),
+                ("--target", self.target.is_some()),
+                ("--top-k", self.top_k.is_some()),
+                ("--detail", self.detail.is_some()),
+            ]
+            .to_vec(),
+        };
+        match unused.iter().find(|(_, given)| *given) {
+            None => Ok(()),
+            Some((option, _)) => Err(Usage::new(
+                format!("{option} has no effect on what --show asks for"),
+                "--direction belongs to `--show projection`; --target, --top-k and --detail to `--show tokens`",
+            )
+            .into()),
+        }
+    }
+}
+
+/// The stream's norm or projection by layer and position.
+fn stream(
+    args: &Args,
+    model: &Checkpoint,
+    positions: Positions,
+    out: &Out,
+) -> anyhow::Result<Outcome> {
+    #[derive(Serialize)]
+    struct Report<'a> {
+        model: &'a str,
+        points: Vec<String>,
+        words: Vec<String>,
+        #[serde(flatten)]
+        lens: &'a StreamLens,
+    }
+    let direction = args.direction.as_deref();
+    let foreign = args.edits.accept_foreign_direction;
+    let options = StreamOptions {
+        positions,
+        rows: parse_layers(&args.layers, model.config().n_layers)?,
+        direction: direction
+            .map(|spec| edits::direction(spec, model, foreign))
+            .transpose()?
+            .map(|vector| vector.to_vec()),
+    };
+    let ids = encode(model, &args.text, args.chat)?;
+    let lens = stream_lens(&model.decoder, &ids, &options, &args.edits.edits(model)?)?;
+    if out.json {
+        let report = Report {
+            model: &model.name,
+            points: lens.rows.iter().map(|r| r.point().to_string()).collect(),
+            words: lens
+                .tokens
+                .iter()
+                .map(|&id| model.tokenizer.token(id))
+                .collect(),
+            lens: &lens,
+        };
+        out.json("candlescope.lens.stream/1", &report)?;
+        return Ok(Outcome::Done);
+    }
+    let show = |title: &str, values: &[Vec<f64>], digits: usize| {
+        let heading = |(p, &id): (&usize, &u32)| format!("{p}:{}", label(model, id));
+        let mut grid = Grid::new(
+            "layer",
+            lens.positions.iter().zip(&lens.tokens).map(heading),
+        );
+        for (row, values) in lens.rows.iter().zip(values) {
+            let cells = values.iter().map(|x| format!("{x:.digits$}")).collect();
+            grid.row(row.label(), cells);
+        }
+        out.text(&format!("{title}\n{}", grid.draw(output::width())))
+    };
+    match &lens.projections {
+        None => show(
+            "Euclidean norm of the residual stream after each layer",
+            &lens.norms,
+            2,
+        )?,
+        Some(along) => {
+            show(
+                "residual stream after each layer: dot product with the direction at length 1",
+                &along.dots,
+                2,
+            )?;
+            out.line("")?;
+            show("cosine with the direction", &along.cosines, 3)?;
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+/// A token as a heading of a column.
+pub(super) fn label(model: &Checkpoint, id: u32) -> String {
+    cut(&token_label(&model.tokenizer.token(id)), WIDEST)
+}
+
+/// The tokens of a text, as it is or as a user's turn.
+pub(super) fn encode(model: &Checkpoint, text: &str, chat: bool) -> anyhow::Result<Vec<u32>> {
+    let ids = if chat {
+        model
+            .encode_chat(&[Message::user(text)], &Vars::default())?
+            .ids
+    } else {
+        model.tokenizer.encode(text, true)?
+    };
+    anyhow::ensure!(!ids.is_empty(), "the text has no tokens; give some text");
+    Ok(ids)
+}
+
 /// A target must be one token: the probability of several is not in any one cell.
-fn target(model: &Checkpoint, text: &str) -> Result<u32, LensError> {
+pub(super) fn target(model: &Checkpoint, text: &str) -> Result<u32, LensError> {
     let ids = model
         .tokenizer
         .encode(text, false)

@@ -5,6 +5,7 @@
 //! `args.rs` has what commands share, `output.rs` what they print with, `failure.rs` the words of errors.
 
 pub mod args;
+mod attn;
 mod audit;
 mod capture;
 mod completions;
@@ -60,6 +61,7 @@ enum Command {
     Run(run::Args),
     Hooks(hooks::Args),
     Lens(Box<lens::Args>),
+    Attn(Box<attn::Args>),
     Capture(Box<capture::Args>),
     Audit(audit::Args),
     Model(model::Args),
@@ -75,6 +77,7 @@ impl Command {
             Self::Run(args) => run::run(args, out),
             Self::Hooks(args) => hooks::run(args, out),
             Self::Lens(args) => lens::run(args, out),
+            Self::Attn(args) => attn::run(args, out),
             Self::Capture(args) => capture::run(args, out),
             Self::Audit(args) => audit::run(args, out),
             Self::Model(args) => model::run(args, out),

@@ -2,13 +2,14 @@
 //! what a cut changes.
 //!
 //! `logit.rs` and `stream.rs` read residual streams, `attention.rs` patterns and `heads.rs` what kind of head they make,
-//! `attribution.rs` logits, `knockout.rs` effects. `select.rs` says which layers and positions, `table.rs` draws
+//! `attribution.rs` logits, `knockout.rs` effects. `select.rs` says which layers and positions, `table.rs` and `grid.rs` draw
 //! for a terminal, `json.rs` writes the machine-readable form of the lens. Results hold token ids and plain numbers, no
 //! tensors; words come in at the edge.
 
 pub mod attention;
 pub mod attribution;
 mod error;
+pub mod grid;
 pub mod heads;
 pub mod json;
 pub mod knockout;

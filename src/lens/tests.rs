@@ -1,6 +1,9 @@
 //! The lens against the model itself (every family), against arithmetic by hand, and in chunks.
 #![allow(clippy::unwrap_used)]
 
+mod attention;
+mod components;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

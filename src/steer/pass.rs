@@ -1,8 +1,8 @@
 //! Passes over a list of prompts: batched, over a shared prefix, interruptible.
 //!
 //! The prefix is recomputed for each set of edits and never crosses from one to another (the KV cache refuses it).
-//! What comes back for a prompt is, up to the last bits that a matrix product's shape decides, what a pass over that
-//! prompt alone gives; the same call gives the same bits.
+//! What comes back for a prompt has the bits that a pass over that prompt alone gives: neither batch nor prefix nor padding
+//! changes them.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

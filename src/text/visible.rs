@@ -71,12 +71,11 @@ fn ascii(c: char) -> Cow<'static, str> {
         '\t' => "\\t".into(),
         ' '..='~' => c.to_string().into(),
         c => {
-            let mut room = [0; 4];
-            let bytes = c.encode_utf8(&mut room).bytes();
-            bytes
-                .map(|byte| format!("<{byte:02X}>"))
-                .collect::<String>()
-                .into()
+            let mut shown = String::new();
+            for byte in c.encode_utf8(&mut [0; 4]).bytes() {
+                let _ = write!(shown, "<{byte:02X}>"); // writing to a String cannot fail
+            }
+            shown.into()
         }
     }
 }

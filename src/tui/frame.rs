@@ -98,7 +98,7 @@ fn header(app: &App, area: Rect, buf: &mut Buffer, hits: &mut Hits) {
     }
     let mut pen = Pen { area, row: 1, column: 0, buf: pen.buf };
     pen.write(" ", theme.text());
-    let name = cells::visible(app.shared.model.name(), theme.ascii);
+    let name = cells::prose(app.shared.model.name(), theme.ascii);
     match &app.shared.model {
         ModelState::Ready(facts) => {
             pen.write(&cells::fit(&name, 28, theme.ascii), theme.title());
@@ -120,7 +120,7 @@ fn header(app: &App, area: Rect, buf: &mut Buffer, hits: &mut Hits) {
     for chip in &app.shared.interventions {
         let style = if chip.on { theme.chip_on() } else { theme.chip_off() };
         let mark = if chip.on { "" } else { "off " };
-        let label = cells::visible(&chip.label, theme.ascii);
+        let label = cells::prose(&chip.label, theme.ascii);
         pen.write(&format!("[{mark}{}]", cells::fit(&label, 24, theme.ascii)), style);
         pen.write(" ", theme.text());
     }
@@ -143,7 +143,7 @@ fn footer(app: &App, area: Rect, buf: &mut Buffer, hits: &mut Hits) {
     let theme = &app.theme;
     let row = area.height - 1;
     if let Some(notice) = &app.notice {
-        let text = cells::visible(&notice.text, theme.ascii);
+        let text = cells::prose(&notice.text, theme.ascii);
         let text = cells::fit(&text, area.width.into(), theme.ascii);
         pen::line(area, row, &text, theme.accent(), buf);
         return;

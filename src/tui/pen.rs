@@ -59,7 +59,7 @@ pub fn popup(area: Rect, width: u16, height: u16) -> Rect {
 pub fn card(area: Rect, title: &str, body: &str, theme: &Theme, buf: &mut Buffer) {
     let at = popup(area, 64, 12);
     let inner = panel(at, title, theme, buf);
-    let text = cells::visible(body, theme.ascii);
+    let text = cells::prose(body, theme.ascii);
     for (i, row) in wrapped(&text, inner.width.into()).iter().enumerate() {
         line(inner, i as u16, row, theme.text(), buf);
     }

@@ -16,7 +16,7 @@ use ratatui::Terminal;
 use ratatui::backend::{Backend, CrosstermBackend};
 
 use super::app::{App, Effect, Msg, Timings};
-use super::screen::Command;
+use super::screen::{Command, Work};
 use super::shared::ModelFacts;
 use super::work::{Lane, Pending, Worker};
 use super::{export, frame};
@@ -154,20 +154,7 @@ where
     fn perform(&mut self, effect: Effect) {
         match effect {
             Effect::Do(Command::Ask { screen, lane, what, work }) => {
-                let Some(facts) = self.app.shared.model.facts() else {
-                    return;
-                };
-                let checkpoint = Arc::clone(&facts.checkpoint);
-                let id = self.worker.post(screen, lane, checkpoint, work);
-                self.app.pending.push(Pending {
-                    id,
-                    screen,
-                    lane,
-                    what,
-                    since: Instant::now(),
-                    share: None,
-                    note: String::new(),
-                });
+                self.post(screen, lane, &what, work);
             }
             Effect::Do(Command::Open(name)) => self.start_opening(name),
             Effect::Do(Command::Copy(text)) => match export::osc52(&text) {
@@ -189,6 +176,29 @@ where
             }
             Effect::Suspend => self.suspend(),
         }
+    }
+
+    /// Sends work to the open model on behalf of a screen; without a model nothing happens.
+    pub fn post(&mut self, screen: &'static str, lane: Lane, what: &str, work: Work) {
+        let Some(facts) = self.app.shared.model.facts() else {
+            return;
+        };
+        let checkpoint = Arc::clone(&facts.checkpoint);
+        let id = self.worker.post(screen, lane, checkpoint, work);
+        self.app.pending.push(Pending {
+            id,
+            screen,
+            lane,
+            what: what.to_string(),
+            since: Instant::now(),
+            share: None,
+            note: String::new(),
+        });
+    }
+
+    /// Asks what runs in a lane to stop.
+    pub fn stop(&self, lane: Lane) {
+        self.worker.stop(lane);
     }
 
     fn start_opening(&mut self, name: String) {

@@ -160,7 +160,7 @@ fn points_edits_and_options_that_cannot_be_are_refused_by_name() {
             &["resid_pots", "did you mean `resid_post`"][..],
         ),
         (&["--zero", "mlp_out.9"], &["mlp_out.9", "layers 0 to 2"]),
-        (&["--knockout", "1:2"], &["LAYER:QUERY>KEY"]),
+        (&["--knockout", "1:2"], &["LAYER.HEAD:QUERY>KEY"]),
         (&["--knockout", "1:-1>500"], &["500"]),
         (
             &["--ablate", "no-such.safetensors"],

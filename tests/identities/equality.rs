@@ -5,7 +5,8 @@ use super::*;
 #[test]
 fn a_row_is_the_same_alone_padded_cached_split_or_after_a_shared_prefix() {
     for name in FAMILIES {
-        for (dtype, tolerance) in [(DType::F64, 1e-12), (DType::F32, 2e-5)] {
+        // In f32, where our own kernels compute, to the bit; f64 goes through candle's general product.
+        for (dtype, tolerance) in [(DType::F64, 1e-12), (DType::F32, 0.0)] {
             let model = open(name, dtype);
             let texts = rows(&model, &[17, 11, 14]);
             let none = Hooks::new();
@@ -32,7 +33,7 @@ fn a_row_is_the_same_alone_padded_cached_split_or_after_a_shared_prefix() {
                     .narrow(1, 17 - n, n)
                     .unwrap();
                 assert!(
-                    gap(&row, alone) < tolerance,
+                    gap(&row, alone) <= tolerance,
                     "{name} {dtype:?} padded {:e}",
                     gap(&row, alone)
                 );
@@ -58,7 +59,7 @@ fn a_row_is_the_same_alone_padded_cached_split_or_after_a_shared_prefix() {
                     .unwrap();
                 let want = alone[0].narrow(1, cut, 17 - cut).unwrap();
                 assert!(
-                    gap(&rest.logits.unwrap(), &want) < tolerance,
+                    gap(&rest.logits.unwrap(), &want) <= tolerance,
                     "{name} {dtype:?} cut at {cut}"
                 );
             }
@@ -84,7 +85,7 @@ fn a_row_is_the_same_alone_padded_cached_split_or_after_a_shared_prefix() {
                     .unwrap();
                 let row = after.narrow(0, i, 1).unwrap();
                 assert!(
-                    gap(&row, &whole.logits.unwrap()) < tolerance,
+                    gap(&row, &whole.logits.unwrap()) <= tolerance,
                     "{name} {dtype:?} prefix row {i}"
                 );
             }
@@ -157,7 +158,7 @@ fn an_early_stop_returns_the_same_tensors() {
             .unwrap();
         assert!(out.logits.is_none());
         assert!(
-            gap(&out.captured[&point], &whole.captured[&point]) < 2e-6,
+            gap(&out.captured[&point], &whole.captured[&point]) == 0.0,
             "{point}"
         );
     }
@@ -169,7 +170,7 @@ fn an_early_stop_returns_the_same_tensors() {
         )
         .unwrap();
     let want = whole.captured[&at("resid_post.1")].narrow(1, 5, 3).unwrap();
-    assert!(gap(&last.captured[&at("resid_post.1")], &want) < 2e-6);
+    assert!(gap(&last.captured[&at("resid_post.1")], &want) == 0.0);
 }
 
 #[test]
@@ -208,7 +209,7 @@ fn a_cache_made_under_other_edits_is_not_silently_continued() {
         .logits
         .unwrap();
     assert!(
-        gap(&branch, &whole) < 2e-5,
+        gap(&branch, &whole) == 0.0,
         "an edit from the first new position on may branch off a cache"
     );
 }

@@ -100,7 +100,13 @@ fn planted_heads_do_what_they_are_planted_for() {
     for query in 2..ids.len() {
         assert!(weight(0, 0, query, query - 1) > 0.9, "previous {query}");
         assert!(weight(0, 1, query, 0) > 0.9, "first {query}");
-        assert!(weight(1, 2, query, query) > 0.9, "current {query}");
+        assert!(
+            weight(1, 2, query, query) > 0.9,
+            "current {query}: {:?}",
+            (0..=query)
+                .map(|key| weight(1, 2, query, key))
+                .collect::<Vec<_>>()
+        );
         // Tokens 9 to 13 stand at 1 to 5 too: induction looks at the token after them there, and else at the first.
         let (found, what) = if query >= 9 {
             (query - 7, "found")

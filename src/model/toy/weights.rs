@@ -40,7 +40,11 @@ const SHARP: [f64; 5] = [44.0, 16.0, 8.0, 8.0, 8.0];
 /// The same, soft: half of the weight goes to other distances.
 const BLURRED: [f64; 5] = [2.0, 1.5, 1.0, 1.0, 1.0];
 /// Length of the constant after the norm in layers 0 and 1, as the other parts leave it.
-const CONSTANT_AT: [f64; 2] = [5.66, 4.4];
+const CONSTANT_AT: [f64; 2] = [5.66, 5.0];
+
+/// Length of a copy. A small one, since the first two positions have none, and a stream of another length would have
+/// another constant after the norm.
+const COPIED: f64 = 0.5;
 
 /// All tensors under the names of a Hugging Face llama.
 pub(super) fn make(
@@ -187,7 +191,7 @@ impl Block {
         self.seek(0, 0, SHARP, n, 1.0);
         self.sink(1, 0, 14.0, (n, n));
         self.carry_code(0);
-        self.write_code(0, COPY, 1.0 / n);
+        self.write_code(0, COPY, COPIED / n);
         let same = (12.0 * 8.0f64).sqrt() / n;
         self.compare(Matrix::Q, 2, CODE, same);
         self.compare(Matrix::K, 1, CODE, same);
@@ -199,11 +203,10 @@ impl Block {
     }
 
     fn induce(&mut self, random: &mut Random) {
-        // The first token has neither code nor copy, so less else to share the norm with.
         let (n, first) = (CONSTANT_AT[1], 5.3);
         let found = (48.0 * 8.0f64).sqrt() / n;
         self.compare(Matrix::Q, 0, CODE, found);
-        self.compare(Matrix::K, 0, COPY, found);
+        self.compare(Matrix::K, 0, COPY, found / COPIED);
         // Nothing found: less than a find, more than a token that is merely similar.
         self.sink(0, 0, 42.0, (n, first));
         self.carry_code(0);

@@ -25,7 +25,21 @@ pub fn panel(buffer: &mut Buffer, area: Rect, title: &str, focus: bool, theme: T
     let (boxes, right, bottom) = (theme.boxes(), area.width - 1, area.height - 1);
     let line = |mark: &str| mark.repeat(usize::from(right - 1));
     put(buffer, area, 0, 0, boxes.top_left, style);
-    put(buffer, area, 1, 0, &line(boxes.horizontal_top), style);
+    let mut after = 1;
+    if !title.is_empty() && area.width > 4 {
+        let title = format!(" {} ", prose(title, theme.ascii));
+        let room = usize::from(area.width - 2).min(width(&title));
+        let style = if focus {
+            theme.border_focus()
+        } else {
+            theme.title()
+        };
+        // Before the line, whose colour it would take over where it has none of its own.
+        after = put(buffer, area, 1, 0, &fit(&title, room, theme.ascii), style);
+    }
+    for x in after..right {
+        put(buffer, area, x, 0, boxes.horizontal_top, style);
+    }
     put(buffer, area, right, 0, boxes.top_right, style);
     put(buffer, area, 0, bottom, boxes.bottom_left, style);
     put(
@@ -40,16 +54,6 @@ pub fn panel(buffer: &mut Buffer, area: Rect, title: &str, focus: bool, theme: T
     for y in 1..bottom {
         put(buffer, area, 0, y, boxes.vertical_left, style);
         put(buffer, area, right, y, boxes.vertical_right, style);
-    }
-    if !title.is_empty() && area.width > 4 {
-        let title = format!(" {} ", prose(title, theme.ascii));
-        let room = usize::from(area.width - 2).min(width(&title));
-        let style = if focus {
-            theme.border_focus()
-        } else {
-            theme.title()
-        };
-        put(buffer, area, 1, 0, &fit(&title, room, theme.ascii), style);
     }
     Rect::new(
         area.x.saturating_add(1),

@@ -1,7 +1,7 @@
 //! A grid of values as colours: layers up, tokens across, later layers higher.
 //!
 //! Always: the cursor is on the part that is shown; each cell carries more than colour where there is room (its text or
-//! digits, and without colours a shade and a sign); what a click at a place means is returned. Scales: `crate::tui::theme`.
+//! digits, and without colours a shade or a sign); what a click at a place means is returned. Scales: `crate::tui::theme`.
 
 use std::ops::Range;
 
@@ -201,19 +201,12 @@ fn cell(
     let placed = map.scale.place(value, map.lo, map.hi);
     let room = usize::from(place.width);
     let plain = theme.tier == Tier::NoColour;
-    let words = match map.text {
-        Some(text) => prose(&text(row, column), theme.ascii),
-        None if map.digits && !value.is_nan() => {
-            digits(value, room.saturating_sub(usize::from(plain)))
-        }
-        None => String::new(),
-    };
-    let content = if plain {
-        uncoloured(placed, &words, room, map.scale, theme)
-    } else if value.is_nan() && words.is_empty() {
-        fit(theme.shade(f32::NAN), room, theme.ascii)
-    } else {
-        fit(&words, room, theme.ascii)
+    let content = match map.text {
+        Some(text) => labelled(placed, &prose(&text(row, column), theme.ascii), room, theme),
+        None if map.digits && !value.is_nan() => fit(&digits(value, room), room, theme.ascii),
+        None if plain => shaded(placed, room, map.scale, theme),
+        None if value.is_nan() => fit(theme.shade(f32::NAN), room, theme.ascii),
+        None => " ".repeat(room),
     };
     let mut style = theme.heat(map.scale, placed);
     if style == Style::new() && !plain {
@@ -233,20 +226,29 @@ fn cell(
     put(buffer, place, 0, 0, &content, style);
 }
 
-/// Without colours: a shade and, where values have signs, the sign; then the words; the whole cell shaded without words.
-fn uncoloured(placed: f32, words: &str, room: usize, scale: Scale, theme: Theme) -> String {
-    let shade = theme.shade(placed);
+/// Words with a gap before the next cell; without colours a shade before them, apart from them in ASCII, where shades
+/// are characters that words have too.
+fn labelled(placed: f32, words: &str, room: usize, theme: Theme) -> String {
+    let shade = match (theme.tier, theme.ascii) {
+        (Tier::NoColour, false) => theme.shade(placed).to_owned(),
+        (Tier::NoColour, true) => format!("{} ", theme.shade(placed)),
+        _ => String::new(),
+    };
+    let words = format!("{shade}{words}");
+    let most = room.saturating_sub(usize::from(room > 2));
+    fit(&words, most, theme.ascii) + &" ".repeat(room - most)
+}
+
+/// Without colours: the cell filled with a shade, after the sign where values have one.
+fn shaded(placed: f32, room: usize, scale: Scale, theme: Theme) -> String {
     let sign = match scale {
-        Scale::Diverging if placed < 0.0 => "-",
-        Scale::Diverging if placed > 0.0 => "+",
+        Scale::Diverging if placed < 0.0 && room > 1 => "-",
+        Scale::Diverging if placed > 0.0 && room > 1 => "+",
         _ => "",
     };
-    let sign = if room > 1 { sign } else { "" };
-    if words.is_empty() {
-        let fill = room.saturating_sub(width(sign) + usize::from(room > 2));
-        return fit(&format!("{sign}{}", shade.repeat(fill)), room, theme.ascii);
-    }
-    fit(&format!("{shade}{words}"), room, theme.ascii)
+    let fill = room.saturating_sub(sign.len() + usize::from(room > 2));
+    let shades = theme.shade(placed).repeat(fill);
+    fit(&format!("{sign}{shades}"), room, theme.ascii)
 }
 
 /// `value` in at most `room` characters, as exact as they allow; `#` where even its whole part does not fit.
@@ -298,12 +300,16 @@ mod tests {
     #[test]
     fn without_colours_a_cell_has_a_shade_and_a_sign() {
         let theme = Theme::no_colour();
-        assert_eq!(uncoloured(1.0, "", 4, Scale::Sequential, theme), "███ ");
-        assert_eq!(uncoloured(-0.5, "", 4, Scale::Diverging, theme), "-▒▒ ");
-        assert_eq!(
-            uncoloured(0.5, "lock", 7, Scale::Sequential, theme),
-            "▒lock  "
-        );
-        assert_eq!(uncoloured(-0.5, "", 1, Scale::Diverging, theme), "▒");
+        assert_eq!(shaded(1.0, 4, Scale::Sequential, theme), "███ ");
+        assert_eq!(shaded(-0.5, 4, Scale::Diverging, theme), "-▒▒ ");
+        assert_eq!(shaded(-0.5, 1, Scale::Diverging, theme), "▒");
+        assert_eq!(labelled(0.5, "lock", 7, theme), "▒lock  ");
+        assert_eq!(labelled(0.5, "padlock", 7, theme), "▒padl… ");
+        assert_eq!(labelled(0.5, "padlock", 7, Theme::dark()), "padlo… ");
+        let ascii = Theme {
+            ascii: true,
+            ..theme
+        };
+        assert_eq!(labelled(1.0, "lock", 7, ascii), "# lock ");
     }
 }

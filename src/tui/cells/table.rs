@@ -216,7 +216,7 @@ fn row(
     theme: Theme,
 ) {
     if let Some(style) = over {
-        // The whole line, gaps too: a cursor with holes is hard to follow.
+        // The whole line in one look, gaps too: a cursor with holes or patches is hard to follow.
         put(
             buffer,
             line,
@@ -235,7 +235,7 @@ fn row(
         } else {
             text
         };
-        let style = over.map_or(entry.style, |over| entry.style.patch(over));
+        let style = over.unwrap_or(entry.style);
         put(buffer, line, x, 0, &fit(&text, room, theme.ascii), style);
         x = x.saturating_add(columns.saturating_add(1));
     }

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use proptest::prelude::*;
-use ratatui::buffer::Buffer;
+use ratatui::buffer::{Buffer, Cell};
 use ratatui::layout::Rect;
 use ratatui::style::{Modifier, Style};
 
@@ -12,8 +12,7 @@ use crate::tui::theme::{Background, Scale, Theme, Tier};
 
 fn lines(buffer: &Buffer) -> Vec<String> {
     let width = usize::from(buffer.area.width.max(1));
-    let row =
-        |cells: &[ratatui::buffer::Cell]| cells.iter().map(|c| c.symbol()).collect::<String>();
+    let row = |cells: &[Cell]| cells.iter().map(Cell::symbol).collect::<String>();
     let rows = buffer.content.chunks(width).map(row);
     rows.map(|row| row.trim_end().to_owned()).collect()
 }

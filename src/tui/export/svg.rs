@@ -32,7 +32,7 @@ pub fn svg(buffer: &Buffer, theme: Theme) -> String {
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" \
          font-family=\"ui-monospace,'DejaVu Sans Mono',Menlo,Consolas,monospace\" font-size=\"{FONT}\">\n\
          <rect width=\"{width}\" height=\"{height}\" rx=\"6\" fill=\"{}\"/>\n\
-         <g transform=\"translate({MARGIN} {MARGIN})\" fill=\"{}\">\n",
+         <g transform=\"translate({MARGIN} {MARGIN})\" shape-rendering=\"crispEdges\" fill=\"{}\">\n",
         hex(paper),
         hex(text)
     );

@@ -27,7 +27,7 @@ fn a_small_screen_as_a_picture() {
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 96 60\" width=\"96\" height=\"60\" \
          font-family=\"ui-monospace,'DejaVu Sans Mono',Menlo,Consolas,monospace\" font-size=\"15\">\n\
          <rect width=\"96\" height=\"60\" rx=\"6\" fill=\"#16181d\"/>\n\
-         <g transform=\"translate(12 12)\" fill=\"#dcdfe4\">\n\
+         <g transform=\"translate(12 12)\" shape-rendering=\"crispEdges\" fill=\"#dcdfe4\">\n\
          <rect x=\"54\" y=\"0\" width=\"18\" height=\"18\" fill=\"#fee838\"/>\n\
          <rect x=\"45\" y=\"18\" width=\"9\" height=\"18\" fill=\"#dcdfe4\"/>\n\
          <path d=\"M4.5 9H9M4.5 9V18\" stroke=\"#dcdfe4\" stroke-linecap=\"square\"/>\n\
@@ -183,7 +183,7 @@ proptest! {
     fn any_buffer_gives_well_formed_files(
         cells in prop::collection::vec(any_cell(), 0..60), width in 0u16..12, title in any::<String>(), light in any::<bool>(),
     ) {
-        let height = if width == 0 { 3 } else { cells.len() as u16 / width };
+        let height = (cells.len() as u16).checked_div(width).unwrap_or(3);
         let mut buffer = Buffer::empty(Rect::new(3, 4, width, height));
         // Raw, as no widget of ours would write them.
         for (cell, (symbol, style)) in buffer.content.iter_mut().zip(&cells) {

@@ -128,7 +128,7 @@ impl Field {
             return self.go(0);
         }
         let above = self.text[..start - 1].rfind('\n').map_or(0, |at| at + 1);
-        self.to_line(above, start - 1)
+        self.go_to_line(above, start - 1)
     }
 
     pub(super) fn down(&mut self) -> Outcome {
@@ -141,11 +141,11 @@ impl Field {
         }
         let rest = self.text[end + 1..].find('\n');
         let below = rest.map_or(self.text.len(), |at| end + 1 + at);
-        self.to_line(end + 1, below)
+        self.go_to_line(end + 1, below)
     }
 
     /// To the column aimed at of the line `from..to`, or its end.
-    fn to_line(&mut self, from: usize, to: usize) -> Outcome {
+    fn go_to_line(&mut self, from: usize, to: usize) -> Outcome {
         let aim = self
             .aim
             .unwrap_or_else(|| columns(&self.text[self.line_start()..self.cursor]));

@@ -95,7 +95,7 @@ impl Palette {
             return;
         }
         let last = area.height - 1;
-        let line = format!(":{}▏", cells::visible(&self.text, theme.ascii));
+        let line = format!(":{}▏", cells::prose(&self.text, theme.ascii));
         pen::clear_line(area, last, buf);
         pen::line(area, last, &cells::fit(&line, area.width.into(), theme.ascii), theme.accent(), buf);
         if last > 0 {

@@ -59,7 +59,7 @@ pub(super) fn draw(screen: &HooksScreen, view: &View, area: Rect, buf: &mut Buff
         lines.push("enter runs the prompt and shows what passes here".into());
     }
     for (i, text) in lines.iter().enumerate() {
-        let text = cells::visible(text, ascii);
+        let text = cells::prose(text, ascii);
         pen::line(inner, i as u16, &cells::fit(&text, inner.width.into(), ascii), view.theme.text(), buf);
     }
 }

@@ -1,0 +1,126 @@
+//! The frame: tables of keys, help, command line, notices, small sizes, undo.
+
+use candlescope::hooks::{Edit, EditOp, HookPoint, Point};
+use candlescope::tui::export;
+use candlescope::tui::keys::{self, GLOBAL};
+use candlescope::tui::screens;
+use candlescope::tui::shared::{Intervention, quoted};
+use candlescope::tui::theme::Theme;
+
+use super::{press, shown, stage};
+
+#[test]
+fn no_screen_hides_a_key_that_means_the_same_everywhere_and_every_key_is_one() {
+    let names = |table: &[keys::Binding]| -> Vec<&'static str> {
+        table.iter().flat_map(|b| b.keys.split(' ')).collect()
+    };
+    let global = names(GLOBAL);
+    for screen in screens::table() {
+        let own = names(screen.bindings());
+        for (i, key) in own.iter().enumerate() {
+            let parsed = keys::parse(key).unwrap_or_else(|_| panic!("{}: {key}", screen.id()));
+            assert_eq!(keys::name(parsed), *key, "{}", screen.id());
+            assert!(!global.contains(key), "{}: {key} is global", screen.id());
+            assert!(!own[..i].contains(key), "{}: {key} twice", screen.id());
+            let number = key.len() == 1 && key.chars().all(|c| ('1'..='9').contains(&c));
+            assert!(!number, "{}: numbers are screens", screen.id());
+        }
+    }
+}
+
+#[test]
+fn keys_are_written_as_they_are_read() {
+    for text in ["a", "K", "ctrl-d", "alt-x", "space", "f12", "backtab", "?", ":", "-"] {
+        assert_eq!(keys::name(keys::parse(text).unwrap()), text);
+    }
+    for text in ["", "ab", "f13", "ctrl-", "hyper-a"] {
+        assert!(keys::parse(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn words_are_quoted_for_a_shell() {
+    assert_eq!(quoted("a/b-1.gguf"), "a/b-1.gguf");
+    assert_eq!(quoted("it's $HOME"), r"'it'\''s $HOME'");
+    assert_eq!(quoted(""), "''");
+}
+
+#[test]
+fn a_terminal_that_is_too_small_is_told_so() {
+    for size in [(0, 0), (1, 1), (20, 5), (29, 40)] {
+        let stage = stage(Theme::dark(), size);
+        let text = export::text(&stage.frame());
+        if size.0 >= 20 {
+            assert!(text.contains("too small"), "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_model_that_cannot_be_opened_is_a_state_and_another_can_be() {
+    let mut stage = stage(Theme::dark(), (100, 30));
+    stage.wait().unwrap();
+    press(&mut stage, ":");
+    press(&mut stage, "type open nowhere");
+    press(&mut stage, "enter");
+    let text = export::text(&stage.frame());
+    assert!(text.contains("nowhere could not be opened"), "{text}");
+    press(&mut stage, ":");
+    press(&mut stage, "type open toy");
+    press(&mut stage, "enter");
+    assert!(export::text(&stage.frame()).contains("toy"));
+    assert!(stage.runtime.app.shared.model.facts().is_some());
+}
+
+#[test]
+fn a_command_that_is_none_gets_a_hint_and_help_is_searched() {
+    let mut stage = shown("hooks", Theme::dark(), (120, 40));
+    press(&mut stage, ":");
+    press(&mut stage, "type hoks");
+    press(&mut stage, "enter");
+    let text = export::text(&stage.frame());
+    assert!(text.contains("no command `hoks`; did you mean `hooks`?"), "{text}");
+    press(&mut stage, "?");
+    press(&mut stage, "type clip");
+    assert!(!export::text(&stage.frame()).contains("The next screen"));
+    press(&mut stage, "esc");
+    press(&mut stage, "?");
+    assert!(export::text(&stage.frame()).contains("The next screen"));
+}
+
+#[test]
+fn interventions_stack_switch_and_come_back() {
+    let mut stage = shown("hooks", Theme::dark(), (120, 40));
+    let edit = Edit::new(HookPoint::new(Point::MlpOut, 0), EditOp::Scale { factor: 0.0 });
+    let chip = Intervention {
+        label: "⊘ mlp 0".into(),
+        options: vec!["--nothing".into()],
+        edits: vec![edit],
+        on: true,
+    };
+    let before = stage.runtime.app.shared.version();
+    stage.runtime.app.shared.intervene(|chips| chips.push(chip));
+    assert!(stage.runtime.app.shared.version() > before);
+    assert!(export::text(&stage.frame()).contains("[⊘ mlp 0"));
+    assert_eq!(stage.runtime.app.shared.edits().len(), 1);
+    press(&mut stage, "X");
+    assert!(stage.runtime.app.shared.edits().is_empty());
+    press(&mut stage, "z");
+    assert_eq!(stage.runtime.app.shared.edits().len(), 1);
+    press(&mut stage, "z");
+    assert!(stage.runtime.app.shared.interventions.is_empty());
+    press(&mut stage, "Z");
+    assert_eq!(stage.runtime.app.shared.options(), " --nothing");
+}
+
+#[test]
+fn exports_are_written_and_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut stage = shown("hooks", Theme::light(), (100, 30));
+    stage.runtime.export_to(dir.path().to_path_buf());
+    press(&mut stage, "e");
+    for ending in ["svg", "html", "txt", "csv", "json"] {
+        let file = dir.path().join(format!("candlescope-hooks.{ending}"));
+        assert!(std::fs::read_to_string(&file).unwrap().contains("resid_post"), "{ending}");
+    }
+}

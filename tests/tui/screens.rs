@@ -1,0 +1,54 @@
+//! Each screen at two sizes: without a model, while one is opened, when it could not be, and full.
+
+use candlescope::tui::app::Msg;
+use candlescope::tui::export;
+use candlescope::tui::shared::ModelState;
+use candlescope::tui::theme::Theme;
+
+use super::{ids, shown, stage};
+
+const SIZES: [(u16, u16); 2] = [(80, 24), (120, 40)];
+
+fn state(id: &str, size: (u16, u16), model: ModelState) -> String {
+    let mut stage = stage(Theme::dark(), size);
+    stage.wait().unwrap();
+    stage.runtime.app.shared.set_model(model);
+    stage.runtime.app.go(id);
+    stage.runtime.take(Msg::Tick);
+    export::text(&stage.frame())
+}
+
+#[test]
+fn every_screen_in_every_state() {
+    for id in ids() {
+        for size in SIZES {
+            let at = format!("{id}_{}x{}", size.0, size.1);
+            insta::assert_snapshot!(format!("{at}_empty"), state(id, size, ModelState::None));
+            let loading = ModelState::Loading {
+                name: "a-model".into(),
+            };
+            insta::assert_snapshot!(format!("{at}_loading"), state(id, size, loading));
+            let failed = ModelState::Failed {
+                name: "a-model".into(),
+                why: "config.json: `hidden_size` is missing; is this a model folder?".into(),
+            };
+            insta::assert_snapshot!(format!("{at}_failed"), state(id, size, failed));
+            let full = shown(id, Theme::dark(), size);
+            insta::assert_snapshot!(format!("{at}_full"), export::text(&full.frame()));
+        }
+    }
+}
+
+#[test]
+fn every_screen_has_a_command_and_data_once_it_is_full() {
+    for id in ids() {
+        let stage = shown(id, Theme::dark(), (120, 40));
+        let app = &stage.runtime.app;
+        if let Some(data) = app.screen().data(&app.shared) {
+            assert!(data.rows.iter().all(|row| row.len() == data.headers.len()), "{id}");
+        }
+        if let Some(line) = app.screen().command_line(&app.shared) {
+            assert!(line.starts_with("candlescope "), "{id}: {line}");
+        }
+    }
+}
