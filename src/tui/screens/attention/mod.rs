@@ -196,7 +196,11 @@ impl AttentionScreen {
     fn toggle(label: String, cut: Cut, cx: &mut Context) {
         if let Some(at) = chip(cx.shared, &label) {
             cx.shared.intervene(|chips| {
-                chips.remove(at);
+                if chips[at].on {
+                    chips.remove(at);
+                } else {
+                    chips[at].on = true;
+                }
             });
             return;
         }

@@ -6,6 +6,8 @@
 //! Always: what is drawn belongs to the tokens above it; what an intervention has made old is drawn as old until the new
 //! values are there; only positions near the cursor are computed, those at the cursor first.
 
+#[cfg(test)]
+pub(super) mod desk;
 mod detail;
 mod editor;
 mod modes;
@@ -405,9 +407,9 @@ impl Screen for LensScreen {
                 .commands
                 .push(crate::tui::screen::Command::Go("attention")),
             "again" => {
-                self.failed = None;
-                self.stopped = None;
-                self.held.columns.clear();
+                if self.failed.take().is_none() && self.stopped.take().is_none() {
+                    self.held.columns.clear();
+                }
             }
             _ => {}
         }
