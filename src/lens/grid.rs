@@ -66,9 +66,9 @@ impl Grid {
             }
             let mut line = |label: &str, cells: &[String]| {
                 let mut text = fit(label, head);
-                for c in from..to {
+                for (c, width) in widths.iter().enumerate().take(to).skip(from) {
                     let cell = cells.get(c).map_or("", String::as_str);
-                    let fill = (GAP + widths[c]).saturating_sub(cell.width());
+                    let fill = (GAP + width).saturating_sub(cell.width());
                     let _ = write!(text, "{}{cell}", " ".repeat(fill));
                 }
                 out.push_str(text.trim_end());
