@@ -362,16 +362,10 @@ impl App {
                 None => self.say("nothing is shown yet that a command could show"),
             },
             "export" => self.effects.push(Effect::Export),
-            "undo" => {
-                if !self.shared.undo() {
-                    self.say("no change of the interventions to take back");
-                }
+            "undo" if !self.shared.undo() => {
+                self.say("no change of the interventions to take back");
             }
-            "redo" => {
-                if !self.shared.redo() {
-                    self.say("nothing was taken back");
-                }
-            }
+            "redo" if !self.shared.redo() => self.say("nothing was taken back"),
             "toggle_all" => self.toggle_all(),
             "drop_last" => {
                 if self.shared.interventions.is_empty() {

@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use crossterm::event::{self, Event};
-use crossterm::{execute, queue, terminal};
+use crossterm::{Command as _, execute, queue, terminal};
 use ratatui::Terminal;
 use ratatui::backend::{Backend, CrosstermBackend};
 
@@ -65,6 +65,8 @@ pub struct Runtime<B: Backend> {
     opening: usize,
     exports: PathBuf,
     ticked: Instant,
+    /// Whether there is a terminal that escapes may be written to.
+    attached: bool,
 }
 
 impl<B: Backend> Runtime<B>
@@ -91,6 +93,7 @@ where
             opening: 0,
             exports: PathBuf::from("."),
             ticked: started,
+            attached: false,
         })
     }
 
@@ -169,7 +172,7 @@ where
             }
             Effect::Do(Command::Open(name)) => self.start_opening(name),
             Effect::Do(Command::Copy(text)) => match export::osc52(&text) {
-                Ok(escape) => self.write(&escape),
+                Ok(escape) => self.escape(&escape),
                 Err(why) => self.app.say(why.to_string()),
             },
             Effect::Do(Command::Stop) => self.worker.stop(Lane::Interactive),
@@ -177,13 +180,14 @@ where
             Effect::Do(_) => {}
             Effect::Export => self.export(),
             Effect::Mouse(ours) => {
-                let mut out = std::io::stdout();
-                // A terminal that refuses has no mouse; the keys do all that the mouse does.
+                let mut escape = String::new();
+                // Writing to a String cannot fail.
                 let _ = if ours {
-                    execute!(out, event::EnableMouseCapture)
+                    event::EnableMouseCapture.write_ansi(&mut escape)
                 } else {
-                    execute!(out, event::DisableMouseCapture)
+                    event::DisableMouseCapture.write_ansi(&mut escape)
                 };
+                self.escape(&escape);
             }
             Effect::Suspend => self.suspend(),
         }
@@ -319,14 +323,18 @@ where
         }
     }
 
-    fn write(&mut self, escape: &str) {
-        let mut out = std::io::stdout();
-        let _ = out.write_all(escape.as_bytes()).and_then(|()| out.flush());
+    /// Tells the terminal something beside the frame. One that does not listen is missed by nobody: the keys do all that
+    /// the mouse does, and an export all that the clipboard does.
+    fn escape(&self, text: &str) {
+        if self.attached {
+            let mut out = std::io::stdout();
+            let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        }
     }
 
     fn suspend(&mut self) {
         #[cfg(unix)]
-        {
+        if self.attached {
             Guard::restore();
             // SAFETY: stops this process as the shell's own key would.
             let stopped = rustix::process::kill_process(
@@ -418,6 +426,7 @@ pub fn in_terminal(
     let guard = Guard::enter(app.mouse);
     let backend = CrosstermBackend::new(std::io::stdout());
     let mut runtime = Runtime::new(app, backend, opener, started)?;
+    runtime.attached = true;
     let to = runtime.sender();
     std::thread::Builder::new()
         .name("input".into())

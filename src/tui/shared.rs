@@ -27,6 +27,7 @@ pub struct ModelFacts {
 
 /// Whether a model is open.
 #[derive(Clone)]
+#[allow(clippy::large_enum_variant)] // there is one of it
 pub enum ModelState {
     /// None was asked for.
     None,
@@ -188,7 +189,7 @@ impl Shared {
     pub fn options(&self) -> String {
         let on = self.interventions.iter().filter(|chip| chip.on);
         on.flat_map(|chip| &chip.options)
-            .map(|option| format!(" {}", quoted(option)))
+            .flat_map(|option| [" ".to_string(), quoted(option)])
             .collect()
     }
 
