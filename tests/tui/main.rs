@@ -4,6 +4,7 @@
 mod frame;
 mod mistreated;
 mod screens;
+mod terminal;
 mod worker;
 
 use std::sync::Arc;

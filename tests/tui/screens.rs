@@ -15,6 +15,8 @@ fn state(id: &str, size: (u16, u16), model: ModelState) -> String {
     stage.runtime.app.shared.set_model(model);
     stage.runtime.app.go(id);
     stage.runtime.take(Msg::Tick);
+    // The spinner's place is the clock's.
+    stage.runtime.app.tick = 0;
     export::text(&stage.frame())
 }
 
