@@ -42,6 +42,14 @@ pub enum ReportError {
         /// The system's reason.
         source: std::io::Error,
     },
+    /// A file that is larger than any audit.
+    #[error("`{}` is larger than {limit} bytes, and no audit is; was another file meant?", file.display())]
+    TooLarge {
+        /// The file.
+        file: PathBuf,
+        /// The most that is read.
+        limit: u64,
+    },
     /// A text that is not an audit.
     #[error("`{file}` is not an audit: {message}")]
     Foreign {
