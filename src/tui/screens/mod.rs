@@ -3,12 +3,14 @@
 pub mod attention;
 pub mod hooks;
 pub mod lens;
+pub mod models;
 
 use super::screen::Screen;
 
 /// All screens, in the order of their numbers.
 pub fn table() -> Vec<Box<dyn Screen>> {
     vec![
+        Box::new(models::ModelsScreen::default()),
         Box::new(lens::LensScreen::default()),
         Box::new(attention::AttentionScreen::default()),
         Box::new(hooks::HooksScreen::default()),
