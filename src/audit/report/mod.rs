@@ -152,7 +152,7 @@ fn write_synced(place: &Path, text: &str) -> std::io::Result<()> {
 }
 
 /// `2 block, 1 review, 5 pass`: verdicts and how many signals have each, worst first, without those that none has.
-fn tally(audit: &Audit) -> Vec<(Verdict, usize)> {
+pub fn tally(audit: &Audit) -> Vec<(Verdict, usize)> {
     Verdict::ALL
         .into_iter()
         .map(|verdict| {
@@ -190,4 +190,4 @@ pub fn plain_glyph(verdict: Verdict) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
