@@ -1,6 +1,7 @@
 //! The screens. Adding one is a folder here and a line in [`table`].
 
 pub mod attention;
+pub mod audit;
 pub mod hooks;
 pub mod lens;
 pub mod models;
@@ -13,6 +14,7 @@ pub fn table() -> Vec<Box<dyn Screen>> {
         Box::new(models::ModelsScreen::default()),
         Box::new(lens::LensScreen::default()),
         Box::new(attention::AttentionScreen::default()),
+        Box::new(audit::AuditScreen::default()),
         Box::new(hooks::HooksScreen::default()),
     ]
 }
