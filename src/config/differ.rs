@@ -29,10 +29,18 @@ pub fn differences(here: &ModelConfig, there: &ModelConfig) -> Vec<Difference> {
     let mut found: Vec<Difference> = Vec::new();
     for name in names {
         let (here, there) = (value(&here, name), value(&there, name));
-        let layer = |field: &str| field.strip_prefix("layers.").map(|rest| rest.split('.').nth(1).map(str::to_owned));
+        let layer = |field: &str| {
+            field
+                .strip_prefix("layers.")
+                .map(|rest| rest.split('.').nth(1).map(str::to_owned))
+        };
         let said = layer(name).is_some() && found.iter().any(|d| layer(&d.field) == layer(name));
         if here != there && !said {
-            found.push(Difference { field: name.clone(), here, there });
+            found.push(Difference {
+                field: name.clone(),
+                here,
+                there,
+            });
         }
     }
     found
@@ -42,16 +50,30 @@ pub fn differences(here: &ModelConfig, there: &ModelConfig) -> Vec<Difference> {
 fn fields(config: &ModelConfig) -> Vec<(String, String)> {
     let mut out = Vec::new();
     // A config is plain data, so that writing it cannot fail; if it did there would be nothing to compare.
-    flatten("", &serde_json::to_value(config).unwrap_or(Value::Null), &mut out);
+    flatten(
+        "",
+        &serde_json::to_value(config).unwrap_or(Value::Null),
+        &mut out,
+    );
     out
 }
 
 fn flatten(name: &str, value: &Value, out: &mut Vec<(String, String)>) {
-    let below = |key: &str| if name.is_empty() { key.to_owned() } else { format!("{name}.{key}") };
+    let below = |key: &str| {
+        if name.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{name}.{key}")
+        }
+    };
     match value {
-        Value::Object(map) => map.iter().for_each(|(key, value)| flatten(&below(key), value, out)),
+        Value::Object(map) => map
+            .iter()
+            .for_each(|(key, value)| flatten(&below(key), value, out)),
         Value::Array(list) if list.iter().any(Value::is_object) => {
-            list.iter().enumerate().for_each(|(i, value)| flatten(&below(&i.to_string()), value, out));
+            list.iter()
+                .enumerate()
+                .for_each(|(i, value)| flatten(&below(&i.to_string()), value, out));
         }
         Value::String(text) => out.push((name.to_owned(), text.clone())),
         Value::Null => out.push((name.to_owned(), "none".to_owned())),

@@ -88,7 +88,12 @@ impl Description {
     ///
     /// # Errors
     /// Weights that cannot be read, for the fingerprint.
-    pub fn of(model: &str, path: &Path, opened: &Opened, weights: DType) -> Result<Self, ModelError> {
+    pub fn of(
+        model: &str,
+        path: &Path,
+        opened: &Opened,
+        weights: DType,
+    ) -> Result<Self, ModelError> {
         let (words, fingerprint) = match checkpoint::words(opened, path) {
             Ok((tokenizer, template)) => {
                 let template = template.as_ref();

@@ -38,11 +38,18 @@ impl Lines {
     pub(super) fn add(&mut self, lead: &str, text: &str, style: Style) {
         let indent = cells::width(lead);
         let room = self.wide.saturating_sub(indent).max(8);
-        for (i, line) in wrapped(&cells::prose(text, self.theme.ascii), room).into_iter().enumerate() {
+        for (i, line) in wrapped(&cells::prose(text, self.theme.ascii), room)
+            .into_iter()
+            .enumerate()
+        {
             if self.all.len() >= MOST {
                 return;
             }
-            let lead = if i == 0 { lead.to_owned() } else { " ".repeat(indent) };
+            let lead = if i == 0 {
+                lead.to_owned()
+            } else {
+                " ".repeat(indent)
+            };
             let line = cells::fit(&format!("{lead}{line}"), self.wide, self.theme.ascii);
             self.all.push((line, style));
         }
@@ -83,7 +90,12 @@ pub(super) fn quantities(signal: &SignalResult, wide: usize, theme: Theme) -> Ve
         lines.add("  - ", finding, theme.text());
     }
     lines.blank();
-    let about = format!("{}; {}; measured in {}", signal.id, signal.stage, wording::duration(signal.seconds));
+    let about = format!(
+        "{}; {}; measured in {}",
+        signal.id,
+        signal.stage,
+        wording::duration(signal.seconds)
+    );
     lines.add("", &about, theme.dim());
     lines.all
 }
@@ -104,8 +116,13 @@ fn quantity(lines: &mut Lines, signal: &SignalResult, value: &Value) {
 
 /// A quantity that lies between 0 and 1 on that line: its interval, its estimate, the baseline's.
 fn share(value: &Value, wide: usize, theme: Theme) -> Option<String> {
-    let unit = matches!(value.unit.as_str(), "fraction" | "auroc" | "kappa" | "cosine" | "correlation");
-    let estimate = value.value.filter(|at| unit && (-1e-9..=1.000001).contains(at))?;
+    let unit = matches!(
+        value.unit.as_str(),
+        "fraction" | "auroc" | "kappa" | "cosine" | "correlation"
+    );
+    let estimate = value
+        .value
+        .filter(|at| unit && (-1e-9..=1.000001).contains(at))?;
     let room = wide.checked_sub(16).filter(|room| *room >= 10)?;
     let place = |at: f64| ((at.clamp(0.0, 1.0) * (room - 1) as f64).round() as usize).min(room - 1);
     let mut marks = vec![theme.pick("·", "."); room];
@@ -127,11 +144,26 @@ fn share(value: &Value, wide: usize, theme: Theme) -> Option<String> {
 pub(super) fn page(id: &str, wide: usize, theme: Theme) -> Vec<Line> {
     let mut lines = Lines::new(wide.min(100), theme);
     let (Some(signal), Some(entry)) = (signals::by_id(id), catalogue::signal(id)) else {
-        lines.add("", &format!("this candlescope has no signal `{id}`, and no page for it"), theme.warning());
+        lines.add(
+            "",
+            &format!("this candlescope has no signal `{id}`, and no page for it"),
+            theme.warning(),
+        );
         return lines.all;
     };
-    let needs = if entry.needs_baseline { ", needs a baseline" } else { "" };
-    lines.add("", &format!("{} (signal {}, {}{needs})", entry.title, entry.number, entry.family), theme.title());
+    let needs = if entry.needs_baseline {
+        ", needs a baseline"
+    } else {
+        ""
+    };
+    lines.add(
+        "",
+        &format!(
+            "{} (signal {}, {}{needs})",
+            entry.title, entry.number, entry.family
+        ),
+        theme.title(),
+    );
     for paragraph in signal.page().trim().split("\n\n") {
         lines.blank();
         for line in paragraph.lines() {
@@ -144,7 +176,12 @@ pub(super) fn page(id: &str, wide: usize, theme: Theme) -> Vec<Line> {
     lines.blank();
     lines.add("", "quantities", theme.title());
     for quantity in entry.quantities {
-        let text = format!("{} ({}): {}", wording::phrase(quantity.name), quantity.unit, quantity.meaning);
+        let text = format!(
+            "{} ({}): {}",
+            wording::phrase(quantity.name),
+            quantity.unit,
+            quantity.meaning
+        );
         lines.add("- ", &text, theme.text());
     }
     lines.all

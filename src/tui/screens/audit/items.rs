@@ -15,8 +15,14 @@ use crate::tui::screen::{Hits, Target, View};
 use crate::tui::theme::Theme;
 
 /// The prompts that a label leaves.
-pub(super) fn shown<'a>(signal: &'a SignalResult, label: Option<&'a str>) -> impl Iterator<Item = &'a Item> {
-    signal.items.iter().filter(move |item| label.is_none_or(|label| item.label == label))
+pub(super) fn shown<'a>(
+    signal: &'a SignalResult,
+    label: Option<&'a str>,
+) -> impl Iterator<Item = &'a Item> {
+    signal
+        .items
+        .iter()
+        .filter(move |item| label.is_none_or(|label| item.label == label))
 }
 
 /// The labels there are, in order.
@@ -28,7 +34,14 @@ pub(super) fn labels(signal: &SignalResult) -> Vec<String> {
 }
 
 /// The list above, the prompt under the cursor below.
-pub(super) fn draw(screen: &AuditScreen, signal: &SignalResult, view: &View, area: Rect, buf: &mut Buffer, hits: &mut Hits) {
+pub(super) fn draw(
+    screen: &AuditScreen,
+    signal: &SignalResult,
+    view: &View,
+    area: Rect,
+    buf: &mut Buffer,
+    hits: &mut Hits,
+) {
     let items: Vec<&Item> = shown(signal, screen.label.as_deref()).collect();
     if items.is_empty() {
         let why = "no prompt stands behind this number alone: it is computed from weights, directions or whole sets of prompts";
@@ -36,13 +49,23 @@ pub(super) fn draw(screen: &AuditScreen, signal: &SignalResult, view: &View, are
     }
     let theme = *view.theme;
     let below = (area.height * 3 / 5).clamp(4.min(area.height), 16);
-    let list = Rect { height: area.height - below, ..area };
-    let only = screen.label.as_ref().map_or(String::new(), |label| format!(" labelled {label} (f: others)"));
+    let list = Rect {
+        height: area.height - below,
+        ..area
+    };
+    let only = screen.label.as_ref().map_or(String::new(), |label| {
+        format!(" labelled {label} (f: others)")
+    });
     let title = cells::prose(&format!("{} prompts{only}", items.len()), theme.ascii);
     let inner = pen::panel(list, &title, view.theme, buf);
     let room = usize::from(inner.height).saturating_sub(1);
     let selected = screen.item.min(items.len() - 1);
-    let from = cells::scroll(Some(selected), selected.saturating_sub(room / 2), room, items.len());
+    let from = cells::scroll(
+        Some(selected),
+        selected.saturating_sub(room / 2),
+        room,
+        items.len(),
+    );
     let seen = &items[from..(from + room).min(items.len())];
     let rows: Vec<Vec<Entry>> = seen.iter().map(|item| entry(item, theme)).collect();
     let table = Table {
@@ -55,20 +78,38 @@ pub(super) fn draw(screen: &AuditScreen, signal: &SignalResult, view: &View, are
     };
     let drawn = cells::table(buf, inner, &table, theme);
     for (line, row) in drawn.rows.clone().enumerate() {
-        let at = Rect { y: drawn.area.y + line as u16, height: 1, ..drawn.area };
+        let at = Rect {
+            y: drawn.area.y + line as u16,
+            height: 1,
+            ..drawn.area
+        };
         hits.add(at, Target::Place(view::ITEMS, 0, from + row));
     }
-    let rest = Rect { y: list.y + list.height, height: below, ..area };
+    let rest = Rect {
+        y: list.y + list.height,
+        height: below,
+        ..area
+    };
     let title = cells::prose(&items[selected].id, theme.ascii);
     let inner = pen::panel(rest, &title, view.theme, buf);
-    for (i, (text, style)) in whole(items[selected], inner.width.into(), theme).iter().enumerate() {
+    for (i, (text, style)) in whole(items[selected], inner.width.into(), theme)
+        .iter()
+        .enumerate()
+    {
         pen::line(inner, i as u16, text, *style, buf);
     }
 }
 
 fn numbers(item: &Item) -> String {
-    let number = |(name, value): (&String, &f64)| format!("{} {}", wording::phrase(name), wording::number("", *value));
-    item.numbers.iter().take(8).map(number).collect::<Vec<_>>().join(", ")
+    let number = |(name, value): (&String, &f64)| {
+        format!("{} {}", wording::phrase(name), wording::number("", *value))
+    };
+    item.numbers
+        .iter()
+        .take(8)
+        .map(number)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn entry(item: &Item, theme: Theme) -> Vec<Entry> {
@@ -85,10 +126,15 @@ fn entry(item: &Item, theme: Theme) -> Vec<Entry> {
 /// All that is known of a prompt; the texts last, since they are cut where there is no room.
 fn whole(item: &Item, wide: usize, theme: Theme) -> Vec<(String, ratatui::style::Style)> {
     let mut lines = Lines::new(wide, theme);
-    let votes: Vec<String> = item.votes.iter().map(|(name, vote)| format!("{name}: {vote}")).collect();
-    let label = match votes.is_empty() {
-        true => item.label.clone(),
-        false => format!("{} ({})", item.label, votes.join(", ")),
+    let votes: Vec<String> = item
+        .votes
+        .iter()
+        .map(|(name, vote)| format!("{name}: {vote}"))
+        .collect();
+    let label = if votes.is_empty() {
+        item.label.clone()
+    } else {
+        format!("{} ({})", item.label, votes.join(", "))
     };
     lines.add("label       ", &label, theme.accent());
     if !item.numbers.is_empty() {
@@ -99,7 +145,11 @@ fn whole(item: &Item, wide: usize, theme: Theme) -> Vec<(String, ratatui::style:
     }
     lines.add("prompt      ", &excerpt(&item.prompt_excerpt), theme.text());
     if !item.completion_excerpt.is_empty() {
-        lines.add("completion  ", &excerpt(&item.completion_excerpt), theme.dim());
+        lines.add(
+            "completion  ",
+            &excerpt(&item.completion_excerpt),
+            theme.dim(),
+        );
     }
     lines.all
 }

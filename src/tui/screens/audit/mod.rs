@@ -26,21 +26,66 @@ use rows::{Filter, Row};
 use work::{Answer, Order, Started};
 
 const KEYS: &[Binding] = &[
-    bind("j down", "down", "down", "Further down: the next signal, chart or prompt"),
+    bind(
+        "j down",
+        "down",
+        "down",
+        "Further down: the next signal, chart or prompt",
+    ),
     bind("k up", "up", "up", "Further up: the one before"),
     bind("g home", "first", "", "The first"),
     bind("G end", "last", "", "The last"),
     bind("ctrl-d pagedown", "page_down", "", "Ten further down"),
     bind("ctrl-u pageup", "page_up", "", "Ten further up"),
-    bind("enter", "drill", "behind it", "What is behind this number: quantities, charts, prompts"),
-    bind("tab", "next_part", "part", "Quantities, charts, prompts; in the table the next audit that is kept"),
+    bind(
+        "enter",
+        "drill",
+        "behind it",
+        "What is behind this number: quantities, charts, prompts",
+    ),
+    bind(
+        "tab",
+        "next_part",
+        "part",
+        "Quantities, charts, prompts; in the table the next audit that is kept",
+    ),
     bind("backtab", "previous_part", "", "The same backwards"),
-    bind("i", "explain", "explain", "What this signal is and how it is computed; again to close"),
-    bind("f", "filter", "filter", "All signals, or those that did not pass; of prompts, those with one label"),
-    bind("l right", "deeper", "", "In charts by layer: one layer deeper"),
-    bind("h left", "shallower", "", "In charts by layer: one layer back"),
-    bind("R", "run", "run", "Audit the open model by the default policy, as a job; takes minutes"),
-    bind("Q", "quick", "quick run", "The same with fewer prompts and draws: a look, not a verdict to rely on"),
+    bind(
+        "i",
+        "explain",
+        "explain",
+        "What this signal is and how it is computed; again to close",
+    ),
+    bind(
+        "f",
+        "filter",
+        "filter",
+        "All signals, or those that did not pass; of prompts, those with one label",
+    ),
+    bind(
+        "l right",
+        "deeper",
+        "",
+        "In charts by layer: one layer deeper",
+    ),
+    bind(
+        "h left",
+        "shallower",
+        "",
+        "In charts by layer: one layer back",
+    ),
+    bind(
+        "R",
+        "run",
+        "run",
+        "Audit the open model by the default policy, as a job; takes minutes",
+    ),
+    bind(
+        "Q",
+        "quick",
+        "quick run",
+        "The same with fewer prompts and draws: a look, not a verdict to rely on",
+    ),
 ];
 
 /// Audits that are kept beside the one shown.
@@ -119,12 +164,14 @@ impl AuditScreen {
     }
 
     fn rows(&self) -> Vec<Row<'_>> {
-        self.audit().map_or_else(Vec::new, |audit| rows::rows(audit, self.filter))
+        self.audit()
+            .map_or_else(Vec::new, |audit| rows::rows(audit, self.filter))
     }
 
     fn row(&self) -> Option<Row<'_>> {
         let rows = self.rows();
-        rows.get(self.selected.min(rows.len().checked_sub(1)?)).copied()
+        rows.get(self.selected.min(rows.len().checked_sub(1)?))
+            .copied()
     }
 
     fn signal(&self) -> Option<&SignalResult> {
@@ -157,7 +204,9 @@ impl AuditScreen {
     }
 
     fn run(&mut self, quick: bool, cx: &mut Context) {
-        let Some(facts) = cx.shared.model.facts() else { return };
+        let Some(facts) = cx.shared.model.facts() else {
+            return;
+        };
         let order = Order {
             model: facts.name.clone(),
             baseline: self.baseline.clone(),
@@ -169,25 +218,36 @@ impl AuditScreen {
             cx.say("the audit is of the model as it is stored: interventions are left out");
         }
         let what = format!("audit of {}", order.model);
-        cx.job(&what, move |checkpoint, ticket| Ok(work::run(checkpoint, ticket, order)));
+        cx.job(&what, move |checkpoint, ticket| {
+            Ok(work::run(checkpoint, ticket, order))
+        });
     }
 
     fn read(&mut self, file: String, cx: &mut Context) -> Result<(), String> {
         if cx.shared.model.facts().is_none() {
-            return Err(format!("{} is not open yet; then try again", cx.shared.model.name()));
+            return Err(format!(
+                "{} is not open yet; then try again",
+                cx.shared.model.name()
+            ));
         }
         self.reading = Some(file.clone());
         self.trouble = None;
-        cx.ask(&format!("reading {file}"), move |_, _| Ok(work::read(&file)));
+        cx.ask(&format!("reading {file}"), move |_, _| {
+            Ok(work::read(&file))
+        });
         Ok(())
     }
 
     fn save(&mut self, dir: PathBuf, cx: &mut Context) -> Result<(), String> {
-        let held = self.held.get(self.shown).ok_or("there is no audit to write yet; R runs one")?;
+        let held = self
+            .held
+            .get(self.shown)
+            .ok_or("there is no audit to write yet; R runs one")?;
         let audit = Arc::clone(&held.audit);
-        cx.ask(&format!("writing reports to {}", dir.display()), move |_, _| {
-            Ok(work::save(&dir, &audit))
-        });
+        cx.ask(
+            &format!("writing reports to {}", dir.display()),
+            move |_, _| Ok(work::save(&dir, &audit)),
+        );
         Ok(())
     }
 
@@ -205,7 +265,11 @@ impl AuditScreen {
                 match result {
                     Ok((audit, stopped)) => {
                         let word = audit.verdict.word();
-                        let how = if stopped { "stopped; what was measured is shown" } else { "finished" };
+                        let how = if stopped {
+                            "stopped; what was measured is shown"
+                        } else {
+                            "finished"
+                        };
                         cx.say(format!("audit of {} {how}: {word}", order.model));
                         self.keep(audit, Source::Run { order, stopped });
                     }
@@ -230,7 +294,9 @@ impl AuditScreen {
         } else if self.part == Some(Part::Charts) {
             self.chart = moved(self.chart, signal.map_or(0, |signal| signal.charts.len()));
         } else if self.part == Some(Part::Prompts) {
-            let count = signal.map_or(0, |signal| items::shown(signal, self.label.as_deref()).count());
+            let count = signal.map_or(0, |signal| {
+                items::shown(signal, self.label.as_deref()).count()
+            });
             self.item = moved(self.item, count);
         } else {
             self.selected = moved(self.selected, self.rows().len());
@@ -239,7 +305,13 @@ impl AuditScreen {
 
     /// The next part of a signal, or the next audit that is kept.
     fn turn(&mut self, forward: bool) {
-        let next = |at: usize, count: usize| if forward { (at + 1) % count } else { (at + count - 1) % count };
+        let next = |at: usize, count: usize| {
+            if forward {
+                (at + 1) % count
+            } else {
+                (at + count - 1) % count
+            }
+        };
         match self.part {
             Some(part) => {
                 let at = Part::ALL.iter().position(|p| *p == part).unwrap_or(0);
@@ -255,7 +327,10 @@ impl AuditScreen {
     fn filter(&mut self) {
         if self.part == Some(Part::Prompts) {
             let labels = self.signal().map_or_else(Vec::new, items::labels);
-            let at = self.label.as_ref().and_then(|label| labels.iter().position(|l| l == label));
+            let at = self
+                .label
+                .as_ref()
+                .and_then(|label| labels.iter().position(|l| l == label));
             self.label = labels.get(at.map_or(0, |at| at + 1)).cloned();
             self.item = 0;
             return;
@@ -266,7 +341,10 @@ impl AuditScreen {
             Filter::NotPassed => Filter::All,
         };
         // The same signal stays under the cursor where it is still shown.
-        let at = self.rows().iter().position(|row| Some(row.id()) == id.as_deref());
+        let at = self
+            .rows()
+            .iter()
+            .position(|row| Some(row.id()) == id.as_deref());
         self.selected = at.unwrap_or(0);
     }
 }
@@ -384,7 +462,9 @@ impl Screen for AuditScreen {
             }
             Reply::Cancelled => {
                 if let Some(file) = self.reading.take() {
-                    cx.say(format!("reading {file} was replaced by other work; try again"));
+                    cx.say(format!(
+                        "reading {file} was replaced by other work; try again"
+                    ));
                 }
             }
         }
@@ -405,7 +485,9 @@ impl Screen for AuditScreen {
                     cx.say("stopping the audit; what was measured will be shown");
                     self.running = Some(Running::Stopping);
                 }
-                Some(Running::Waiting) => cx.say("the audit waits for the job before it; Ctrl-C stops that one"),
+                Some(Running::Waiting) => {
+                    cx.say("the audit waits for the job before it; Ctrl-C stops that one");
+                }
                 Some(Running::Stopping) => cx.say("the audit is being stopped"),
                 None => return false,
             }
@@ -419,9 +501,10 @@ impl Screen for AuditScreen {
         Some(match (first, what.is_empty()) {
             ("baseline", true) => {
                 let was = self.baseline.take();
-                cx.say(was.map_or("no baseline is set; `:baseline NAME` sets one".to_owned(), |name| {
-                    format!("audits run without a baseline again; it was {name}")
-                }));
+                cx.say(was.map_or(
+                    "no baseline is set; `:baseline NAME` sets one".to_owned(),
+                    |name| format!("audits run without a baseline again; it was {name}"),
+                ));
                 Ok(())
             }
             ("baseline", false) => {

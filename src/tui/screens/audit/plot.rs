@@ -34,10 +34,18 @@ pub(super) fn draw(chart: &Chart, area: Rect, layer: usize, theme: Theme, buf: &
     foot.all.truncate(most);
     let (above, below) = (head.all.len() as u16, foot.all.len() as u16);
     write(&head.all, area, 0, buf);
-    let Some(height) = area.height.checked_sub(above + below).filter(|h| *h >= 3 && area.width >= 24) else {
+    let Some(height) = area
+        .height
+        .checked_sub(above + below)
+        .filter(|h| *h >= 3 && area.width >= 24)
+    else {
         return;
     };
-    let body = Rect { y: area.y + above, height, ..area };
+    let body = Rect {
+        y: area.y + above,
+        height,
+        ..area
+    };
     match &chart.plot {
         Plot::Line { series } => curves(chart, series, body, layer, theme, buf),
         Plot::Bars { bars } => {
@@ -49,7 +57,12 @@ pub(super) fn draw(chart: &Chart, area: Rect, layer: usize, theme: Theme, buf: &
             tracks(chart, &rows, false, body, theme, buf);
         }
         Plot::Histogram { values, marks } => histogram(chart, values, marks, body, theme, buf),
-        Plot::Heat { rows, cols, cells, centre } => heat(chart, (rows, cols, cells, *centre), body, layer, theme, buf),
+        Plot::Heat {
+            rows,
+            cols,
+            cells,
+            centre,
+        } => heat(chart, (rows, cols, cells, *centre), body, layer, theme, buf),
     }
     write(&foot.all, area, area.height - below, buf);
 }
@@ -68,7 +81,9 @@ fn number(value: f64) -> String {
 fn range(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
     let (low, high) = values
         .filter(|value| value.is_finite())
-        .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
+        .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| {
+            (low.min(v), high.max(v))
+        });
     if low < high && (high - low).is_finite() {
         Some((low, high))
     } else if low == high {
@@ -82,7 +97,8 @@ fn range(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
 /// Which of `count` places a value has between two ends; none outside.
 fn place(value: f64, (low, high): (f64, f64), count: usize) -> Option<usize> {
     let part = (value - low) / (high - low);
-    (count > 0 && (-1e-9..=1.0 + 1e-9).contains(&part)).then(|| (part * (count - 1) as f64).round() as usize)
+    (count > 0 && (-1e-9..=1.0 + 1e-9).contains(&part))
+        .then(|| (part * (count - 1) as f64).round() as usize)
 }
 
 fn by_layer(label: &str) -> bool {
@@ -101,26 +117,49 @@ fn legend(chart: &Chart, layer: usize, foot: &mut Lines, theme: Theme) {
     if let Plot::Line { series } = &chart.plot {
         for (i, one) in series.iter().take(16).enumerate() {
             let here = by_layer(&chart.x_label)
-                .then(|| one.points.iter().position(|(x, _)| (x - layer as f64).abs() < 0.5))
+                .then(|| {
+                    one.points
+                        .iter()
+                        .position(|(x, _)| (x - layer as f64).abs() < 0.5)
+                })
                 .flatten();
             let value = here.map_or_else(String::new, |at| {
                 let ends = one.band.get(at).map_or_else(String::new, |(low, high)| {
                     format!(" [{}, {}]", number(*low), number(*high))
                 });
-                format!(": {}{ends} at layer {layer} (h/l: others)", number(one.points[at].1))
+                format!(
+                    ": {}{ends} at layer {layer} (h/l: others)",
+                    number(one.points[at].1)
+                )
             });
-            foot.add(&format!("{} ", mark(i, theme)), &format!("{}{value}", one.name), theme.category(i));
+            foot.add(
+                &format!("{} ", mark(i, theme)),
+                &format!("{}{value}", one.name),
+                theme.category(i),
+            );
         }
     }
     if let Plot::Histogram { marks, .. } = &chart.plot {
         for one in marks.iter().take(8) {
-            foot.add(&format!("{} ", theme.pick("▲", "^")), &format!("{} ({})", one.label, number(one.at)), theme.accent());
+            foot.add(
+                &format!("{} ", theme.pick("▲", "^")),
+                &format!("{} ({})", one.label, number(one.at)),
+                theme.accent(),
+            );
         }
     }
     for rule in chart.rules.iter().take(8) {
-        foot.add(&format!("{} ", theme.pick("┊", "|")), &format!("{} ({})", rule.label, number(rule.at)), theme.warning());
+        foot.add(
+            &format!("{} ", theme.pick("┊", "|")),
+            &format!("{} ({})", rule.label, number(rule.at)),
+            theme.warning(),
+        );
     }
-    let axes = format!("across: {}; up: {}", name(&chart.x_label), name(&chart.y_label));
+    let axes = format!(
+        "across: {}; up: {}",
+        name(&chart.x_label),
+        name(&chart.y_label)
+    );
     foot.add("", &axes, theme.dim());
 }
 
@@ -129,9 +168,23 @@ fn name(label: &str) -> &str {
 }
 
 /// Curves over a common axis: the canvas has the marks, the frame around it the ends.
-fn curves(chart: &Chart, series: &[Series], area: Rect, layer: usize, theme: Theme, buf: &mut Buffer) {
-    let points = || series.iter().flat_map(|one| one.points.iter().take(MOST_POINTS));
-    let bands = series.iter().flat_map(|one| one.band.iter().take(MOST_POINTS)).flat_map(|(low, high)| [*low, *high]);
+fn curves(
+    chart: &Chart,
+    series: &[Series],
+    area: Rect,
+    layer: usize,
+    theme: Theme,
+    buf: &mut Buffer,
+) {
+    let points = || {
+        series
+            .iter()
+            .flat_map(|one| one.points.iter().take(MOST_POINTS))
+    };
+    let bands = series
+        .iter()
+        .flat_map(|one| one.band.iter().take(MOST_POINTS))
+        .flat_map(|(low, high)| [*low, *high]);
     let rules = chart.rules.iter().map(|rule| rule.at);
     let x = range(points().map(|point| point.0));
     let y = range(points().map(|point| point.1).chain(bands).chain(rules));
@@ -139,18 +192,34 @@ fn curves(chart: &Chart, series: &[Series], area: Rect, layer: usize, theme: The
         put(buf, area, 0, 0, "no finite point", theme.dim());
         return;
     };
-    let canvas = Rect { x: area.x + LABEL, width: area.width - LABEL, height: area.height - 1, ..area };
+    let canvas = Rect {
+        x: area.x + LABEL,
+        width: area.width - LABEL,
+        height: area.height - 1,
+        ..area
+    };
     let (wide, high) = (usize::from(canvas.width), usize::from(canvas.height));
     let row = |value: f64| place(value, y, high).map(|at| (high - 1 - at) as u16);
     let column = |value: f64| place(value, x, wide).map(|at| at as u16);
     ends(area, y, theme, buf);
     for (i, at) in [x.0, x.1].into_iter().enumerate() {
         let text = number(at);
-        let shift = if i == 0 { LABEL } else { area.width - (text.len() as u16).min(area.width) };
+        let shift = if i == 0 {
+            LABEL
+        } else {
+            area.width - (text.len() as u16).min(area.width)
+        };
         put(buf, area, shift, area.height - 1, &text, theme.dim());
     }
     for at in chart.rules.iter().filter_map(|rule| row(rule.at)) {
-        put(buf, canvas, 0, at, &theme.pick("┄", "-").repeat(wide), theme.warning());
+        put(
+            buf,
+            canvas,
+            0,
+            at,
+            &theme.pick("┄", "-").repeat(wide),
+            theme.warning(),
+        );
     }
     if let Some(at) = column(layer as f64).filter(|_| by_layer(&chart.x_label)) {
         for line in 0..canvas.height {
@@ -189,7 +258,9 @@ fn between(
     (x, wide): ((f64, f64), usize),
     mut paint: impl FnMut(u16, u16),
 ) {
-    let (Some(first), Some(last)) = (column(from.0), column(to.0)) else { return };
+    let (Some(first), Some(last)) = (column(from.0), column(to.0)) else {
+        return;
+    };
     if first == last || to.0 <= from.0 {
         for (x, y) in [from, to] {
             if let (Some(at), Some(line)) = (column(x), row(y)) {
@@ -213,7 +284,14 @@ fn ends(area: Rect, (low, high): (f64, f64), theme: Theme, buf: &mut Buffer) {
         let text = number(value);
         let room = usize::from(LABEL - 1);
         let text = format!("{text:>room$}");
-        put(buf, area, 0, line, &cells::fit(&text, room, theme.ascii), theme.dim());
+        put(
+            buf,
+            area,
+            0,
+            line,
+            &cells::fit(&text, room, theme.ascii),
+            theme.dim(),
+        );
     }
 }
 
@@ -227,36 +305,62 @@ struct Row<'a> {
 
 impl<'a> Row<'a> {
     fn of_bar(bar: &'a Bar) -> Self {
-        Self { label: &bar.label, estimate: Some(bar.value), interval: bar.interval, points: &[] }
+        Self {
+            label: &bar.label,
+            estimate: Some(bar.value),
+            interval: bar.interval,
+            points: &[],
+        }
     }
 
     fn of_strip(strip: &'a Strip) -> Self {
         let points = &strip.points[..strip.points.len().min(MOST_POINTS)];
-        Self { label: &strip.label, estimate: strip.estimate, interval: strip.interval, points }
+        Self {
+            label: &strip.label,
+            estimate: strip.estimate,
+            interval: strip.interval,
+            points,
+        }
     }
 
     fn numbers(&self) -> impl Iterator<Item = f64> + '_ {
         let ends = self.interval.map(|(low, high)| [low, high]);
-        self.points.iter().copied().chain(self.estimate).chain(ends.into_iter().flatten())
+        self.points
+            .iter()
+            .copied()
+            .chain(self.estimate)
+            .chain(ends.into_iter().flatten())
     }
 
     fn words(&self) -> String {
-        let ends = self.interval.map_or_else(String::new, |(low, high)| format!(" [{}, {}]", number(low), number(high)));
-        self.estimate.map_or_else(String::new, |value| format!("{}{ends}", number(value)))
+        let ends = self.interval.map_or_else(String::new, |(low, high)| {
+            format!(" [{}, {}]", number(low), number(high))
+        });
+        self.estimate
+            .map_or_else(String::new, |value| format!("{}{ends}", number(value)))
     }
 }
 
 /// One line for each row, on a common axis: dots, interval, estimate; `filled` from zero, as bars are.
 fn tracks(chart: &Chart, rows: &[Row], filled: bool, area: Rect, theme: Theme, buf: &mut Buffer) {
     let zero = filled.then_some(0.0);
-    let all = rows.iter().flat_map(Row::numbers).chain(chart.rules.iter().map(|rule| rule.at)).chain(zero);
+    let all = rows
+        .iter()
+        .flat_map(Row::numbers)
+        .chain(chart.rules.iter().map(|rule| rule.at))
+        .chain(zero);
     let Some(axis) = range(all) else {
         put(buf, area, 0, 0, "no finite number", theme.dim());
         return;
     };
     let words: Vec<String> = rows.iter().map(Row::words).collect();
     let widest = |texts: &mut dyn Iterator<Item = usize>| texts.max().unwrap_or(0);
-    let label = widest(&mut rows.iter().map(|row| cells::width(&cells::prose(row.label, theme.ascii)))).min(usize::from(area.width) / 4);
+    let label = widest(
+        &mut rows
+            .iter()
+            .map(|row| cells::width(&cells::prose(row.label, theme.ascii))),
+    )
+    .min(usize::from(area.width) / 4);
     let value = widest(&mut words.iter().map(String::len)).min(usize::from(area.width) / 3);
     let room = usize::from(area.width).saturating_sub(label + value + 2);
     let left = label as u16 + 1;
@@ -264,14 +368,44 @@ fn tracks(chart: &Chart, rows: &[Row], filled: bool, area: Rect, theme: Theme, b
     for (i, (row, words)) in rows.iter().zip(&words).enumerate() {
         let y = i as u16;
         if y + 1 == lines && rows.len() > usize::from(lines) {
-            put(buf, area, 0, y, &format!("{} more", rows.len() - i), theme.dim());
+            put(
+                buf,
+                area,
+                0,
+                y,
+                &format!("{} more", rows.len() - i),
+                theme.dim(),
+            );
             break;
         }
         let name = cells::fit(&cells::prose(row.label, theme.ascii), label, theme.ascii);
         put(buf, area, 0, y, &name, theme.text());
-        track(row, filled, axis, Rect { x: area.x + left, y: area.y + y, width: room as u16, height: 1 }, theme, buf);
-        for at in chart.rules.iter().filter_map(|rule| place(rule.at, axis, room)) {
-            put(buf, area, left + at as u16, y, theme.pick("┊", "|"), theme.warning());
+        track(
+            row,
+            filled,
+            axis,
+            Rect {
+                x: area.x + left,
+                y: area.y + y,
+                width: room as u16,
+                height: 1,
+            },
+            theme,
+            buf,
+        );
+        for at in chart
+            .rules
+            .iter()
+            .filter_map(|rule| place(rule.at, axis, room))
+        {
+            put(
+                buf,
+                area,
+                left + at as u16,
+                y,
+                theme.pick("┊", "|"),
+                theme.warning(),
+            );
         }
         put(buf, area, left + room as u16 + 1, y, words, theme.text());
     }
@@ -290,12 +424,26 @@ fn track(row: &Row, filled: bool, axis: (f64, f64), line: Rect, theme: Theme, bu
     }
     if let (true, Some(from), Some(to)) = (filled, at(0.0), row.estimate.and_then(at)) {
         let (from, to) = (from.min(to), from.max(to));
-        put(buf, line, from, 0, &theme.pick("▄", "#").repeat(usize::from(to - from) + 1), theme.category(1));
+        put(
+            buf,
+            line,
+            from,
+            0,
+            &theme.pick("▄", "#").repeat(usize::from(to - from) + 1),
+            theme.category(1),
+        );
     }
     if let Some((Some(low), Some(high))) = row.interval.map(|(low, high)| (at(low), at(high)))
         && low <= high
     {
-        put(buf, line, low, 0, &theme.pick("━", "=").repeat(usize::from(high - low) + 1), theme.accent());
+        put(
+            buf,
+            line,
+            low,
+            0,
+            &theme.pick("━", "=").repeat(usize::from(high - low) + 1),
+            theme.accent(),
+        );
     }
     if let Some(estimate) = row.estimate.and_then(at) {
         put(buf, line, estimate, 0, theme.pick("●", "*"), theme.title());
@@ -303,7 +451,14 @@ fn track(row: &Row, filled: bool, axis: (f64, f64), line: Rect, theme: Theme, bu
 }
 
 /// How many draws fall into each of as many bins as there are columns.
-fn histogram(chart: &Chart, values: &[f64], marks: &[Mark], area: Rect, theme: Theme, buf: &mut Buffer) {
+fn histogram(
+    chart: &Chart,
+    values: &[f64],
+    marks: &[Mark],
+    area: Rect,
+    theme: Theme,
+    buf: &mut Buffer,
+) {
     let values = &values[..values.len().min(MOST_POINTS)];
     let others = marks.iter().chain(&chart.rules).map(|one| one.at);
     let Some(axis) = range(values.iter().copied().chain(others)) else {
@@ -311,7 +466,12 @@ fn histogram(chart: &Chart, values: &[f64], marks: &[Mark], area: Rect, theme: T
         return;
     };
     let room = usize::from(area.width - LABEL);
-    let canvas = Rect { x: area.x + LABEL, width: area.width - LABEL, height: area.height - 2, ..area };
+    let canvas = Rect {
+        x: area.x + LABEL,
+        width: area.width - LABEL,
+        height: area.height - 2,
+        ..area
+    };
     let mut counts = vec![0u32; room];
     for bin in values.iter().filter_map(|value| place(*value, axis, room)) {
         counts[bin] += 1;
@@ -326,28 +486,81 @@ fn histogram(chart: &Chart, values: &[f64], marks: &[Mark], area: Rect, theme: T
             put(buf, canvas, column as u16, line, symbol, theme.category(1));
         }
     }
-    ends(Rect { height: area.height - 1, ..area }, (0.0, f64::from(most)), theme, buf);
-    for at in chart.rules.iter().filter_map(|rule| place(rule.at, axis, room)) {
+    ends(
+        Rect {
+            height: area.height - 1,
+            ..area
+        },
+        (0.0, f64::from(most)),
+        theme,
+        buf,
+    );
+    for at in chart
+        .rules
+        .iter()
+        .filter_map(|rule| place(rule.at, axis, room))
+    {
         for line in 0..canvas.height {
-            put(buf, canvas, at as u16, line, theme.pick("┊", "|"), theme.warning());
+            put(
+                buf,
+                canvas,
+                at as u16,
+                line,
+                theme.pick("┊", "|"),
+                theme.warning(),
+            );
         }
     }
     for at in marks.iter().filter_map(|one| place(one.at, axis, room)) {
-        put(buf, canvas, at as u16, canvas.height, theme.pick("▲", "^"), theme.accent());
+        put(
+            buf,
+            canvas,
+            at as u16,
+            canvas.height,
+            theme.pick("▲", "^"),
+            theme.accent(),
+        );
     }
     let (low, top) = (number(axis.0), number(axis.1));
     put(buf, area, LABEL, area.height - 1, &low, theme.dim());
-    put(buf, area, area.width.saturating_sub(top.len() as u16), area.height - 1, &top, theme.dim());
+    put(
+        buf,
+        area,
+        area.width.saturating_sub(top.len() as u16),
+        area.height - 1,
+        &top,
+        theme.dim(),
+    );
 }
 
-type Grid<'a> = (&'a [String], &'a [String], &'a [Vec<Option<f64>>], Option<f64>);
+type Grid<'a> = (
+    &'a [String],
+    &'a [String],
+    &'a [Vec<Option<f64>>],
+    Option<f64>,
+);
 
 /// Cells by colour, with their numbers where there is room; the first row below.
-fn heat(chart: &Chart, (rows, cols, cells, centre): Grid, area: Rect, layer: usize, theme: Theme, buf: &mut Buffer) {
-    let (rows, cols) = (&rows[..rows.len().min(MOST_CELLS)], &cols[..cols.len().min(MOST_CELLS)]);
+fn heat(
+    chart: &Chart,
+    (rows, cols, cells, centre): Grid,
+    area: Rect,
+    layer: usize,
+    theme: Theme,
+    buf: &mut Buffer,
+) {
+    let (rows, cols) = (
+        &rows[..rows.len().min(MOST_CELLS)],
+        &cols[..cols.len().min(MOST_CELLS)],
+    );
     let of = |row: usize, col: usize| {
-        let cell = cells.get(row).and_then(|row| row.get(col)).copied().flatten();
-        cell.filter(|value| value.is_finite()).map_or(f64::NAN, |value| value - centre.unwrap_or(0.0))
+        let cell = cells
+            .get(row)
+            .and_then(|row| row.get(col))
+            .copied()
+            .flatten();
+        cell.filter(|value| value.is_finite())
+            .map_or(f64::NAN, |value| value - centre.unwrap_or(0.0))
     };
     let all = (0..rows.len()).flat_map(|row| (0..cols.len()).map(move |col| (row, col)));
     let Some((low, high)) = range(all.map(|(row, col)| of(row, col))) else {
@@ -363,7 +576,11 @@ fn heat(chart: &Chart, (rows, cols, cells, centre): Grid, area: Rect, layer: usi
         value: &value,
         text: None,
         digits: centre.is_none_or(|centre| centre == 0.0) && room >= 5,
-        scale: if centre.is_some() { Scale::Diverging } else { Scale::Sequential },
+        scale: if centre.is_some() {
+            Scale::Diverging
+        } else {
+            Scale::Sequential
+        },
         lo: low as f32,
         hi: high as f32,
         cursor: layered.then_some((layer, 0)),
@@ -371,7 +588,10 @@ fn heat(chart: &Chart, (rows, cols, cells, centre): Grid, area: Rect, layer: usi
         cell_width: room.clamp(2, 8) as u16,
         stale: false,
     };
-    let map_area = Rect { height: area.height - 1, ..area };
+    let map_area = Rect {
+        height: area.height - 1,
+        ..area
+    };
     cells::heat_map(buf, map_area, &map, theme);
     let shift = centre.unwrap_or(0.0);
     let text = format!("from {} to {}", number(low + shift), number(high + shift));

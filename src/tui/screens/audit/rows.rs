@@ -64,14 +64,22 @@ pub(super) fn rows(audit: &Audit, filter: Filter) -> Vec<Row<'_>> {
 /// The limit that decided on the quantity that is shown; of several the one that matters most.
 pub(super) fn deciding(signal: &SignalResult) -> Option<&Check> {
     let name = &signal.headline()?.name;
-    let of = signal.checks.iter().rev().filter(|check| check.value == *name);
+    let of = signal
+        .checks
+        .iter()
+        .rev()
+        .filter(|check| check.value == *name);
     of.max_by_key(|check| check.verdict)
 }
 
 /// The quantity with its estimate and interval, or why there is none.
 pub(super) fn quantity(signal: &SignalResult) -> String {
     match (signal.headline(), &signal.not_evaluated) {
-        (Some(value), _) => format!("{} {}", wording::phrase(&value.name), wording::estimate(value)),
+        (Some(value), _) => format!(
+            "{} {}",
+            wording::phrase(&value.name),
+            wording::estimate(value)
+        ),
         (None, Some(_)) => "not evaluated".to_owned(),
         (None, None) => "no quantity".to_owned(),
     }
@@ -80,12 +88,14 @@ pub(super) fn quantity(signal: &SignalResult) -> String {
 /// The change of the quantity against the baseline, without its interval.
 pub(super) fn change(value: Option<&Value>) -> String {
     let delta = value.and_then(|value| Some((value, value.delta.as_ref()?)));
-    delta.map_or_else(String::new, |(value, delta)| wording::change(&value.unit, delta.value))
+    delta.map_or_else(String::new, |(value, delta)| {
+        wording::change(&value.unit, delta.value)
+    })
 }
 
 const HEADERS: [&str; 16] = [
-    "verdict", "number", "id", "title", "quantity", "value", "unit", "low", "high", "level", "n", "baseline", "change",
-    "limit", "reason", "seconds",
+    "verdict", "number", "id", "title", "quantity", "value", "unit", "low", "high", "level", "n",
+    "baseline", "change", "limit", "reason", "seconds",
 ];
 
 /// The table as rows, and the audit itself as JSON.
@@ -106,9 +116,15 @@ pub(super) fn data(audit: &Audit, filter: Filter) -> Data {
                 number(ends.map(|ends| ends.low)),
                 number(ends.map(|ends| ends.high)),
                 number(ends.map(|ends| ends.level)),
-                value.and_then(|value| value.n).map_or_else(String::new, |n| n.to_string()),
+                value
+                    .and_then(|value| value.n)
+                    .map_or_else(String::new, |n| n.to_string()),
                 number(value.and_then(|value| value.baseline)),
-                number(value.and_then(|value| value.delta.as_ref()).map(|delta| delta.value)),
+                number(
+                    value
+                        .and_then(|value| value.delta.as_ref())
+                        .map(|delta| delta.value),
+                ),
                 deciding(signal).map_or_else(String::new, |check| check.limit.clone()),
                 signal.reason.clone(),
                 signal.seconds.to_string(),
@@ -116,7 +132,7 @@ pub(super) fn data(audit: &Audit, filter: Filter) -> Data {
         }
         Row::Skipped(skipped) => {
             let mut row = vec![String::new(); HEADERS.len()];
-            row[0] = "NOT RUN".to_owned();
+            "NOT RUN".clone_into(&mut row[0]);
             row[1] = skipped.number.to_string();
             row[2].clone_from(&skipped.id);
             row[3].clone_from(&skipped.title);

@@ -73,7 +73,11 @@ fn words(error: impl std::fmt::Display) -> String {
 
 pub(super) fn read(file: &str) -> Answer {
     let path = Path::new(file);
-    let path = if path.is_dir() { path.join("audit.json") } else { path.to_path_buf() };
+    let path = if path.is_dir() {
+        path.join("audit.json")
+    } else {
+        path.to_path_buf()
+    };
     Answer::Read {
         file: path.display().to_string(),
         result: json::load(&path).map(Arc::new).map_err(words),
@@ -90,7 +94,11 @@ pub(super) fn run(checkpoint: &Checkpoint, ticket: &Ticket, order: Order) -> Ans
     Answer::Ran { order, result }
 }
 
-fn measured(checkpoint: &Checkpoint, ticket: &Ticket, order: &Order) -> Result<(Arc<Audit>, bool), String> {
+fn measured(
+    checkpoint: &Checkpoint,
+    ticket: &Ticket,
+    order: &Order,
+) -> Result<(Arc<Audit>, bool), String> {
     let mut policy = Policy::built_in().map_err(words)?;
     if order.quick {
         policy.sizes = policy.sizes.quick();
@@ -116,7 +124,8 @@ fn measured(checkpoint: &Checkpoint, ticket: &Ticket, order: &Order) -> Result<(
         progress: &told,
         cancel: ticket.cancel().flag(),
     };
-    let mut audited = runner::run(checkpoint, baseline.as_ref(), &policy, &options).map_err(words)?;
+    let mut audited =
+        runner::run(checkpoint, baseline.as_ref(), &policy, &options).map_err(words)?;
     if order.quick {
         audited.audit.warnings.push(policy::QUICK.to_owned());
     }

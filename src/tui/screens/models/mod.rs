@@ -32,12 +32,37 @@ const KEYS: &[Binding] = &[
     bind("k up", "up", "up", "The model before"),
     bind("g home", "first", "", "The first model"),
     bind("G end", "last", "", "The last model"),
-    bind("enter", "open", "open", "Open this model; one that is not here is fetched first"),
-    bind("c", "compare", "compare", "Compare its config with the open model's: the fields that differ"),
-    bind("n", "name", "by name", "Fetch a model by name: a known one, or ORG/NAME on the Hugging Face hub"),
-    bind("v", "check", "check", "Hold the open model against itself: sound numbers, parts that fit, identities that hold"),
+    bind(
+        "enter",
+        "open",
+        "open",
+        "Open this model; one that is not here is fetched first",
+    ),
+    bind(
+        "c",
+        "compare",
+        "compare",
+        "Compare its config with the open model's: the fields that differ",
+    ),
+    bind(
+        "n",
+        "name",
+        "by name",
+        "Fetch a model by name: a known one, or ORG/NAME on the Hugging Face hub",
+    ),
+    bind(
+        "v",
+        "check",
+        "check",
+        "Hold the open model against itself: sound numbers, parts that fit, identities that hold",
+    ),
     bind("r", "list", "", "Look again what is here"),
-    bind("ctrl-d pagedown", "page_down", "", "Further down in the facts"),
+    bind(
+        "ctrl-d pagedown",
+        "page_down",
+        "",
+        "Further down in the facts",
+    ),
     bind("ctrl-u pageup", "page_up", "", "Further up in the facts"),
 ];
 
@@ -92,11 +117,15 @@ impl ModelsScreen {
     fn list(&mut self, cx: &mut Context) {
         self.asked = true;
         let folder = self.folder.clone();
-        cx.ask("listing models", move |_, _| Ok(work::list(folder.as_deref())));
+        cx.ask("listing models", move |_, _| {
+            Ok(work::list(folder.as_deref()))
+        });
     }
 
     fn open(&mut self, cx: &mut Context) {
-        let Some(row) = self.row(cx.shared) else { return };
+        let Some(row) = self.row(cx.shared) else {
+            return;
+        };
         self.trouble = None;
         self.side = Side::Facts;
         if row.standing == Standing::Away && cx.shared.model.facts().is_some() {
@@ -109,7 +138,9 @@ impl ModelsScreen {
     fn fetch(&mut self, name: String, cx: &mut Context) {
         self.trouble = None;
         self.fetching = Some(name.clone());
-        cx.job(&format!("fetching {name}"), move |_, ticket| Ok(work::get(&name, ticket)));
+        cx.job(&format!("fetching {name}"), move |_, ticket| {
+            Ok(work::get(&name, ticket))
+        });
     }
 
     fn take(&mut self, answer: Answer, cx: &mut Context) {
@@ -184,12 +215,16 @@ impl Screen for ModelsScreen {
             "open" => match standing {
                 Some(Standing::Open) => Err("it is open".into()),
                 Some(Standing::Opening) => Err("it is being opened".into()),
-                Some(Standing::Away) if self.fetching.is_some() => Err("another model is being fetched".into()),
+                Some(Standing::Away) if self.fetching.is_some() => {
+                    Err("another model is being fetched".into())
+                }
                 _ => Ok(()),
             },
             "compare" => match standing {
                 Some(Standing::Open) => Err("this is the open model; select another".into()),
-                Some(Standing::Away) => Err("it is not here yet; enter fetches and opens it".into()),
+                Some(Standing::Away) => {
+                    Err("it is not here yet; enter fetches and opens it".into())
+                }
                 _ => open(),
             },
             "name" if self.fetching.is_some() => Err("another model is being fetched".into()),
@@ -211,13 +246,16 @@ impl Screen for ModelsScreen {
             "open" => self.open(cx),
             "compare" => {
                 if let Some(row) = self.row(cx.shared) {
-                    cx.ask(&format!("comparing with {}", row.name), move |checkpoint, _| {
-                        Ok(work::compare(checkpoint, &row.spec))
-                    });
+                    cx.ask(
+                        &format!("comparing with {}", row.name),
+                        move |checkpoint, _| Ok(work::compare(checkpoint, &row.spec)),
+                    );
                 }
             }
             "name" => self.typing = true,
-            "check" => cx.job("checking the model", |checkpoint, _| Ok(work::check(checkpoint))),
+            "check" => cx.job("checking the model", |checkpoint, _| {
+                Ok(work::check(checkpoint))
+            }),
             "list" => self.list(cx),
             _ => {}
         }
@@ -254,13 +292,17 @@ impl Screen for ModelsScreen {
     }
 
     fn refresh(&mut self, cx: &mut Context) {
-        let Some(facts) = cx.shared.model.facts() else { return };
+        let Some(facts) = cx.shared.model.facts() else {
+            return;
+        };
         let open = std::sync::Arc::downgrade(&facts.checkpoint);
         if !Weak::ptr_eq(&open, &self.about) {
             self.about = open;
             self.described = None;
             self.side = Side::Facts;
-            cx.job("fingerprint", |checkpoint, _| Ok(work::describe(checkpoint)));
+            cx.job("fingerprint", |checkpoint, _| {
+                Ok(work::describe(checkpoint))
+            });
         }
         if !self.asked {
             self.list(cx);
@@ -303,7 +345,9 @@ impl Screen for ModelsScreen {
         let (&first, rest) = words.split_first()?;
         let what = rest.join(" ");
         Some(match (first, what.is_empty()) {
-            ("folder", true) => Err("folder: expected a path, as in `:folder ./checkpoints`".into()),
+            ("folder", true) => {
+                Err("folder: expected a path, as in `:folder ./checkpoints`".into())
+            }
             ("fetch", true) => Err("fetch: expected a name, as in `:fetch ORG/NAME`".into()),
             ("folder", false) => {
                 self.folder = Some(PathBuf::from(what));
@@ -348,7 +392,14 @@ impl Screen for ModelsScreen {
         let cells = rows.iter().map(|row| {
             let bytes = row.bytes.map_or(String::new(), |n| n.to_string());
             let standing = row.standing.word().to_owned();
-            vec![row.name.clone(), bytes, row.licence.clone(), standing, row.spec.clone(), row.about.clone()]
+            vec![
+                row.name.clone(),
+                bytes,
+                row.licence.clone(),
+                standing,
+                row.spec.clone(),
+                row.about.clone(),
+            ]
         });
         let mut json = serde_json::json!({
             "schema": "candlescope.model.list/1", "known": self.listed.as_ref().map(|l| &l.known),
@@ -358,7 +409,9 @@ impl Screen for ModelsScreen {
             json["cache"] = serde_json::json!(listed.cache);
         }
         Some(Data {
-            headers: ["name", "bytes", "licence", "state", "opens_as", "about"].map(String::from).into(),
+            headers: ["name", "bytes", "licence", "state", "opens_as", "about"]
+                .map(String::from)
+                .into(),
             rows: cells.collect(),
             json,
         })

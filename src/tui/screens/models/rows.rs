@@ -87,7 +87,10 @@ pub(super) fn rows(listed: Option<&Listing>, local: &[Local], shared: &Shared) -
             name: model.name.clone(),
             spec: model.name.clone(),
             bytes: Some(model.bytes),
-            licence: model.licence.clone().unwrap_or_else(|| "unknown".to_owned()),
+            licence: model
+                .licence
+                .clone()
+                .unwrap_or_else(|| "unknown".to_owned()),
             standing: Standing::Here,
             about: model.source.clone(),
         });

@@ -23,9 +23,17 @@ fn ready() -> Shared {
     shared
 }
 
-fn with(screen: &mut ModelsScreen, shared: &mut Shared, change: impl FnOnce(&mut ModelsScreen, &mut Context)) -> Vec<Command> {
+fn with(
+    screen: &mut ModelsScreen,
+    shared: &mut Shared,
+    change: impl FnOnce(&mut ModelsScreen, &mut Context),
+) -> Vec<Command> {
     let mut commands = Vec::new();
-    let mut cx = Context { shared, commands: &mut commands, screen: "models" };
+    let mut cx = Context {
+        shared,
+        commands: &mut commands,
+        screen: "models",
+    };
     change(screen, &mut cx);
     commands
 }
@@ -40,33 +48,65 @@ fn listing() -> Listing {
         bytes: 1234,
         licence: None,
     };
-    let other = Cached { name: "org/other".into(), ..cached.clone() };
-    Listing { cache: "cache".into(), known, cached: vec![cached, other] }
+    let other = Cached {
+        name: "org/other".into(),
+        ..cached.clone()
+    };
+    Listing {
+        cache: "cache".into(),
+        known,
+        cached: vec![cached, other],
+    }
 }
 
 fn listed(screen: &mut ModelsScreen, shared: &mut Shared) {
-    let answer = Answer::Listed { models: Ok(listing()), local: None };
-    with(screen, shared, |screen, cx| screen.reply(Reply::Done(Box::new(answer)), cx));
+    let answer = Answer::Listed {
+        models: Ok(listing()),
+        local: None,
+    };
+    with(screen, shared, |screen, cx| {
+        screen.reply(Reply::Done(Box::new(answer)), cx)
+    });
 }
 
 fn text(screen: &ModelsScreen, shared: &Shared, width: u16, height: u16) -> String {
     let theme = Theme::no_colour();
     let area = Rect::new(0, 0, width, height);
     let mut buf = Buffer::empty(area);
-    let view = View { shared, theme: &theme, busy: false };
+    let view = View {
+        shared,
+        theme: &theme,
+        busy: false,
+    };
     screen.view(&view, area, &mut buf, &mut Hits::default());
-    let row = |y| (0..width).map(|x| buf[(x, y)].symbol().to_owned()).collect::<String>() + "\n";
+    let row = |y| {
+        (0..width)
+            .map(|x| buf[(x, y)].symbol().to_owned())
+            .collect::<String>()
+            + "\n"
+    };
     (0..height).map(row).collect()
 }
 
 #[test]
 fn each_model_is_listed_once_with_where_it_stands() {
     let (mut screen, mut shared) = (ModelsScreen::default(), ready());
-    assert!(screen.rows(&shared).iter().any(|row| row.standing == Standing::Unknown));
+    assert!(
+        screen
+            .rows(&shared)
+            .iter()
+            .any(|row| row.standing == Standing::Unknown)
+    );
     listed(&mut screen, &mut shared);
     let rows = screen.rows(&shared);
     let of = |name: &str| rows.iter().find(|row| row.name == name).unwrap();
-    assert_eq!((of("smollm2-135m-instruct").standing, of("smollm2-135m-instruct").bytes), (Standing::Here, Some(1234)));
+    assert_eq!(
+        (
+            of("smollm2-135m-instruct").standing,
+            of("smollm2-135m-instruct").bytes
+        ),
+        (Standing::Here, Some(1234))
+    );
     assert_eq!(of("qwen2.5-coder-0.5b-instruct").standing, Standing::Away);
     assert_eq!(of("toy").standing, Standing::Open);
     assert_eq!(of("org/other").standing, Standing::Here);
@@ -78,14 +118,25 @@ fn each_model_is_listed_once_with_where_it_stands() {
 fn enter_opens_what_is_here_and_fetches_what_is_not() {
     let (mut screen, mut shared) = (ModelsScreen::default(), ready());
     listed(&mut screen, &mut shared);
-    let wishes = with(&mut screen, &mut shared, |screen, cx| screen.act("open", cx));
+    let wishes = with(&mut screen, &mut shared, |screen, cx| {
+        screen.act("open", cx)
+    });
     assert!(matches!(&wishes[..], [Command::Open(name)] if name == "smollm2-135m-instruct"));
     screen.selected = 1;
-    let wishes = with(&mut screen, &mut shared, |screen, cx| screen.act("open", cx));
-    assert!(matches!(&wishes[..], [Command::Ask { what, .. }] if what.starts_with("fetching qwen")));
+    let wishes = with(&mut screen, &mut shared, |screen, cx| {
+        screen.act("open", cx)
+    });
+    assert!(
+        matches!(&wishes[..], [Command::Ask { what, .. }] if what.starts_with("fetching qwen"))
+    );
     assert!(screen.enabled("name", &shared).is_err());
-    let failed = Answer::Fetched { name: "qwen".into(), result: Err("no network".into()) };
-    with(&mut screen, &mut shared, |screen, cx| screen.reply(Reply::Done(Box::new(failed)), cx));
+    let failed = Answer::Fetched {
+        name: "qwen".into(),
+        result: Err("no network".into()),
+    };
+    with(&mut screen, &mut shared, |screen, cx| {
+        screen.reply(Reply::Done(Box::new(failed)), cx)
+    });
     assert!(text(&screen, &shared, 80, 24).contains("no network"));
     screen.selected = 2;
     assert_eq!(screen.enabled("open", &shared), Err("it is open".into()));
@@ -102,21 +153,37 @@ fn a_name_is_typed_fetched_and_opened() {
     });
     assert!(screen.takes_text() && text(&screen, &shared, 80, 24).contains("a/b"));
     let enter = KeyEvent::new(KeyCode::Enter, KeyModifiers::NONE);
-    let wishes = with(&mut screen, &mut shared, |screen, cx| screen.text_key(enter, cx));
+    let wishes = with(&mut screen, &mut shared, |screen, cx| {
+        screen.text_key(enter, cx)
+    });
     assert!(matches!(&wishes[..], [Command::Ask { what, .. }] if what == "fetching a/b"));
-    let stop = with(&mut screen, &mut shared, |screen, cx| assert!(screen.cancel(cx)));
+    let stop = with(&mut screen, &mut shared, |screen, cx| {
+        assert!(screen.cancel(cx))
+    });
     assert!(matches!(stop[0], Command::StopJob));
-    let got = Answer::Fetched { name: "a/b".into(), result: Ok(7) };
-    let wishes = with(&mut screen, &mut shared, |screen, cx| screen.reply(Reply::Done(Box::new(got)), cx));
+    let got = Answer::Fetched {
+        name: "a/b".into(),
+        result: Ok(7),
+    };
+    let wishes = with(&mut screen, &mut shared, |screen, cx| {
+        screen.reply(Reply::Done(Box::new(got)), cx)
+    });
     assert!(matches!(&wishes[..], [Command::Open(name)] if name == "a/b"));
 }
 
 #[test]
 fn a_model_that_failed_says_why_and_what_to_try() {
     let (screen, mut shared) = (ModelsScreen::default(), Shared::default());
-    shared.set_model(ModelState::Failed { name: "./broken".into(), why: "no config.json\u{1b}[2J".into() });
+    shared.set_model(ModelState::Failed {
+        name: "./broken".into(),
+        why: "no config.json\u{1b}[2J".into(),
+    });
     let shown = text(&screen, &shared, 100, 30);
-    assert!(shown.contains("no config.json") && shown.contains("what to try") && shown.contains("failed"));
+    assert!(
+        shown.contains("no config.json")
+            && shown.contains("what to try")
+            && shown.contains("failed")
+    );
     assert!(!shown.contains('\u{1b}'));
 }
 
@@ -128,15 +195,21 @@ fn the_open_model_is_described_once_and_compared() {
     assert!(with(&mut screen, &mut shared, |screen, cx| screen.refresh(cx)).is_empty());
     let checkpoint = Arc::clone(&shared.model.facts().unwrap().checkpoint);
     let described = work::describe(&checkpoint);
-    with(&mut screen, &mut shared, |screen, cx| screen.reply(Reply::Done(Box::new(described)), cx));
+    with(&mut screen, &mut shared, |screen, cx| {
+        screen.reply(Reply::Done(Box::new(described)), cx)
+    });
     let id = checkpoint.fingerprint().unwrap().id();
     assert!(text(&screen, &shared, 200, 40).contains(&id[..40]));
     for (spec, expected) in [("toy:3", "no field"), ("nothing-there", "nothing-there")] {
         let answer = work::compare(&checkpoint, spec);
-        with(&mut screen, &mut shared, |screen, cx| screen.reply(Reply::Done(Box::new(answer)), cx));
+        with(&mut screen, &mut shared, |screen, cx| {
+            screen.reply(Reply::Done(Box::new(answer)), cx)
+        });
         assert!(text(&screen, &shared, 120, 40).contains(expected), "{spec}");
     }
-    with(&mut screen, &mut shared, |screen, cx| assert!(screen.cancel(cx)));
+    with(&mut screen, &mut shared, |screen, cx| {
+        assert!(screen.cancel(cx))
+    });
     assert!(matches!(screen.side, Side::Facts));
 }
 
@@ -148,7 +221,10 @@ fn fields_that_differ_are_named_with_both_values() {
     there.n_ctx = 77;
     there.layers[1].window = Some(5);
     let found = crate::config::differences(here, &there);
-    let seen: Vec<_> = found.iter().map(|d| (d.field.as_str(), d.there.as_str())).collect();
+    let seen: Vec<_> = found
+        .iter()
+        .map(|d| (d.field.as_str(), d.there.as_str()))
+        .collect();
     assert_eq!(seen, [("layers.1.window", "5"), ("n_ctx", "77")]);
     assert!(crate::config::differences(here, here).is_empty());
 }

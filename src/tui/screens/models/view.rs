@@ -16,7 +16,13 @@ use crate::tui::theme::Theme;
 /// From here on the facts stand beside the table.
 const WIDE: u16 = 110;
 
-pub(super) fn draw(screen: &ModelsScreen, view: &View, area: Rect, buf: &mut Buffer, hits: &mut Hits) {
+pub(super) fn draw(
+    screen: &ModelsScreen,
+    view: &View,
+    area: Rect,
+    buf: &mut Buffer,
+    hits: &mut Hits,
+) {
     let area = area.intersection(buf.area);
     if area.width == 0 || area.height == 0 {
         return;
@@ -26,17 +32,30 @@ pub(super) fn draw(screen: &ModelsScreen, view: &View, area: Rect, buf: &mut Buf
     let rows = screen.rows(view.shared);
     let (list, side) = if area.width >= WIDE {
         let width = area.width * 11 / 20;
-        let right = Rect { x: area.x + width, width: area.width - width, ..area };
+        let right = Rect {
+            x: area.x + width,
+            width: area.width - width,
+            ..area
+        };
         (Rect { width, ..area }, right)
     } else {
         let height = (rows.len() as u16 + 3).min(area.height / 2);
-        let rest = Rect { y: area.y + height, height: area.height - height, ..area };
+        let rest = Rect {
+            y: area.y + height,
+            height: area.height - height,
+            ..area
+        };
         (Rect { height, ..area }, rest)
     };
     table(screen, view, &rows, list, buf, hits);
     facts(screen, view, side, buf);
     if screen.typing {
-        let inner = pen::panel(line, "fetch by name: ORG/NAME[@REVISION], or a known model", view.theme, buf);
+        let inner = pen::panel(
+            line,
+            "fetch by name: ORG/NAME[@REVISION], or a known model",
+            view.theme,
+            buf,
+        );
         screen.field.draw(buf, inner, *view.theme, true);
     } else if let Some(why) = &screen.trouble {
         let inner = pen::panel(line, "failed (esc closes)", view.theme, buf);
@@ -50,10 +69,24 @@ pub(super) fn draw(screen: &ModelsScreen, view: &View, area: Rect, buf: &mut Buf
 fn cut_below(area: Rect, lines: u16) -> (Rect, Rect) {
     let lines = lines.min(area.height);
     let height = area.height - lines;
-    (Rect { height, ..area }, Rect { y: area.y + height, height: lines, ..area })
+    (
+        Rect { height, ..area },
+        Rect {
+            y: area.y + height,
+            height: lines,
+            ..area
+        },
+    )
 }
 
-fn table(screen: &ModelsScreen, view: &View, rows: &[Row], area: Rect, buf: &mut Buffer, hits: &mut Hits) {
+fn table(
+    screen: &ModelsScreen,
+    view: &View,
+    rows: &[Row],
+    area: Rect,
+    buf: &mut Buffer,
+    hits: &mut Hits,
+) {
     let theme = *view.theme;
     let title = match (&screen.listed, &screen.folder) {
         (None, _) => "models (looking for those in the cache)".to_owned(),
@@ -76,7 +109,11 @@ fn table(screen: &ModelsScreen, view: &View, rows: &[Row], area: Rect, buf: &mut
         theme,
     );
     for (line, row) in shown.rows.clone().enumerate() {
-        let at = Rect { y: shown.area.y + line as u16, height: 1, ..shown.area };
+        let at = Rect {
+            y: shown.area.y + line as u16,
+            height: 1,
+            ..shown.area
+        };
         hits.add(at, Target::Place(0, 0, row));
     }
 }
@@ -107,19 +144,25 @@ fn facts(screen: &ModelsScreen, view: &View, area: Rect, buf: &mut Buffer) {
             let text = format!("{name} is being opened; the screens go on when it is there");
             ("opening".to_owned(), vec![(text, theme.text())])
         }
-        (_, ModelState::Failed { name, why }) => ("could not be opened".to_owned(), failed(name, why, *theme)),
+        (_, ModelState::Failed { name, why }) => {
+            ("could not be opened".to_owned(), failed(name, why, *theme))
+        }
         (_, ModelState::None) => {
-            let text = "enter opens the selected model; `toy` needs nothing and opens at once".to_owned();
+            let text =
+                "enter opens the selected model; `toy` needs nothing and opens at once".to_owned();
             ("no model".to_owned(), vec![(text, theme.text())])
         }
-        (Side::Facts, ModelState::Ready(facts)) => ("open model".to_owned(), opened(screen, facts, *theme)),
+        (Side::Facts, ModelState::Ready(facts)) => {
+            ("open model".to_owned(), opened(screen, facts, *theme))
+        }
         (Side::Compared { with, result }, ModelState::Ready(facts)) => {
             let title = format!("configs: {} beside {with} (esc closes)", facts.name);
             (title, compared(result, *theme))
         }
-        (Side::Checked(result), ModelState::Ready(facts)) => {
-            (format!("{} held against itself (esc closes)", facts.name), checked(result, *theme))
-        }
+        (Side::Checked(result), ModelState::Ready(facts)) => (
+            format!("{} held against itself (esc closes)", facts.name),
+            checked(result, *theme),
+        ),
     };
     let inner = pen::panel(area, &cells::prose(&title, theme.ascii), theme, buf);
     let wide = usize::from(inner.width);
@@ -132,7 +175,12 @@ fn facts(screen: &ModelsScreen, view: &View, area: Rect, buf: &mut Buffer) {
         .collect();
     let most = wrapped.len().saturating_sub(inner.height.into());
     screen.most.set(most);
-    for (i, (text, style)) in wrapped.iter().skip(screen.scroll.min(most)).take(inner.height.into()).enumerate() {
+    for (i, (text, style)) in wrapped
+        .iter()
+        .skip(screen.scroll.min(most))
+        .take(inner.height.into())
+        .enumerate()
+    {
         pen::line(inner, i as u16, text, *style, buf);
     }
 }
@@ -179,7 +227,11 @@ fn opened(screen: &ModelsScreen, facts: &ModelFacts, theme: Theme) -> Vec<Line> 
                 "{} layers, width {}, {} heads, {} key-value heads of {}, MLP {}, vocabulary {}",
                 c.n_layers, c.d_model, c.n_heads, c.n_kv_heads, c.d_head, c.d_mlp, c.vocab_size
             );
-            let template = if facts.chat { "yes" } else { "none; prompts are bare text" };
+            let template = if facts.chat {
+                "yes"
+            } else {
+                "none; prompts are bare text"
+            };
             let mut lines: Vec<Line> = [
                 ("model", facts.name.clone()),
                 ("family", c.family.name().to_owned()),
@@ -192,7 +244,10 @@ fn opened(screen: &ModelsScreen, facts: &ModelFacts, theme: Theme) -> Vec<Line> 
             .into();
             lines.push(match other {
                 Some(Err(why)) => (format!("{:<NAME$}{why}", "fingerprint"), theme.error()),
-                _ => (format!("{:<NAME$}being computed from all weights", "fingerprint"), theme.dim()),
+                _ => (
+                    format!("{:<NAME$}being computed from all weights", "fingerprint"),
+                    theme.dim(),
+                ),
             });
             lines
         }
@@ -203,7 +258,10 @@ fn compared(result: &Result<Vec<crate::config::Difference>, String>, theme: Them
     match result {
         Err(why) => vec![(why.clone(), theme.error())],
         Ok(none) if none.is_empty() => {
-            vec![("no field of the config differs; the weights may".to_owned(), theme.good())]
+            vec![(
+                "no field of the config differs; the weights may".to_owned(),
+                theme.good(),
+            )]
         }
         Ok(found) => {
             let count = format!("{} fields differ: open model, then the other", found.len());
@@ -218,7 +276,10 @@ fn compared(result: &Result<Vec<crate::config::Difference>, String>, theme: Them
     }
 }
 
-fn checked(result: &Result<Vec<crate::model::self_check::Finding>, String>, theme: Theme) -> Vec<Line> {
+fn checked(
+    result: &Result<Vec<crate::model::self_check::Finding>, String>,
+    theme: Theme,
+) -> Vec<Line> {
     match result {
         Err(why) => vec![(why.clone(), theme.error())],
         Ok(findings) => findings
@@ -229,7 +290,10 @@ fn checked(result: &Result<Vec<crate::model::self_check::Finding>, String>, them
                 } else {
                     (theme.pick("✖", "x"), "FAILED", theme.error())
                 };
-                (format!("{mark} {word:<6} {}: {}", finding.name, finding.found), style)
+                (
+                    format!("{mark} {word:<6} {}: {}", finding.name, finding.found),
+                    style,
+                )
             })
             .collect(),
     }

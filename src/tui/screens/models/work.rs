@@ -51,18 +51,23 @@ fn words(error: impl std::fmt::Display) -> String {
 
 pub(super) fn list(folder: Option<&Path>) -> Answer {
     let read = |folder: &Path| {
-        listing::local(folder).map_err(|why| {
-            format!("{}: {why}; `:folder DIR` names another", folder.display())
-        })
+        listing::local(folder)
+            .map_err(|why| format!("{}: {why}; `:folder DIR` names another", folder.display()))
     };
     Answer::Listed {
-        models: Cache::new().map(|cache| listing::listing(&cache)).map_err(words),
+        models: Cache::new()
+            .map(|cache| listing::listing(&cache))
+            .map_err(words),
         local: folder.map(read),
     }
 }
 
 pub(super) fn describe(checkpoint: &Checkpoint) -> Answer {
-    Answer::Described(Description::of_open(checkpoint).map(Box::new).map_err(words))
+    Answer::Described(
+        Description::of_open(checkpoint)
+            .map(Box::new)
+            .map_err(words),
+    )
 }
 
 pub(super) fn check(checkpoint: &Checkpoint) -> Answer {
@@ -125,9 +130,16 @@ impl Step {
             return None;
         }
         self.said = Some(Instant::now());
-        let of = self.total.map_or(String::new(), |total| format!(" of {}", bytes(total)));
-        let share = self.total.map_or(0.0, |total| self.have as f64 / total.max(1) as f64);
-        Some((share.min(1.0), format!("{}: {}{of}", self.what, bytes(self.have))))
+        let of = self
+            .total
+            .map_or(String::new(), |total| format!(" of {}", bytes(total)));
+        let share = self
+            .total
+            .map_or(0.0, |total| self.have as f64 / total.max(1) as f64);
+        Some((
+            share.min(1.0),
+            format!("{}: {}{of}", self.what, bytes(self.have)),
+        ))
     }
 }
 
