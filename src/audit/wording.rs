@@ -4,6 +4,7 @@
 //! that they can be pasted, and what is missing is `n/a`.
 
 use super::measure::{Interval, Value};
+pub use crate::text::amount::parameters;
 
 /// `value` in `unit`, without the unit's word except for per cent.
 pub fn number(unit: &str, value: f64) -> String {
@@ -104,16 +105,6 @@ pub fn duration(seconds: f64) -> String {
     }
 }
 
-/// A count of parameters: `134.5 M`.
-pub fn parameters(count: u64) -> String {
-    match count {
-        0..1_000 => count.to_string(),
-        1_000..1_000_000 => format!("{:.1} K", count as f64 / 1e3),
-        1_000_000..1_000_000_000 => format!("{:.1} M", count as f64 / 1e6),
-        _ => format!("{:.2} B", count as f64 / 1e9),
-    }
-}
-
 /// The beginning of a hash, enough to compare by eye.
 pub fn short_hash(hash: &str) -> String {
     hash.chars().take(12).collect()
@@ -165,14 +156,6 @@ mod tests {
         assert_eq!(
             (duration(8.44), duration(187.0), duration(3725.0)),
             ("8.4 s".into(), "3 min 07 s".into(), "1 h 02 min".into())
-        );
-        assert_eq!(
-            (
-                parameters(999),
-                parameters(134_515_008),
-                parameters(1_240_000_000)
-            ),
-            ("999".into(), "134.5 M".into(), "1.24 B".into())
         );
         assert_eq!(
             (p_value(0.00001), p_value(0.0421)),

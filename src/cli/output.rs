@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::args::When;
 use crate::audit::report::{terminal::Style, text::visible};
+pub use crate::text::amount::bytes;
 
 /// Where a command's results and notes go.
 #[derive(Debug)]
@@ -238,28 +239,9 @@ fn line(cells: &[String], widths: &[usize], last: &str) -> String {
     cells.iter().zip(widths).map(pad).collect::<String>() + last
 }
 
-/// `98.4 MB`: a size for people, in powers of ten as disks and downloads are sold.
-pub fn bytes(n: u64) -> String {
-    let units = [(1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")];
-    units
-        .iter()
-        .find(|(size, _)| n as f64 >= *size)
-        .map_or_else(
-            || format!("{n} B"),
-            |(size, unit)| format!("{:.1} {unit}", n as f64 / size),
-        )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_are_for_people() {
-        assert_eq!(bytes(98_362_432), "98.4 MB");
-        assert_eq!(bytes(999), "999 B");
-        assert_eq!(bytes(491_400_064_000), "491.4 GB");
-    }
 
     #[test]
     fn a_table_lines_up_and_shows_control_characters() {

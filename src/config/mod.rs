@@ -4,6 +4,7 @@
 //! It knows nothing of what runs, hooks or edits a model: `crate::model` and `crate::hooks` build on it.
 //! `hf.rs` reads Hugging Face `config.json`, `to_hf.rs` writes one, `gguf.rs` reads GGUF metadata, `rope.rs` holds the rotary variants.
 
+mod differ;
 mod error;
 mod gguf;
 mod hf;
@@ -12,6 +13,7 @@ mod keys;
 mod rope;
 mod to_hf;
 
+pub use differ::{Difference, differences};
 pub use error::ConfigError;
 pub use gguf::from_gguf;
 pub use hf::from_hf_json;

@@ -19,6 +19,9 @@ pub struct Finding {
     pub found: String,
 }
 
+/// The largest relative error that passes by default.
+pub const TOLERANCE: f64 = 2e-5;
+
 /// Text for the checks: letters, digits, signs, line breaks and characters beyond ASCII.
 const SAMPLE: &str =
     "The quick brown fox jumps over 13 lazy dogs.\n\tÜber naïve façades: 東京 – ok?";

@@ -3,6 +3,7 @@
 //! A text becomes token ids through [`Tokenizer`], a conversation becomes a text through [`ChatTemplate`];
 //! [`encode_chat`] joins the two and remembers where the user's words end.
 
+pub mod amount;
 mod byte_level;
 pub mod chat;
 pub mod error;

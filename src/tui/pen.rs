@@ -9,6 +9,7 @@ use ratatui::widgets::{Block, Clear, Widget};
 
 use super::cells;
 use super::theme::Theme;
+use crate::text::visible::cut_with;
 
 /// Writes text that is already visible and fitted on a row of an area.
 pub fn line(area: Rect, row: u16, text: &str, style: Style, buf: &mut Buffer) {
@@ -48,7 +49,8 @@ pub fn panel(area: Rect, title: &str, theme: &Theme, buf: &mut Buffer) -> Rect {
     let block = Block::bordered()
         .border_set(theme.boxes())
         .border_style(theme.border())
-        .title(title)
+        // The line goes on after the title.
+        .title(title.trim_end())
         .title_style(theme.title());
     let inner = block.inner(area);
     block.render(area, buf);
@@ -76,21 +78,54 @@ pub fn card(area: Rect, title: &str, body: &str, theme: &Theme, buf: &mut Buffer
     }
 }
 
-/// Words over lines of a width; a word that is longer is cut.
+/// Words over lines of a width; a word that is longer is broken, since it may be a hash or a path.
 pub fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {
-        let word = cells::fit(word, width, false);
         let last = lines.last().map_or(0, |l| cells::width(l));
-        if last > 0 && last + 1 + cells::width(&word) > width {
+        if last > 0 && last + 1 + cells::width(word) > width {
+            lines.push(String::new());
+        }
+        let mut rest = word;
+        while cells::width(rest) > width {
+            let piece = cut_with(rest, width, "");
+            if piece.is_empty() {
+                break;
+            }
+            rest = &rest[piece.len()..];
+            if let Some(line) = lines.last_mut() {
+                line.push_str(&piece);
+            }
             lines.push(String::new());
         }
         if let Some(line) = lines.last_mut() {
             if !line.is_empty() {
                 line.push(' ');
             }
-            line.push_str(&word);
+            line.push_str(rest);
         }
     }
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_wrapped_and_long_ones_broken() {
+        assert_eq!(wrapped("one two three", 7), ["one two", "three"]);
+        assert_eq!(wrapped("a abcdefgh", 5), ["a", "abcd", "efgh"]);
+        assert_eq!(wrapped("東京", 1), ["東京"]);
+        assert_eq!(wrapped("", 5), [""]);
+    }
+
+    #[test]
+    fn a_border_goes_on_after_its_title() {
+        let area = Rect::new(0, 0, 8, 3);
+        let mut buf = Buffer::empty(area);
+        panel(area, "ab", &Theme::no_colour(), &mut buf);
+        let top: String = (0..8).map(|x| buf[(x, 0)].symbol()).collect();
+        assert_eq!(top, "┌ab────┐");
+    }
 }

@@ -110,6 +110,26 @@ pub struct Sizes {
     pub bootstrap: usize,
 }
 
+/// What a report of a [`Sizes::quick`] run warns of.
+pub const QUICK: &str = "Run with --quick: fewer prompts and draws than the policy asks for.";
+
+impl Sizes {
+    /// As little as still shows something: a look, not a verdict to rely on.
+    pub fn quick(self) -> Self {
+        Self {
+            fit: self.fit.min(48),
+            select: self.select.min(16),
+            harmful: self.harmful.min(32),
+            harmless: self.harmless.min(32),
+            lookalikes: self.lookalikes.min(32),
+            max_new_tokens: self.max_new_tokens.min(24),
+            random_directions: self.random_directions.min(32),
+            shuffles: self.shuffles.min(100),
+            bootstrap: self.bootstrap.min(1000),
+        }
+    }
+}
+
 /// What a policy says on one signal.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SignalPolicy {

@@ -2,6 +2,7 @@
 //!
 //! Always: numbers that are not finite are `null`; a text of another schema is refused by name, not half understood.
 
+use std::io::Read as _;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -41,11 +42,25 @@ pub fn parse(text: &str, file: &str) -> Result<Audit, ReportError> {
     serde_json::from_str(text).map_err(foreign)
 }
 
-/// Reads an audit from a file.
+/// The most bytes of a file that are read: many times the largest audit.
+pub const LIMIT: u64 = 64 << 20;
+
+/// Reads an audit from a file, which anybody may have written.
 pub fn load(path: &Path) -> Result<Audit, ReportError> {
-    let text = std::fs::read_to_string(path).map_err(|source| ReportError::Read {
+    let fails = |source| ReportError::Read {
         file: path.to_owned(),
         source,
-    })?;
+    };
+    let mut text = String::new();
+    // The length that the system gives is no bound: a pipe or a device has none.
+    let read = std::fs::File::open(path)
+        .and_then(|file| file.take(LIMIT + 1).read_to_string(&mut text))
+        .map_err(fails)?;
+    if read as u64 > LIMIT {
+        return Err(ReportError::TooLarge {
+            file: path.to_owned(),
+            limit: LIMIT,
+        });
+    }
     parse(&text, &path.display().to_string())
 }

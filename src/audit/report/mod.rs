@@ -42,6 +42,14 @@ pub enum ReportError {
         /// The system's reason.
         source: std::io::Error,
     },
+    /// A file that is larger than any audit.
+    #[error("`{}` is larger than {limit} bytes, and no audit is; was another file meant?", file.display())]
+    TooLarge {
+        /// The file.
+        file: PathBuf,
+        /// The most that is read.
+        limit: u64,
+    },
     /// A text that is not an audit.
     #[error("`{file}` is not an audit: {message}")]
     Foreign {
@@ -144,7 +152,7 @@ fn write_synced(place: &Path, text: &str) -> std::io::Result<()> {
 }
 
 /// `2 block, 1 review, 5 pass`: verdicts and how many signals have each, worst first, without those that none has.
-fn tally(audit: &Audit) -> Vec<(Verdict, usize)> {
+pub fn tally(audit: &Audit) -> Vec<(Verdict, usize)> {
     Verdict::ALL
         .into_iter()
         .map(|verdict| {
@@ -182,4 +190,4 @@ pub fn plain_glyph(verdict: Verdict) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -312,7 +312,7 @@ fn details(out: &mut String, signal: &SignalResult, style: Style) {
 }
 
 /// Everything known about a value, in one line.
-fn describe(value: &Value) -> String {
+pub fn describe(value: &Value) -> String {
     let mut parts = vec![wording::estimate(value)];
     if let Some(why) = &value.why {
         parts.push(why.clone());

@@ -1,7 +1,7 @@
 //! Every renderer on one made-up audit with everything in it.
 #![allow(clippy::unwrap_used)]
 
-mod fake;
+pub(crate) mod fake;
 
 use std::collections::BTreeMap;
 

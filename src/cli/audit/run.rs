@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::{progress::Steps, show};
 use crate::{
     audit::{
-        policy::{Policy, Sizes},
+        policy::{self, Policy},
         report, runner, signals,
     },
     cli::{Outcome, args::ModelArgs, edits, failure::Usage, interrupt, output::Out},
@@ -70,7 +70,7 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
         None => Policy::built_in()?,
     };
     if args.quick {
-        policy.sizes = quick(policy.sizes);
+        policy.sizes = policy.sizes.quick();
     }
     let suites = suites(&args.suite)?;
     let perturb = args.perturb.as_deref().map(low_rank).transpose()?;
@@ -101,10 +101,7 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
     steps.end();
     let mut audited = audited?;
     if args.quick {
-        audited
-            .audit
-            .warnings
-            .push("Run with --quick: fewer prompts and draws than the policy asks for.".to_owned());
+        audited.audit.warnings.push(policy::QUICK.to_owned());
     }
     if let Some(edit) = perturb {
         audited.audit.warnings.push(format!(
@@ -185,20 +182,6 @@ fn low_rank(spec: &str) -> anyhow::Result<LowRank> {
         return Err(malformed().into());
     }
     Ok(edit)
-}
-
-fn quick(sizes: Sizes) -> Sizes {
-    Sizes {
-        fit: sizes.fit.min(48),
-        select: sizes.select.min(16),
-        harmful: sizes.harmful.min(32),
-        harmless: sizes.harmless.min(32),
-        lookalikes: sizes.lookalikes.min(32),
-        max_new_tokens: sizes.max_new_tokens.min(24),
-        random_directions: sizes.random_directions.min(32),
-        shuffles: sizes.shuffles.min(100),
-        bootstrap: sizes.bootstrap.min(1000),
-    }
 }
 
 /// Makes the folder and a file in it, so that a report that cannot be written is known before the work.

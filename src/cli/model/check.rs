@@ -34,7 +34,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     against: Option<PathBuf>,
     /// The largest relative error that passes
-    #[arg(long, default_value_t = 2e-5, value_name = "E")]
+    #[arg(long, default_value_t = self_check::TOLERANCE, value_name = "E")]
     tolerance: f64,
 }
 

@@ -9,14 +9,13 @@ use serde::Serialize;
 
 use super::{
     Outcome,
-    args::OpenArgs,
     failure::Usage,
     output::{Out, Table, bytes},
     progress::Bar,
 };
 use crate::model::{
-    fetch::{self, Cache, KNOWN},
-    toy,
+    fetch::{self, Cache},
+    listing, toy,
 };
 
 /// Get, list, describe, check and convert models
@@ -99,64 +98,9 @@ fn get(name: &str, out: &Out) -> anyhow::Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-#[derive(Serialize)]
-struct Listing {
-    cache: String,
-    known: Vec<Known>,
-    cached: Vec<Cached>,
-}
-
-#[derive(Serialize)]
-struct Known {
-    name: &'static str,
-    about: &'static str,
-    licence: &'static str,
-    hub: Option<String>,
-    /// Usable without fetching.
-    cached: bool,
-}
-
-#[derive(Serialize)]
-struct Cached {
-    name: String,
-    path: String,
-    source: String,
-    bytes: u64,
-}
-
 fn list(out: &Out) -> anyhow::Result<Outcome> {
     let cache = Cache::new()?;
-    let is_cached = |name: &str| matches!(fetch::locate(name, &cache), Ok(Some(_)));
-    let listing = Listing {
-        cache: cache.root().display().to_string(),
-        known: KNOWN
-            .iter()
-            .map(|model| Known {
-                name: model.name,
-                about: model.about,
-                licence: model.licence,
-                hub: Some(format!("{}/{}", model.org, model.repo)),
-                cached: is_cached(model.name),
-            })
-            .chain([Known {
-                name: toy::NAME,
-                about: toy::ABOUT,
-                licence: "-",
-                hub: None,
-                cached: true,
-            }])
-            .collect(),
-        cached: cache
-            .list()
-            .into_iter()
-            .map(|model| Cached {
-                name: model.name,
-                path: model.path.display().to_string(),
-                source: model.source,
-                bytes: model.bytes,
-            })
-            .collect(),
-    };
+    let listing = listing::listing(&cache);
     if out.json {
         out.json("candlescope.model.list/1", &listing)?;
         return Ok(Outcome::Done);
@@ -164,10 +108,10 @@ fn list(out: &Out) -> anyhow::Result<Outcome> {
     let mut known = Table::new(["known model", "here", "licence", "about"]);
     for model in &listing.known {
         known.row([
-            model.name.to_owned(),
+            model.name.clone(),
             if model.cached { "yes" } else { "-" }.to_owned(),
-            model.licence.to_owned(),
-            model.about.to_owned(),
+            model.licence.clone(),
+            model.about.clone(),
         ]);
     }
     known.print(out)?;
@@ -182,12 +126,4 @@ fn list(out: &Out) -> anyhow::Result<Outcome> {
         cached.print(out)?;
     }
     Ok(Outcome::Done)
-}
-
-/// For subcommands on a model whose weights are not loaded.
-fn open_args_dtype(how: &OpenArgs) -> &'static str {
-    match how.dtype {
-        super::args::Dtype::F32 => "f32",
-        super::args::Dtype::Bf16 => "bf16",
-    }
 }

@@ -36,6 +36,8 @@ pub struct CachedModel {
     pub bytes: u64,
     /// Where it came from.
     pub source: String,
+    /// Licence of the weights where it is known.
+    pub licence: Option<String>,
 }
 
 /// What `source.json` records of a cached model.
@@ -156,6 +158,7 @@ impl Cache {
                     path: if gguf.is_file() { gguf } else { folder },
                     bytes: record.bytes,
                     source: record.source,
+                    licence: record.licence,
                 });
             }
         }

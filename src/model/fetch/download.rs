@@ -323,6 +323,9 @@ fn copy(
         file.write_all(&buffer[..n])
             .map_err(FetchError::io("write", &part.data))?;
         progress.advance(n as u64);
+        if progress.stopped() {
+            return Err(FetchError::Stopped);
+        }
     }
     match total {
         Some(total) if have < total => {

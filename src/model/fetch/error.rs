@@ -8,6 +8,9 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FetchError {
+    /// Whoever waits for it asked to stop.
+    #[error("stopped; what has arrived is kept, and the next fetch goes on from there")]
+    Stopped,
     /// The text is neither a path, nor a known model, nor a hub address.
     #[error("no model is called `{spec}`{}; known: {}; or give ORG/NAME[@REVISION] on the Hugging Face hub, or a path",
         meant(near), known.join(", "))]

@@ -10,6 +10,10 @@ pub trait Progress: Sync {
     fn note(&self, line: &str);
     /// The step is over, well or not.
     fn done(&self);
+    /// Asked between pieces of a transfer: whether to end it, with [`super::FetchError::Stopped`].
+    fn stopped(&self) -> bool {
+        false
+    }
 }
 
 /// Says nothing.

@@ -1,16 +1,20 @@
 //! The screens. Adding one is a folder here and a line in [`table`].
 
 pub mod attention;
+pub mod audit;
 pub mod hooks;
 pub mod lens;
+pub mod models;
 
 use super::screen::Screen;
 
 /// All screens, in the order of their numbers.
 pub fn table() -> Vec<Box<dyn Screen>> {
     vec![
+        Box::new(models::ModelsScreen::default()),
         Box::new(lens::LensScreen::default()),
         Box::new(attention::AttentionScreen::default()),
+        Box::new(audit::AuditScreen::default()),
         Box::new(hooks::HooksScreen::default()),
     ]
 }

@@ -1,0 +1,557 @@
+//! Audit: the signals of a checkpoint with their verdicts, and what stands behind each number.
+//!
+//! Always: what is shown is an audit as the library made it or as a file holds it; nothing is judged again here. State and
+//! keys in this file; rows in `rows.rs`, a signal's text in `detail.rs`, its charts in `plot.rs`, its prompts in `items.rs`,
+//! the worker's part in `work.rs`, drawing in `view.rs`.
+
+mod detail;
+mod items;
+mod plot;
+mod rows;
+mod view;
+mod work;
+
+use std::cell::Cell;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+
+use crate::audit::result::{Audit, SignalResult};
+use crate::tui::keys::{Binding, bind};
+use crate::tui::screen::{Command, Context, Data, Hits, Reply, Screen, View};
+use crate::tui::shared::{ModelState, Shared, quoted};
+use rows::{Filter, Row};
+use work::{Answer, Order, Started};
+
+const KEYS: &[Binding] = &[
+    bind(
+        "j down",
+        "down",
+        "down",
+        "Further down: the next signal, chart or prompt",
+    ),
+    bind("k up", "up", "up", "Further up: the one before"),
+    bind("g home", "first", "", "The first"),
+    bind("G end", "last", "", "The last"),
+    bind("ctrl-d pagedown", "page_down", "", "Ten further down"),
+    bind("ctrl-u pageup", "page_up", "", "Ten further up"),
+    bind(
+        "enter",
+        "drill",
+        "behind it",
+        "What is behind this number: quantities, charts, prompts",
+    ),
+    bind(
+        "tab",
+        "next_part",
+        "part",
+        "Quantities, charts, prompts; in the table the next audit that is kept",
+    ),
+    bind("backtab", "previous_part", "", "The same backwards"),
+    bind(
+        "i",
+        "explain",
+        "explain",
+        "What this signal is and how it is computed; again to close",
+    ),
+    bind(
+        "f",
+        "filter",
+        "filter",
+        "All signals, or those that did not pass; of prompts, those with one label",
+    ),
+    bind(
+        "l right",
+        "deeper",
+        "",
+        "In charts by layer: one layer deeper",
+    ),
+    bind(
+        "h left",
+        "shallower",
+        "",
+        "In charts by layer: one layer back",
+    ),
+    bind(
+        "R",
+        "run",
+        "run",
+        "Audit the open model by the default policy, as a job; takes minutes",
+    ),
+    bind(
+        "Q",
+        "quick",
+        "quick run",
+        "The same with fewer prompts and draws: a look, not a verdict to rely on",
+    ),
+];
+
+/// Audits that are kept beside the one shown.
+const KEPT: usize = 8;
+/// Rows that a page is.
+const PAGE: usize = 10;
+
+/// Where an audit came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Source {
+    File(String),
+    Run { order: Order, stopped: bool },
+}
+
+/// An audit that is kept.
+struct Held {
+    audit: Arc<Audit>,
+    source: Source,
+}
+
+/// Which part of a signal is shown.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    #[default]
+    Quantities,
+    Charts,
+    Prompts,
+}
+
+impl Part {
+    const ALL: [Self; 3] = [Self::Quantities, Self::Charts, Self::Prompts];
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Quantities => "quantities",
+            Self::Charts => "charts and layers",
+            Self::Prompts => "prompts",
+        }
+    }
+}
+
+/// An audit that was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Running {
+    Waiting,
+    Working,
+    Stopping,
+}
+
+/// The screen.
+#[derive(Default)]
+pub struct AuditScreen {
+    held: Vec<Held>,
+    shown: usize,
+    filter: Filter,
+    selected: usize,
+    /// The part of the selected signal that is shown; none for the table.
+    part: Option<Part>,
+    explaining: bool,
+    chart: usize,
+    item: usize,
+    /// Prompts with this label alone.
+    label: Option<String>,
+    scroll: usize,
+    /// How far the last frame could scroll: the layout is known to the drawing alone.
+    most: Cell<usize>,
+    baseline: Option<String>,
+    running: Option<Running>,
+    reading: Option<String>,
+    trouble: Option<String>,
+}
+
+impl AuditScreen {
+    fn audit(&self) -> Option<&Audit> {
+        self.held.get(self.shown).map(|held| held.audit.as_ref())
+    }
+
+    fn rows(&self) -> Vec<Row<'_>> {
+        self.audit()
+            .map_or_else(Vec::new, |audit| rows::rows(audit, self.filter))
+    }
+
+    fn row(&self) -> Option<Row<'_>> {
+        let rows = self.rows();
+        rows.get(self.selected.min(rows.len().checked_sub(1)?))
+            .copied()
+    }
+
+    fn signal(&self) -> Option<&SignalResult> {
+        self.row().and_then(Row::signal)
+    }
+
+    fn keep(&mut self, audit: Arc<Audit>, source: Source) {
+        if self.held.len() == KEPT {
+            self.held.remove(0);
+        }
+        self.held.push(Held { audit, source });
+        self.show(self.held.len() - 1);
+    }
+
+    fn show(&mut self, index: usize) {
+        self.shown = index;
+        self.selected = 0;
+        self.part = None;
+        self.explaining = false;
+        self.trouble = None;
+        self.enter();
+    }
+
+    /// From the top of whatever is shown now.
+    fn enter(&mut self) {
+        self.chart = 0;
+        self.item = 0;
+        self.label = None;
+        self.scroll = 0;
+    }
+
+    fn run(&mut self, quick: bool, cx: &mut Context) {
+        let Some(facts) = cx.shared.model.facts() else {
+            return;
+        };
+        let order = Order {
+            model: facts.name.clone(),
+            baseline: self.baseline.clone(),
+            quick,
+        };
+        self.running = Some(Running::Waiting);
+        self.trouble = None;
+        if cx.shared.interventions.iter().any(|chip| chip.on) {
+            cx.say("the audit is of the model as it is stored: interventions are left out");
+        }
+        let what = format!("audit of {}", order.model);
+        cx.job(&what, move |checkpoint, ticket| {
+            Ok(work::run(checkpoint, ticket, order))
+        });
+    }
+
+    fn read(&mut self, file: String, cx: &mut Context) -> Result<(), String> {
+        if cx.shared.model.facts().is_none() {
+            return Err(format!(
+                "{} is not open yet; then try again",
+                cx.shared.model.name()
+            ));
+        }
+        self.reading = Some(file.clone());
+        self.trouble = None;
+        cx.ask(&format!("reading {file}"), move |_, _| {
+            Ok(work::read(&file))
+        });
+        Ok(())
+    }
+
+    fn save(&mut self, dir: PathBuf, cx: &mut Context) -> Result<(), String> {
+        let held = self
+            .held
+            .get(self.shown)
+            .ok_or("there is no audit to write yet; R runs one")?;
+        let audit = Arc::clone(&held.audit);
+        cx.ask(
+            &format!("writing reports to {}", dir.display()),
+            move |_, _| Ok(work::save(&dir, &audit)),
+        );
+        Ok(())
+    }
+
+    fn take(&mut self, answer: Answer, cx: &mut Context) {
+        match answer {
+            Answer::Read { file, result } => {
+                self.reading = None;
+                match result {
+                    Ok(audit) => self.keep(audit, Source::File(file)),
+                    Err(why) => self.trouble = Some(why),
+                }
+            }
+            Answer::Ran { order, result } => {
+                self.running = None;
+                match result {
+                    Ok((audit, stopped)) => {
+                        let word = audit.verdict.word();
+                        let how = if stopped {
+                            "stopped; what was measured is shown"
+                        } else {
+                            "finished"
+                        };
+                        cx.say(format!("audit of {} {how}: {word}", order.model));
+                        self.keep(audit, Source::Run { order, stopped });
+                    }
+                    Err(why) => self.trouble = Some(format!("audit of {}: {why}", order.model)),
+                }
+            }
+            Answer::Saved(Ok(files)) => {
+                let names = files.iter().map(|file| file.display().to_string());
+                cx.say(format!("written: {}", names.collect::<Vec<_>>().join(", ")));
+            }
+            Answer::Saved(Err(why)) => self.trouble = Some(why),
+        }
+    }
+
+    /// Moves whatever the keys move now.
+    fn go(&mut self, to: impl Fn(usize, usize) -> usize) {
+        let last = |count: usize| count.saturating_sub(1);
+        let moved = |at: usize, count: usize| to(at.min(last(count)), last(count)).min(last(count));
+        let signal = self.signal();
+        if self.explaining || self.part == Some(Part::Quantities) {
+            self.scroll = moved(self.scroll, self.most.get() + 1);
+        } else if self.part == Some(Part::Charts) {
+            self.chart = moved(self.chart, signal.map_or(0, |signal| signal.charts.len()));
+        } else if self.part == Some(Part::Prompts) {
+            let count = signal.map_or(0, |signal| {
+                items::shown(signal, self.label.as_deref()).count()
+            });
+            self.item = moved(self.item, count);
+        } else {
+            self.selected = moved(self.selected, self.rows().len());
+        }
+    }
+
+    /// The next part of a signal, or the next audit that is kept.
+    fn turn(&mut self, forward: bool) {
+        let next = |at: usize, count: usize| {
+            if forward {
+                (at + 1) % count
+            } else {
+                (at + count - 1) % count
+            }
+        };
+        match self.part {
+            Some(part) => {
+                let at = Part::ALL.iter().position(|p| *p == part).unwrap_or(0);
+                self.part = Some(Part::ALL[next(at, Part::ALL.len())]);
+                self.explaining = false;
+                self.enter();
+            }
+            None if self.held.is_empty() => {}
+            None => self.show(next(self.shown, self.held.len())),
+        }
+    }
+
+    fn filter(&mut self) {
+        if self.part == Some(Part::Prompts) {
+            let labels = self.signal().map_or_else(Vec::new, items::labels);
+            let at = self
+                .label
+                .as_ref()
+                .and_then(|label| labels.iter().position(|l| l == label));
+            self.label = labels.get(at.map_or(0, |at| at + 1)).cloned();
+            self.item = 0;
+            return;
+        }
+        let id = self.row().map(|row| row.id().to_owned());
+        self.filter = match self.filter {
+            Filter::All => Filter::NotPassed,
+            Filter::NotPassed => Filter::All,
+        };
+        // The same signal stays under the cursor where it is still shown.
+        let at = self
+            .rows()
+            .iter()
+            .position(|row| Some(row.id()) == id.as_deref());
+        self.selected = at.unwrap_or(0);
+    }
+}
+
+impl Screen for AuditScreen {
+    fn id(&self) -> &'static str {
+        "audit"
+    }
+
+    fn about(&self) -> &'static str {
+        "Measure the open checkpoint, judge it by a policy, and see what stands behind each number"
+    }
+
+    fn bindings(&self) -> &'static [Binding] {
+        KEYS
+    }
+
+    fn enabled(&self, action: &str, shared: &Shared) -> Result<(), String> {
+        let none = "there is no audit yet; R runs one, `:audit FILE` opens one";
+        match action {
+            "run" | "quick" => match (&shared.model, self.running) {
+                (_, Some(Running::Stopping)) => Err("the audit is being stopped".into()),
+                (_, Some(_)) => Err("an audit is running; esc in the table stops it".into()),
+                (ModelState::Ready(_), None) => Ok(()),
+                (ModelState::Loading { name }, None) => Err(format!("{name} is being opened")),
+                _ => Err("no model is open; `:open NAME` opens one".into()),
+            },
+            _ if self.audit().is_none() => Err(none.into()),
+            "drill" => match self.row() {
+                Some(Row::Signal(_)) => Ok(()),
+                Some(Row::Skipped(skipped)) => Err(format!("it did not run: {}", skipped.why)),
+                None => Err("no signal is shown; f shows all".into()),
+            },
+            "explain" if self.row().is_none() => Err("no signal is shown; f shows all".into()),
+            "deeper" | "shallower" if self.part != Some(Part::Charts) => {
+                Err("layers are in a signal's charts: enter, then tab".into())
+            }
+            "next_part" | "previous_part" if self.part.is_none() && self.held.len() < 2 => {
+                Err("no other audit is kept; enter shows what is behind a signal".into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn act(&mut self, action: &'static str, cx: &mut Context) {
+        match action {
+            "down" => self.go(|at, _| at + 1),
+            "up" => self.go(|at, _| at.saturating_sub(1)),
+            "first" => self.go(|_, _| 0),
+            "last" => self.go(|_, last| last),
+            "page_down" => self.go(|at, _| at + PAGE),
+            "page_up" => self.go(|at, _| at.saturating_sub(PAGE)),
+            "drill" => {
+                self.explaining = false;
+                match self.part {
+                    None => {
+                        self.part = Some(Part::Quantities);
+                        self.enter();
+                    }
+                    Some(_) => self.turn(true),
+                }
+            }
+            "next_part" => self.turn(true),
+            "previous_part" => self.turn(false),
+            "explain" => {
+                self.explaining = !self.explaining;
+                self.scroll = 0;
+            }
+            "filter" => self.filter(),
+            "deeper" => cx.shared.layer = (cx.shared.layer + 1).min(cx.shared.layers() - 1),
+            "shallower" => cx.shared.layer = cx.shared.layer.saturating_sub(1),
+            "run" => self.run(false, cx),
+            "quick" => self.run(true, cx),
+            _ => {}
+        }
+    }
+
+    fn click(&mut self, what: u16, _column: usize, row: usize, cx: &mut Context) {
+        match what {
+            view::TABLE if self.selected == row && self.enabled("drill", cx.shared).is_ok() => {
+                self.act("drill", cx);
+            }
+            view::TABLE => self.selected = row,
+            view::ITEMS => self.item = row,
+            view::PARTS => {
+                self.part = Part::ALL.get(row).copied();
+                self.explaining = false;
+                self.enter();
+            }
+            _ => {}
+        }
+    }
+
+    fn scroll(&mut self, rows: i32, cx: &mut Context) {
+        self.act(if rows > 0 { "down" } else { "up" }, cx);
+    }
+
+    fn refresh(&mut self, _cx: &mut Context) {}
+
+    fn reply(&mut self, reply: Reply, cx: &mut Context) {
+        match reply {
+            Reply::Part(value) if value.is::<Started>() => self.running = Some(Running::Working),
+            Reply::Part(_) => {}
+            Reply::Done(value) => {
+                if let Ok(answer) = value.downcast::<Answer>() {
+                    self.take(*answer, cx);
+                }
+            }
+            Reply::Failed(why) => {
+                // Only a panic comes this way; a file is read in an instant, an audit takes minutes.
+                if self.reading.take().is_none() {
+                    self.running = None;
+                }
+                self.trouble = Some(why);
+            }
+            Reply::Cancelled => {
+                if let Some(file) = self.reading.take() {
+                    cx.say(format!(
+                        "reading {file} was replaced by other work; try again"
+                    ));
+                }
+            }
+        }
+    }
+
+    fn cancel(&mut self, cx: &mut Context) -> bool {
+        if self.explaining {
+            self.explaining = false;
+            self.scroll = 0;
+        } else if self.part.is_some() {
+            self.part = None;
+        } else if self.trouble.is_some() {
+            self.trouble = None;
+        } else {
+            match self.running {
+                Some(Running::Working) => {
+                    cx.commands.push(Command::StopJob);
+                    cx.say("stopping the audit; what was measured will be shown");
+                    self.running = Some(Running::Stopping);
+                }
+                Some(Running::Waiting) => {
+                    cx.say("the audit waits for the job before it; Ctrl-C stops that one");
+                }
+                Some(Running::Stopping) => cx.say("the audit is being stopped"),
+                None => return false,
+            }
+        }
+        true
+    }
+
+    fn command(&mut self, words: &[&str], cx: &mut Context) -> Option<Result<(), String>> {
+        let (&first, rest) = words.split_first()?;
+        let what = rest.join(" ");
+        Some(match (first, what.is_empty()) {
+            ("baseline", true) => {
+                let was = self.baseline.take();
+                cx.say(was.map_or(
+                    "no baseline is set; `:baseline NAME` sets one".to_owned(),
+                    |name| format!("audits run without a baseline again; it was {name}"),
+                ));
+                Ok(())
+            }
+            ("baseline", false) => {
+                cx.say(format!("the next audit is paired with {what}"));
+                self.baseline = Some(what);
+                Ok(())
+            }
+            ("save", true) => Err("save: expected a folder, as in `:save out`".into()),
+            ("save", false) => self.save(PathBuf::from(what), cx),
+            ("read", false) => self.read(what, cx),
+            ("read", true) => Err("read: expected an audit.json".into()),
+            // `:audit FILE` arrives as FILE alone.
+            _ if first.contains(['.', '/', '\\']) => self.read(words.join(" "), cx),
+            _ => return None,
+        })
+    }
+
+    fn commands(&self) -> &'static [&'static str] {
+        &["audit FILE", "read FILE", "baseline NAME", "save DIR"]
+    }
+
+    fn view(&self, view: &View, area: Rect, buf: &mut Buffer, hits: &mut Hits) {
+        view::draw(self, view, area, buf, hits);
+    }
+
+    fn command_line(&self, shared: &Shared) -> Option<String> {
+        if let Some(row) = self.row().filter(|_| self.explaining) {
+            return Some(format!("candlescope audit explain {}", quoted(row.id())));
+        }
+        match self.held.get(self.shown).map(|held| &held.source) {
+            Some(Source::File(file)) => Some(format!("candlescope audit show {}", quoted(file))),
+            Some(Source::Run { order, .. }) => Some(order.command()),
+            None => {
+                let order = Order {
+                    model: shared.model.facts()?.name.clone(),
+                    baseline: self.baseline.clone(),
+                    quick: false,
+                };
+                Some(order.command())
+            }
+        }
+    }
+
+    fn data(&self, _shared: &Shared) -> Option<Data> {
+        self.audit().map(|audit| rows::data(audit, self.filter))
+    }
+}
+
+#[cfg(test)]
+mod tests;
