@@ -1,6 +1,7 @@
 //! The screens. Adding one is a folder here and a line in [`table`].
 
 pub mod attention;
+pub mod generate;
 pub mod hooks;
 pub mod lens;
 
@@ -11,6 +12,7 @@ pub fn table() -> Vec<Box<dyn Screen>> {
     vec![
         Box::new(lens::LensScreen::default()),
         Box::new(attention::AttentionScreen::default()),
+        Box::new(generate::GenerateScreen::default()),
         Box::new(hooks::HooksScreen::default()),
     ]
 }

@@ -16,7 +16,7 @@ use super::{For, GenerateScreen, Made, Mode, Report};
 use crate::model::{Checkpoint, ModelError};
 use crate::steer::{Options, Source, Steering, Way, stream_scale};
 use crate::tui::field::{Field, Outcome};
-use crate::tui::screen::{Command, Context, Reply};
+use crate::tui::screen::{Command, Context, Reply, Screen};
 use crate::tui::shared::{Intervention, Prompt};
 use crate::tui::work::Ticket;
 
@@ -302,13 +302,16 @@ fn happened(screen: &mut GenerateScreen, event: Event) {
 }
 
 pub(super) fn cancel(screen: &mut GenerateScreen, cx: &mut Context) -> bool {
-    match &mut screen.mode {
-        Mode::Pick(picker) if picker.back() => return true,
-        Mode::Keys => {}
-        _ => {
-            screen.mode = Mode::Keys;
-            return true;
-        }
+    let back = match &mut screen.mode {
+        Mode::Pick(picker) => picker.back(),
+        Mode::Keys | Mode::Prompt(_) | Mode::Branch(_) => false,
+    };
+    if back {
+        return true;
+    }
+    if screen.takes_text() {
+        screen.mode = Mode::Keys;
+        return true;
     }
     if screen.running() {
         hold(screen, cx);

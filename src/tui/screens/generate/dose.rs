@@ -190,10 +190,8 @@ mod tests {
 
     #[test]
     fn a_dose_is_told_against_the_stream() {
-        let shared = Shared {
-            interventions: vec![chip("d@1*2")],
-            ..Shared::default()
-        };
+        let mut shared = Shared::default();
+        shared.interventions.push(chip("d@1*2"));
         let chips = dosed(&shared);
         let scale = StreamScale { norm: 40.0, component: 8.0, n: 9, layer: 1 };
         // Length 5, dose 2: 10 of 40. A twentieth of 40 is 2, which is 0.4 of the vector: 0.2 is the round number below.
