@@ -306,7 +306,12 @@ mod tests {
     #[test]
     fn only_the_best_are_kept_in_order() {
         let logits: Vec<f32> = [3, 9, 1, 7, 7, 2, 8, 0, 5].map(|x| x as f32).into();
-        let ids: Vec<u32> = describe(&logits, 0).unwrap().1.iter().map(|t| t.0).collect();
+        let ids: Vec<u32> = describe(&logits, 0)
+            .unwrap()
+            .1
+            .iter()
+            .map(|t| t.0)
+            .collect();
         assert_eq!(ids, [1, 6, 3, 4, 8]);
         assert!(describe(&[1.0, f32::NAN], 0).is_err());
     }

@@ -41,10 +41,19 @@ pub fn contrast(
     if layer >= n_layers {
         return Err(SteerError::Layer { layer, n_layers });
     }
-    let (harmful, harmless) = (class("harmful", Label::Harmful)?, class("harmless", Label::Harmless)?);
+    let (harmful, harmless) = (
+        class("harmful", Label::Harmful)?,
+        class("harmless", Label::Harmless)?,
+    );
     let rows: Vec<&PromptRow> = harmful.iter().chain(&harmless).collect();
     let prompts = encode_all(checkpoint, &rows)?;
-    let read = residuals(checkpoint, &prompts, &[layer], &[Where::FromEnd(1)], options)?;
+    let read = residuals(
+        checkpoint,
+        &prompts,
+        &[layer],
+        &[Where::FromEnd(1)],
+        options,
+    )?;
     let (positive, negative) = read.at(0, 0).split_at(ndarray::Axis(0), harmful.len());
     let direction = Direction::difference_of_means(positive, negative)?;
     Ok(Contrast {
@@ -89,7 +98,11 @@ pub fn stream_scale(
 ) -> Result<StreamScale, SteerError> {
     let at = HookPoint::new(Point::ResidPre, layer);
     let captured = model
-        .forward(&Batch::single(ids)?, &Hooks::new().capture(at), LogitsAt::None)?
+        .forward(
+            &Batch::single(ids)?,
+            &Hooks::new().capture(at),
+            LogitsAt::None,
+        )?
         .captured;
     let stream: Vec<Vec<f32>> = captured
         .get(&at)
@@ -103,8 +116,15 @@ pub fn stream_scale(
         .map_err(ModelError::from)?;
     let rows = &stream[usize::from(stream.len() > 1)..];
     let length = |x: &[f32]| x.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt();
-    let along = |x: &[f32]| -> f64 { x.iter().zip(vector).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum() };
-    let mean = |of: &dyn Fn(&[f32]) -> f64| rows.iter().map(|row| of(row)).sum::<f64>() / rows.len() as f64;
+    let along = |x: &[f32]| -> f64 {
+        x.iter()
+            .zip(vector)
+            .map(|(&a, &b)| f64::from(a) * f64::from(b))
+            .sum()
+    };
+    let mean = |of: &dyn Fn(&[f32]) -> f64| {
+        rows.iter().map(|row| of(row)).sum::<f64>() / rows.len() as f64
+    };
     let unit = length(vector).max(f64::MIN_POSITIVE);
     let scale = StreamScale {
         norm: mean(&length),

@@ -83,7 +83,9 @@ pub enum SteerError {
         what: &'static str,
     },
     /// A direction for models of another width.
-    #[error("{file}: tensor `{tensor}`: expected {expected} numbers (d_model of {model}), found {found}")]
+    #[error(
+        "{file}: tensor `{tensor}`: expected {expected} numbers (d_model of {model}), found {found}"
+    )]
     Width {
         /// The file.
         file: String,

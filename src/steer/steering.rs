@@ -84,7 +84,9 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Contrast { layer } => write!(f, "contrast:{layer}"),
-            Self::File { path, tensor } if tensor == file::TENSOR => write!(f, "{}", path.display()),
+            Self::File { path, tensor } if tensor == file::TENSOR => {
+                write!(f, "{}", path.display())
+            }
             Self::File { path, tensor } => write!(f, "{}:{tensor}", path.display()),
         }
     }
@@ -186,9 +188,17 @@ impl Steering {
         match &self.way {
             Way::Add { layer } => ["--add".into(), format!("{source}@{layer}*{dose}")],
             Way::Ablate { layers } => {
-                let at = if layers == "*" { String::new() } else { format!("@{layers}") };
+                let at = if layers == "*" {
+                    String::new()
+                } else {
+                    format!("@{layers}")
+                };
                 // 1 is what no amount means.
-                let dose = if dose == 1.0 { String::new() } else { format!("*{dose}") };
+                let dose = if dose == 1.0 {
+                    String::new()
+                } else {
+                    format!("*{dose}")
+                };
                 ["--ablate".into(), format!("{source}{at}{dose}")]
             }
         }
@@ -202,7 +212,9 @@ impl Steering {
         let hook = crate::model::ModelError::from;
         match &self.way {
             Way::Add { layer } => {
-                let at = HookPoint::new(Point::ResidPre, *layer).check(config).map_err(hook)?;
+                let at = HookPoint::new(Point::ResidPre, *layer)
+                    .check(config)
+                    .map_err(hook)?;
                 let op = EditOp::Add {
                     vector: vector.clone(),
                     alpha: self.dose,
@@ -236,7 +248,15 @@ mod tests {
 
     #[test]
     fn what_is_read_is_written_again() {
-        for text in ["d.safetensors", "d.safetensors:v", "contrast:12", "d@3-9", "d@2*0.5", "a@b.safetensors@4", "d*-1"] {
+        for text in [
+            "d.safetensors",
+            "d.safetensors:v",
+            "contrast:12",
+            "d@3-9",
+            "d@2*0.5",
+            "a@b.safetensors@4",
+            "d*-1",
+        ] {
             let steering = Steering::ablation(text).unwrap();
             assert_eq!(steering.option(), ["--ablate".to_owned(), text.to_owned()]);
             assert_eq!(Steering::from_option(&steering.option()), Some(steering));

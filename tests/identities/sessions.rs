@@ -39,7 +39,11 @@ fn a_session_draws_what_generate_draws() {
     for name in FAMILIES {
         let model = open(name, DType::F32);
         let prompt = row(11, 3, model.config().vocab_size);
-        for sample in [drawing(0.0, None), drawing(0.9, Some(0.95)), drawing(1.0, None)] {
+        for sample in [
+            drawing(0.0, None),
+            drawing(0.9, Some(0.95)),
+            drawing(1.0, None),
+        ] {
             let hooks = addition(&model, 0.5, PositionSelect::All);
             let mut session = Session::new(&model, &prompt, &sample, &hooks).unwrap();
             let steps = run(&mut session, &model, LENGTH);
@@ -77,7 +81,11 @@ fn rewound_and_generated_again_gives_the_same_bits() {
         for kept in [8, 4, 0, 9] {
             session.rewind_to(kept).unwrap();
             assert_eq!(session.steps(), &fresh[..kept]);
-            assert_eq!(run(&mut session, &model, LENGTH), fresh, "{name} from {kept}");
+            assert_eq!(
+                run(&mut session, &model, LENGTH),
+                fresh,
+                "{name} from {kept}"
+            );
         }
         assert!(session.rewind_to(LENGTH + 1).is_err());
     }
@@ -93,7 +101,12 @@ fn a_branch_is_what_a_longer_prompt_of_forced_tokens_gives() {
     let before = run(&mut trunk, &model, LENGTH);
     let mut branch = trunk.fork().unwrap();
     branch.rewind_to(3).unwrap();
-    let other = before[3].top.iter().map(|t| t.0).find(|&id| id != before[3].id).unwrap();
+    let other = before[3]
+        .top
+        .iter()
+        .map(|t| t.0)
+        .find(|&id| id != before[3].id)
+        .unwrap();
     assert!(branch.push(&model, other).unwrap().forced);
     let branched = run(&mut branch, &model, LENGTH);
     assert_eq!(trunk.steps(), &before, "the trunk is left alone");
@@ -132,7 +145,11 @@ fn what_another_session_computed_is_used_only_where_it_is_the_same() {
         for hooks in [&late, &Hooks::new()] {
             let mut fresh = Session::new(&model, &prompt, &sample, hooks).unwrap();
             let mut begun = Session::after(&model, &edited, &prompt, &sample, hooks).unwrap();
-            assert_eq!(run(&mut begun, &model, 5), run(&mut fresh, &model, 5), "{name}");
+            assert_eq!(
+                run(&mut begun, &model, 5),
+                run(&mut fresh, &model, 5),
+                "{name}"
+            );
         }
     }
 }

@@ -24,7 +24,9 @@ use crate::tui::work::Ticket;
 const DEBOUNCE: Duration = Duration::from_millis(100);
 
 pub(super) fn act(screen: &mut GenerateScreen, action: &'static str, cx: &mut Context) {
-    let last = screen.shown().map_or(0, |stream| stream.tokens.len().saturating_sub(1));
+    let last = screen
+        .shown()
+        .map_or(0, |stream| stream.tokens.len().saturating_sub(1));
     match action {
         "hold" if screen.running() => hold(screen, cx),
         "hold" => go_on(screen, cx),
@@ -124,7 +126,9 @@ pub(super) fn others(screen: &GenerateScreen) -> Vec<(u32, String, f32)> {
         return Vec::new();
     };
     let other = token.top.iter().filter(|other| other.id != token.id);
-    other.map(|other| (other.id, other.text.clone(), other.log_prob)).collect()
+    other
+        .map(|other| (other.id, other.text.clone(), other.log_prob))
+        .collect()
 }
 
 /// Other draws: answers begin anew, but for those that were rewound and not gone on with.
@@ -139,7 +143,9 @@ fn redraw(screen: &mut GenerateScreen, cx: &mut Context) {
 }
 
 fn clamp(screen: &mut GenerateScreen) {
-    let tokens = screen.shown().map_or(0, |stream| stream.tokens.len().max(stream.old.len()));
+    let tokens = screen
+        .shown()
+        .map_or(0, |stream| stream.tokens.len().max(stream.old.len()));
     screen.cursor = screen.cursor.min(tokens.saturating_sub(1));
 }
 
@@ -176,12 +182,22 @@ fn go_on(screen: &mut GenerateScreen, cx: &mut Context) {
     });
 }
 
-fn generated(mut order: Order, store: &mut Store, checkpoint: &Checkpoint, ticket: &Ticket) -> Report {
+fn generated(
+    mut order: Order,
+    store: &mut Store,
+    checkpoint: &Checkpoint,
+    ticket: &Ticket,
+) -> Report {
     order.stop = checkpoint.stop_ids();
-    let room = checkpoint.config().max_positions().saturating_sub(order.prompt.len());
+    let room = checkpoint
+        .config()
+        .max_positions()
+        .saturating_sub(order.prompt.len());
     order.max_new = order.max_new.min(room);
     let words = |id: u32| checkpoint.tokenizer.token(id);
-    let outcome = run::run(&order, &checkpoint.decoder, store, &words, &mut |event| ticket.part(event));
+    let outcome = run::run(&order, &checkpoint.decoder, store, &words, &mut |event| {
+        ticket.part(event)
+    });
     Report::Over {
         generation: order.generation,
         failed: match outcome {
@@ -200,7 +216,11 @@ fn tasks(screen: &GenerateScreen, cx: &Context) -> Vec<Task> {
                 tasks.push(Task {
                     side,
                     branch,
-                    edits: if side == EDITED { cx.shared.edits() } else { Vec::new() },
+                    edits: if side == EDITED {
+                        cx.shared.edits()
+                    } else {
+                        Vec::new()
+                    },
                     tokens: kept.chain(stream.push).collect(),
                     known: stream.tokens.len(),
                 });
@@ -215,12 +235,24 @@ fn tasks(screen: &GenerateScreen, cx: &Context) -> Vec<Task> {
 /// Model, prompt or interventions changed: begins anew what they touch.
 pub(super) fn refresh(screen: &mut GenerateScreen, cx: &mut Context) {
     let version = cx.shared.version();
-    if screen.done_for.as_ref().is_some_and(|done| done.version == version) {
+    if screen
+        .done_for
+        .as_ref()
+        .is_some_and(|done| done.version == version)
+    {
         return;
     }
-    let model = cx.shared.model.facts().map(|facts| Arc::downgrade(&facts.checkpoint)).unwrap_or_default();
+    let model = cx
+        .shared
+        .model
+        .facts()
+        .map(|facts| Arc::downgrade(&facts.checkpoint))
+        .unwrap_or_default();
     let ids: Vec<u32> = cx.shared.tokens.iter().map(|token| token.id).collect();
-    let before = screen.done_for.replace(For { version, ids: ids.clone() });
+    let before = screen.done_for.replace(For {
+        version,
+        ids: ids.clone(),
+    });
     let other_model = !screen.model.ptr_eq(&model);
     let other_prompt = before.is_none_or(|before| before.ids != ids);
     if other_model {
@@ -286,7 +318,11 @@ pub(super) fn reply(screen: &mut GenerateScreen, reply: Reply, cx: &mut Context)
 
 fn happened(screen: &mut GenerateScreen, event: Event) {
     let follows = screen.side() == event.side && screen.sides[event.side].current == event.branch;
-    let Some(stream) = screen.sides.get_mut(event.side).and_then(|side| side.branches.get_mut(event.branch)) else {
+    let Some(stream) = screen
+        .sides
+        .get_mut(event.side)
+        .and_then(|side| side.branches.get_mut(event.branch))
+    else {
         return;
     };
     match event.what {
@@ -386,7 +422,10 @@ pub(super) fn measured(steering: &Steering) -> String {
 
 fn turn(screen: &mut GenerateScreen, cx: &mut Context, steps: f64) {
     if let Some(chip) = chosen(screen, cx) {
-        let scale = screen.made.get(&measured(&chip.steering)).map(|made| &made.1);
+        let scale = screen
+            .made
+            .get(&measured(&chip.steering))
+            .map(|made| &made.1);
         let step = dose::step(&chip, scale);
         let dose = dose::moved(chip.steering.dose, step, steps);
         set_dose(screen, cx, &chip, dose);
@@ -408,7 +447,15 @@ fn set_dose(screen: &mut GenerateScreen, cx: &mut Context, chip: &Dosed, dose: f
 /// Has a direction made, or takes it from before.
 fn make(screen: &mut GenerateScreen, cx: &mut Context, steering: Steering) {
     if let Some((vector, scale)) = screen.made.get(&measured(&steering)).cloned() {
-        return intervene(screen, cx, Made { steering, vector, scale });
+        return intervene(
+            screen,
+            cx,
+            Made {
+                steering,
+                vector,
+                scale,
+            },
+        );
     }
     let what = format!("direction {}", steering.source);
     screen.making = Some(what.clone());
@@ -419,7 +466,9 @@ fn make(screen: &mut GenerateScreen, cx: &mut Context, steering: Steering) {
         _ => cx.shared.layer,
     };
     cx.job(&what, move |checkpoint, ticket| {
-        Ok(Report::Direction(direction(steering, layer, &ids, checkpoint, ticket)))
+        Ok(Report::Direction(direction(
+            steering, layer, &ids, checkpoint, ticket,
+        )))
     });
 }
 
@@ -431,7 +480,10 @@ fn direction(
     ticket: &Ticket,
 ) -> Result<Box<Made>, String> {
     let progress = |done: usize, total: usize| {
-        ticket.progress(done as f64 / total.max(1) as f64, &format!("{done} of {total} prompts"));
+        ticket.progress(
+            done as f64 / total.max(1) as f64,
+            &format!("{done} of {total} prompts"),
+        );
     };
     let options = Options {
         progress: Some(&progress),
@@ -445,12 +497,21 @@ fn direction(
         steering.edits(&vector, checkpoint.config())?;
         Ok((vector, scale))
     };
-    let (vector, scale) = made().map_err(|error: crate::steer::SteerError| format!("{}: {error}", steering.source))?;
-    Ok(Box::new(Made { steering, vector, scale }))
+    let (vector, scale) = made()
+        .map_err(|error: crate::steer::SteerError| format!("{}: {error}", steering.source))?;
+    Ok(Box::new(Made {
+        steering,
+        vector,
+        scale,
+    }))
 }
 
 fn intervene(screen: &mut GenerateScreen, cx: &mut Context, made: Made) {
-    let Made { steering, vector, scale } = made;
+    let Made {
+        steering,
+        vector,
+        scale,
+    } = made;
     let config = cx.shared.model.facts().map(|facts| facts.config.clone());
     let edits = match config.map(|config| steering.edits(&vector, &config)) {
         Some(Ok(edits)) => edits,
@@ -470,7 +531,13 @@ fn intervene(screen: &mut GenerateScreen, cx: &mut Context, made: Made) {
     screen.focus = EDITED;
 }
 
-pub(super) fn click(screen: &mut GenerateScreen, what: u16, column: usize, _row: usize, _cx: &mut Context) {
+pub(super) fn click(
+    screen: &mut GenerateScreen,
+    what: u16,
+    column: usize,
+    _row: usize,
+    _cx: &mut Context,
+) {
     let side = usize::from(what);
     if side < screen.sides.len() {
         screen.focus = side;
@@ -479,9 +546,14 @@ pub(super) fn click(screen: &mut GenerateScreen, what: u16, column: usize, _row:
     }
 }
 
-pub(super) fn command(screen: &mut GenerateScreen, words: &[&str], cx: &mut Context) -> Option<Result<(), String>> {
+pub(super) fn command(
+    screen: &mut GenerateScreen,
+    words: &[&str],
+    cx: &mut Context,
+) -> Option<Result<(), String>> {
     let mut new = screen.settings;
-    let read = |what: &str, expected: &str, found: &str| format!("{what} `{found}`: expected {expected}");
+    let read =
+        |what: &str, expected: &str, found: &str| format!("{what} `{found}`: expected {expected}");
     let changed = match words {
         ["temperature", x] => match x.parse() {
             Ok(t) => {
@@ -503,7 +575,10 @@ pub(super) fn command(screen: &mut GenerateScreen, words: &[&str], cx: &mut Cont
             }
             Err(_) => Err(read("top-p", "above 0, at most 1", x)),
         },
-        ["seed", x] => x.parse().map(|seed| new.sample.seed = seed).map_err(|_| read("seed", "a whole number", x)),
+        ["seed", x] => x
+            .parse()
+            .map(|seed| new.sample.seed = seed)
+            .map_err(|_| read("seed", "a whole number", x)),
         ["max", x] => match x.parse() {
             Ok(n @ 1..=100_000) => {
                 new.max_new = n;

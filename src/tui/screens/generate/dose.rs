@@ -34,7 +34,12 @@ pub fn dosed(shared: &Shared) -> Vec<Dosed> {
             on: chip.on,
         })
     };
-    shared.interventions.iter().enumerate().filter_map(read).collect()
+    shared
+        .interventions
+        .iter()
+        .enumerate()
+        .filter_map(read)
+        .collect()
 }
 
 /// The chip's words: `⊖ contrast:12 ×0.5`, `⊕ refusal@12 ×4`.
@@ -72,7 +77,11 @@ pub fn with_dose(chip: &Intervention, steering: &Steering, dose: f64) -> Interve
 
 /// Euclidean length.
 pub fn length(vector: &[f32]) -> f64 {
-    vector.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt()
+    vector
+        .iter()
+        .map(|&x| f64::from(x).powi(2))
+        .sum::<f64>()
+        .sqrt()
 }
 
 /// What one step of the slider changes: a tenth of an ablation; about a twentieth of the stream's norm of an addition, as
@@ -91,7 +100,10 @@ pub fn step(chip: &Dosed, scale: Option<&StreamScale>) -> f64 {
 /// The largest of 1, 2, 5 and their tenfolds that is not above a positive number.
 fn round(x: f64) -> f64 {
     let ten = 10f64.powi(x.log10().floor() as i32);
-    let first = [5.0, 2.0].into_iter().find(|first| first * ten <= x).unwrap_or(1.0);
+    let first = [5.0, 2.0]
+        .into_iter()
+        .find(|first| first * ten <= x)
+        .unwrap_or(1.0);
     first * ten
 }
 
@@ -134,7 +146,11 @@ pub fn explained(chip: &Dosed, scale: Option<&StreamScale>) -> String {
         }
         Way::Ablate { .. } => {
             let out = dose * scale.component;
-            format!("takes out {:.0} % of the component, {out:.2} = {:.3} {against}", dose * 100.0, share(out))
+            format!(
+                "takes out {:.0} % of the component, {out:.2} = {:.3} {against}",
+                dose * 100.0,
+                share(out)
+            )
         }
     }
 }
@@ -170,13 +186,21 @@ mod tests {
         assert_eq!(after.label, "⊕ d@1 ×-0.5");
         assert_eq!(after.options, ["--add", "folder/d.safetensors@1*-0.5"]);
         assert!(after.on);
-        let EditOp::Add { alpha, .. } = after.edits[0].op else { panic!() };
+        let EditOp::Add { alpha, .. } = after.edits[0].op else {
+            panic!()
+        };
         assert_eq!(alpha.to_bits(), (-0.5f64).to_bits());
     }
 
     #[test]
     fn steps_are_round_and_meet_zero() {
-        for (x, expected) in [(0.37, 0.2), (7.0, 5.0), (1.0, 1.0), (0.05, 0.05), (0.0019, 0.001)] {
+        for (x, expected) in [
+            (0.37, 0.2),
+            (7.0, 5.0),
+            (1.0, 1.0),
+            (0.05, 0.05),
+            (0.0019, 0.001),
+        ] {
             assert!((round(x) - expected).abs() < 1e-12, "{x}");
         }
         let mut dose = 1.0;
@@ -193,9 +217,17 @@ mod tests {
         let mut shared = Shared::default();
         shared.interventions.push(chip("d@1*2"));
         let chips = dosed(&shared);
-        let scale = StreamScale { norm: 40.0, component: 8.0, n: 9, layer: 1 };
+        let scale = StreamScale {
+            norm: 40.0,
+            component: 8.0,
+            n: 9,
+            layer: 1,
+        };
         // Length 5, dose 2: 10 of 40. A twentieth of 40 is 2, which is 0.4 of the vector: 0.2 is the round number below.
-        assert!(explained(&chips[0], Some(&scale)).starts_with("adds +10.00 = +0.250 of the mean residual norm 40.0"));
+        assert!(
+            explained(&chips[0], Some(&scale))
+                .starts_with("adds +10.00 = +0.250 of the mean residual norm 40.0")
+        );
         assert!((step(&chips[0], Some(&scale)) - 0.2).abs() < 1e-12);
     }
 }

@@ -42,7 +42,11 @@ pub fn flow<'a>(
             lines.push(Vec::new());
             x = 0;
             let rest = text.trim_start_matches(' ');
-            if rest.is_empty() { " ".into() } else { rest.to_owned() }
+            if rest.is_empty() {
+                " ".into()
+            } else {
+                rest.to_owned()
+            }
         };
         put(&mut lines, &mut x, width, token, &text);
         if raw.ends_with('\n') {
@@ -56,7 +60,11 @@ pub fn flow<'a>(
 /// A token as it reads in running text; one that would not be seen is named.
 fn shown(raw: &str, ascii: bool) -> String {
     let text = cells::prose(raw, ascii);
-    if cells::width(&text) == 0 { cells::visible(raw, ascii) } else { text }
+    if cells::width(&text) == 0 {
+        cells::visible(raw, ascii)
+    } else {
+        text
+    }
 }
 
 /// Puts a piece, over several lines if it is wider than one.
@@ -112,7 +120,10 @@ mod tests {
 
     #[test]
     fn tokens_wrap_between_them() {
-        assert_eq!(lines(&["I", " can", "'t", " help"], 8, None), ["I can't", "help"]);
+        assert_eq!(
+            lines(&["I", " can", "'t", " help"], 8, None),
+            ["I can't", "help"]
+        );
         assert_eq!(lines(&["a", "\n", "b"], 8, None), ["a⏎", "b"]);
         assert_eq!(lines(&["a", " b"], 8, Some((1, "≠"))), ["a≠ b"]);
     }

@@ -36,27 +36,82 @@ use run::Store;
 use stream::{EDITED, PLAIN, Side};
 
 const KEYS: &[Binding] = &[
-    bind("space", "hold", "hold/go on", "Hold the generation, or go on"),
-    bind("p", "prompt", "prompt", "Write the prompt; Enter takes it, Alt-Enter begins a line"),
-    bind("a", "pick", "intervene", "Add an intervention: ablate or add a direction"),
-    bind(",", "less", "dose", "Less of the chosen intervention, by a step"),
-    bind(".", "more", "dose", "More of the chosen intervention, by a step"),
+    bind(
+        "space",
+        "hold",
+        "hold/go on",
+        "Hold the generation, or go on",
+    ),
+    bind(
+        "p",
+        "prompt",
+        "prompt",
+        "Write the prompt; Enter takes it, Alt-Enter begins a line",
+    ),
+    bind(
+        "a",
+        "pick",
+        "intervene",
+        "Add an intervention: ablate or add a direction",
+    ),
+    bind(
+        ",",
+        "less",
+        "less",
+        "Less of the chosen intervention, by a step",
+    ),
+    bind(
+        ".",
+        "more",
+        "more",
+        "More of the chosen intervention, by a step",
+    ),
     bind("<", "much_less", "", "Less by five steps"),
     bind(">", "much_more", "", "More by five steps"),
-    bind("0", "zero", "", "Dose 0, as if it was not there; again for dose 1"),
+    bind(
+        "0",
+        "zero",
+        "",
+        "Dose 0, as if it was not there; again for dose 1",
+    ),
     bind("c", "chip", "", "The next intervention gets the dose keys"),
     bind("h left", "left", "token", "The token before"),
     bind("l right", "right", "", "The next token"),
     bind("g home", "first", "", "The first token"),
     bind("G end", "last", "", "The last token, and follow new ones"),
-    bind("d", "diverge", "", "The first token where the two answers differ"),
-    bind("tab", "side", "side", "The other answer: edited or unedited"),
-    bind("r", "rewind", "rewind", "Go back to before this token, and hold"),
-    bind("b", "branch", "branch", "Take another token here and go on from it; the answer so far stays"),
+    bind(
+        "d",
+        "diverge",
+        "",
+        "The first token where the two answers differ",
+    ),
+    bind(
+        "tab",
+        "side",
+        "side",
+        "The other answer: edited or unedited",
+    ),
+    bind(
+        "r",
+        "rewind",
+        "rewind",
+        "Go back to before this token, and hold",
+    ),
+    bind(
+        "b",
+        "branch",
+        "branch",
+        "Take another token here and go on from it; the answer so far stays",
+    ),
     bind("n", "next_branch", "", "The next branch"),
     bind("N", "previous_branch", "", "The branch before"),
     bind("S", "seed", "seed", "Draw again with the next seed"),
-    bind("t", "temperature", "", "Greedy, temperature 0.7, temperature 1.0"),
+    bind(
+        "t",
+        "temperature",
+        "",
+        "Greedy, temperature 0.7, temperature 1.0",
+    ),
 ];
 
 /// How answers are made.
@@ -101,7 +156,10 @@ struct For {
 /// What the worker answers with, whatever happened.
 enum Report {
     /// The order is done, or was stopped.
-    Over { generation: u64, failed: Option<String> },
+    Over {
+        generation: u64,
+        failed: Option<String>,
+    },
     /// A direction, or why there is none.
     Direction(Result<Box<Made>, String>),
 }
@@ -148,7 +206,11 @@ pub struct GenerateScreen {
 impl GenerateScreen {
     /// The side that is looked at: the unedited one where there is no other.
     fn side(&self) -> usize {
-        if self.sides[EDITED].branches.is_empty() { PLAIN } else { self.focus }
+        if self.sides[EDITED].branches.is_empty() {
+            PLAIN
+        } else {
+            self.focus
+        }
     }
 
     /// The answer with the cursor.
@@ -201,14 +263,17 @@ impl Screen for GenerateScreen {
                 (None, Some(_)) => no("the prompt is empty; p writes one"),
                 (None, None) => no("no model is open; `:open NAME` opens one"),
             },
-            "pick" if self.making.is_some() => no("a direction is being made; wait for it, or stop it with Ctrl-C"),
+            "pick" if self.making.is_some() => {
+                no("a direction is being made; wait for it, or stop it with Ctrl-C")
+            }
             "less" | "more" | "much_less" | "much_more" | "zero" | "chip"
-                if dose::dosed(shared).is_empty() => {
+                if dose::dosed(shared).is_empty() =>
+            {
                 no("no intervention with a dose; a adds one")
             }
-            "hold" if !self.running() && !self.unfinished() => {
-                no("the answers are complete; S draws others, `:max N` makes them longer, r goes back to the cursor")
-            }
+            "hold" if !self.running() && !self.unfinished() => no(
+                "the answers are complete; S draws others, `:max N` makes them longer, r goes back to the cursor",
+            ),
             "side" if self.sides[EDITED].branches.is_empty() => {
                 no("there is one answer only; a adds an intervention to compare with")
             }
@@ -301,7 +366,11 @@ impl Screen for GenerateScreen {
 /// The command that generates the same: the first branch of each side.
 fn line(settings: &Settings, model: &str, shared: &Shared) -> String {
     let sample = settings.sample;
-    let mut line = format!("candlescope run {} {}", quoted(model), shared.prompt_argument());
+    let mut line = format!(
+        "candlescope run {} {}",
+        quoted(model),
+        shared.prompt_argument()
+    );
     line += &format!(" --max-new {}", settings.max_new);
     if sample.temperature > 0.0 {
         line += &format!(" --temperature {}", sample.temperature);
@@ -341,7 +410,9 @@ fn data(screen: &GenerateScreen) -> Option<Data> {
             }
         }
     }
-    let headers = ["side", "branch", "index", "id", "token", "log_prob", "forced"];
+    let headers = [
+        "side", "branch", "index", "id", "token", "log_prob", "forced",
+    ];
     (!rows.is_empty()).then(|| Data {
         headers: headers.map(String::from).into(),
         rows,

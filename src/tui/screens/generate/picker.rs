@@ -9,10 +9,22 @@ use crate::tui::field::{Field, Outcome};
 
 /// What can be picked: ablation or addition, contrast or file.
 pub const ENTRIES: [(&str, &str); 4] = [
-    ("ablate", "contrast: harmful against harmless prompts that are built in"),
-    ("add", "contrast: harmful against harmless prompts that are built in"),
-    ("ablate", "a direction from a file, as `audit run --save-direction` writes it"),
-    ("add", "a direction from a file, as `audit run --save-direction` writes it"),
+    (
+        "ablate",
+        "contrast: harmful against harmless prompts that are built in",
+    ),
+    (
+        "add",
+        "contrast: harmful against harmless prompts that are built in",
+    ),
+    (
+        "ablate",
+        "a direction from a file, as `audit run --save-direction` writes it",
+    ),
+    (
+        "add",
+        "a direction from a file, as `audit run --save-direction` writes it",
+    ),
 ];
 
 /// Its state.
@@ -73,7 +85,9 @@ impl Picker {
             };
         }
         match key.code {
-            KeyCode::Char('j') | KeyCode::Down => self.selected = (self.selected + 1) % ENTRIES.len(),
+            KeyCode::Char('j') | KeyCode::Down => {
+                self.selected = (self.selected + 1) % ENTRIES.len()
+            }
             KeyCode::Char('k') | KeyCode::Up => {
                 self.selected = (self.selected + ENTRIES.len() - 1) % ENTRIES.len();
             }
@@ -142,9 +156,13 @@ mod tests {
     #[test]
     fn an_addition_at_a_layer_of_a_contrast() {
         let mut picker = Picker::new(4, 6);
-        let Picked::Chosen(steering) = press(&mut picker, "j l l l h enter") else { panic!() };
+        let Picked::Chosen(steering) = press(&mut picker, "j l l l h enter") else {
+            panic!()
+        };
         assert_eq!(steering.option(), ["--add", "contrast:4@4*1"]);
-        let Picked::Chosen(steering) = press(&mut Picker::new(2, 6), "enter") else { panic!() };
+        let Picked::Chosen(steering) = press(&mut Picker::new(2, 6), "enter") else {
+            panic!()
+        };
         assert_eq!(steering.option(), ["--ablate", "contrast:2"]);
     }
 

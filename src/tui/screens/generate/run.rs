@@ -99,7 +99,11 @@ fn answer(
     words: &dyn Fn(u32) -> String,
     say: &mut dyn FnMut(Happened),
 ) -> Result<(), ModelError> {
-    let same = session.answer().iter().zip(&task.tokens).take_while(|(a, b)| a == b);
+    let same = session
+        .answer()
+        .iter()
+        .zip(&task.tokens)
+        .take_while(|(a, b)| a == b);
     let same = same.count();
     session.rewind_to(same)?;
     if *session.sample() != order.sample {
@@ -113,7 +117,11 @@ fn answer(
     }
     loop {
         let index = session.steps().len();
-        if session.answer().last().is_some_and(|id| order.stop.contains(id)) {
+        if session
+            .answer()
+            .last()
+            .is_some_and(|id| order.stop.contains(id))
+        {
             say(Happened::Ended(End::Stop));
             return Ok(());
         }
@@ -128,7 +136,12 @@ fn answer(
 
 impl Store {
     /// The task's session; one that shares what can be shared with another if there is none.
-    fn session(&mut self, order: &Order, task: &Task, model: &Decoder) -> Result<Session, ModelError> {
+    fn session(
+        &mut self,
+        order: &Order,
+        task: &Task,
+        model: &Decoder,
+    ) -> Result<Session, ModelError> {
         let hooks = Hooks::new().edits(task.edits.iter().cloned());
         let fresh = Session::new(model, &order.prompt, &order.sample, &hooks)?;
         // Answers to other prompts are not asked for again.
@@ -142,7 +155,12 @@ impl Store {
             let pairs = other.answer().iter().zip(&task.tokens);
             pairs.take_while(|(a, b)| a == b).count()
         };
-        if let Some(other) = self.0.values().filter(|o| fits(o)).max_by_key(|o| shared(o)) {
+        if let Some(other) = self
+            .0
+            .values()
+            .filter(|o| fits(o))
+            .max_by_key(|o| shared(o))
+        {
             return other.fork();
         }
         match self.0.values().find(|other| other.edits_id().is_none()) {
@@ -184,7 +202,10 @@ mod tests {
     fn open() -> Decoder {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models/llama");
         let options = LoadOptions::default();
-        Opened::at(&path, &options).unwrap().decoder(&options).unwrap()
+        Opened::at(&path, &options)
+            .unwrap()
+            .decoder(&options)
+            .unwrap()
     }
 
     fn task(side: usize, branch: usize, tokens: &[u32]) -> Task {
@@ -193,7 +214,11 @@ mod tests {
         Task {
             side,
             branch,
-            edits: if side == EDITED { vec![edit] } else { Vec::new() },
+            edits: if side == EDITED {
+                vec![edit]
+            } else {
+                Vec::new()
+            },
             tokens: tokens.to_vec(),
             known: tokens.len(),
         }
@@ -204,7 +229,11 @@ mod tests {
             generation: 1,
             prompt: vec![3, 1, 4, 1, 5],
             tasks,
-            sample: SampleOptions { temperature: 1.0, seed: 7, ..SampleOptions::default() },
+            sample: SampleOptions {
+                temperature: 1.0,
+                seed: 7,
+                ..SampleOptions::default()
+            },
             max_new: 8,
             stop: Vec::new(),
         }
@@ -237,14 +266,20 @@ mod tests {
         let cancel = Cancel::new();
         let mut some = Vec::new();
         let stopped = cancel.watch(|| {
-            run(&order(both), &model, &mut store, &|id| id.to_string(), &mut |event| {
-                if let Happened::Token(index, token) = event.what {
-                    some.push(token.id);
-                    if index == 2 {
-                        cancel.request();
+            run(
+                &order(both),
+                &model,
+                &mut store,
+                &|id| id.to_string(),
+                &mut |event| {
+                    if let Happened::Token(index, token) = event.what {
+                        some.push(token.id);
+                        if index == 2 {
+                            cancel.request();
+                        }
                     }
-                }
-            })
+                },
+            )
         });
         assert!(matches!(stopped, Err(ModelError::Cancelled)));
         assert_eq!(some, whole[&(EDITED, 0)][..3]);
@@ -265,25 +300,42 @@ mod tests {
         let branched = go(&order(vec![branch.clone()]), &model, &mut store);
         let ids = &branched[&(PLAIN, 1)];
         assert_eq!((&ids[..3], ids[3], ids.len()), (&trunk[..3], wanted, 8));
-        assert_eq!(go(&order(vec![branch]), &model, &mut Store::default()), branched);
-        let again = go(&order(vec![task(PLAIN, 0, &trunk[..5])]), &model, &mut store);
+        assert_eq!(
+            go(&order(vec![branch]), &model, &mut Store::default()),
+            branched
+        );
+        let again = go(
+            &order(vec![task(PLAIN, 0, &trunk[..5])]),
+            &model,
+            &mut store,
+        );
         assert_eq!(again[&(PLAIN, 0)], trunk);
     }
 
     #[test]
     fn a_stop_token_and_the_length_end_an_answer() {
         let model = open();
-        let trunk = go(&order(vec![task(PLAIN, 0, &[])]), &model, &mut Store::default());
+        let trunk = go(
+            &order(vec![task(PLAIN, 0, &[])]),
+            &model,
+            &mut Store::default(),
+        );
         let mut order = order(vec![task(PLAIN, 0, &[])]);
         order.stop = vec![trunk[&(PLAIN, 0)][2]];
         let mut ends = Vec::new();
         let mut store = Store::default();
         let words = |id: u32| id.to_string();
-        run(&order, &model, &mut store, &words, &mut |event| ends.push(event.what)).unwrap();
+        run(&order, &model, &mut store, &words, &mut |event| {
+            ends.push(event.what)
+        })
+        .unwrap();
         assert_eq!(ends.last(), Some(&Happened::Ended(End::Stop)));
         order.stop.clear();
         order.max_new = 2;
-        run(&order, &model, &mut store, &words, &mut |event| ends.push(event.what)).unwrap();
+        run(&order, &model, &mut store, &words, &mut |event| {
+            ends.push(event.what)
+        })
+        .unwrap();
         assert_eq!(ends.last(), Some(&Happened::Ended(End::Length)));
     }
 }

@@ -119,7 +119,8 @@ impl Side {
         let mut first = if self.branches.is_empty() {
             Stream::default()
         } else {
-            self.branches.swap_remove(self.current.min(self.branches.len() - 1))
+            self.branches
+                .swap_remove(self.current.min(self.branches.len() - 1))
         };
         first.restart();
         self.branches = vec![first];
@@ -201,7 +202,10 @@ pub mod tests {
         let long = stream(&[1, 2, 3], None);
         assert_eq!(divergence(&long, &stream(&[1, 5], None)), Some(1));
         assert_eq!(divergence(&long, &stream(&[1, 2], None)), None);
-        assert_eq!(divergence(&long, &stream(&[1, 2], Some(End::Stop))), Some(2));
+        assert_eq!(
+            divergence(&long, &stream(&[1, 2], Some(End::Stop))),
+            Some(2)
+        );
         assert_eq!(divergence(&long, &stream(&[1, 2], Some(End::Length))), None);
         assert_eq!(divergence(&long, &long), None);
     }

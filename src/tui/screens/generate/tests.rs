@@ -26,7 +26,12 @@ impl Stage {
             shared: Shared::default(),
             commands: Vec::new(),
         };
-        stage.shared.tokens = (0..4).map(|id| shared::Token { id, text: format!("t{id}") }).collect();
+        stage.shared.tokens = (0..4)
+            .map(|id| shared::Token {
+                id,
+                text: format!("t{id}"),
+            })
+            .collect();
         stage.with(|screen, cx| screen.refresh(cx));
         stage
     }
@@ -57,11 +62,19 @@ impl Stage {
     }
 
     fn asked(&self) -> usize {
-        self.commands.iter().filter(|c| matches!(c, Command::Ask { .. })).count()
+        self.commands
+            .iter()
+            .filter(|c| matches!(c, Command::Ask { .. }))
+            .count()
     }
 
     fn part(&mut self, generation: u64, side: usize, branch: usize, what: Happened) {
-        let event = Event { generation, side, branch, what };
+        let event = Event {
+            generation,
+            side,
+            branch,
+            what,
+        };
         self.with(|screen, cx| screen.reply(Reply::Part(Box::new(event)), cx));
     }
 
@@ -69,19 +82,30 @@ impl Stage {
     fn answer(&mut self, side: usize, ids: &[u32]) {
         let generation = self.screen.generation;
         for (i, &id) in ids.iter().enumerate() {
-            self.part(generation, side, 0, Happened::Token(i, token(id, &format!(" w{id}"))));
+            self.part(
+                generation,
+                side,
+                0,
+                Happened::Token(i, token(id, &format!(" w{id}"))),
+            );
         }
         self.part(generation, side, 0, Happened::Ended(End::Stop));
     }
 
     fn over(&mut self) {
-        let report = Report::Over { generation: self.screen.generation, failed: None };
+        let report = Report::Over {
+            generation: self.screen.generation,
+            failed: None,
+        };
         self.with(|screen, cx| screen.reply(Reply::Done(Box::new(report)), cx));
     }
 
     fn intervene(&mut self) {
         let steering = Steering::addition("d@1*1").unwrap();
-        let op = EditOp::Add { vector: Arc::new(vec![1.0, 0.0]), alpha: 1.0 };
+        let op = EditOp::Add {
+            vector: Arc::new(vec![1.0, 0.0]),
+            alpha: 1.0,
+        };
         self.shared.intervene(|chips| {
             chips.push(Intervention {
                 label: dose::label(&steering),
@@ -95,15 +119,22 @@ impl Stage {
 
     fn ids(&self, side: usize) -> Vec<u32> {
         let shown = self.screen.sides[side].shown();
-        shown.map_or_else(Vec::new, |stream| stream.tokens.iter().map(|t| t.id).collect())
+        shown.map_or_else(Vec::new, |stream| {
+            stream.tokens.iter().map(|t| t.id).collect()
+        })
     }
 
     fn text(&self, width: u16, height: u16) -> String {
         let area = Rect::new(0, 0, width, height);
         let mut buf = Buffer::empty(area);
         let theme = Theme::dark();
-        let view = View { shared: &self.shared, theme: &theme, busy: false };
-        self.screen.view(&view, area, &mut buf, &mut Hits::default());
+        let view = View {
+            shared: &self.shared,
+            theme: &theme,
+            busy: false,
+        };
+        self.screen
+            .view(&view, area, &mut buf, &mut Hits::default());
         let row = |y| (0..width).map(|x| buf[(x, y)].symbol()).collect::<String>();
         (0..height).map(row).collect::<Vec<_>>().join("\n")
     }
@@ -115,8 +146,15 @@ fn no_key_is_taken_from_the_frame() {
         for key in binding.keys.split(' ') {
             let event = keys::parse(key).unwrap();
             assert_eq!(keys::action(keys::GLOBAL, event), None, "{key}");
-            assert!(!matches!(key, "1" | "2" | "3" | "4" | "5" | "6" | "7" | "8" | "9"));
-            assert_eq!(keys::action(KEYS, event), Some(binding.action), "{key} twice");
+            assert!(!matches!(
+                key,
+                "1" | "2" | "3" | "4" | "5" | "6" | "7" | "8" | "9"
+            ));
+            assert_eq!(
+                keys::action(KEYS, event),
+                Some(binding.action),
+                "{key} twice"
+            );
         }
     }
 }
@@ -131,18 +169,30 @@ fn an_answer_comes_once_and_an_intervention_leaves_the_unedited_one_alone() {
     assert_eq!((stage.asked(), stage.ids(PLAIN)), (1, vec![5, 6, 7]));
     stage.intervene();
     assert_eq!(stage.asked(), 2);
-    assert!(!stage.screen.sides[PLAIN].branches[0].open(), "it is not computed again");
+    assert!(
+        !stage.screen.sides[PLAIN].branches[0].open(),
+        "it is not computed again"
+    );
     stage.answer(EDITED, &[5, 9]);
     assert_eq!(stage.screen.divergence(), Some(1));
     let text = stage.text(100, 24);
-    assert!(text.contains("first divergence at token 1") && text.contains("≠ w9"), "{text}");
+    assert!(
+        text.contains("first divergence at token 1") && text.contains("≠ w9"),
+        "{text}"
+    );
     stage.press("d");
     assert_eq!(stage.screen.cursor, 1);
     // Another prompt makes both anew.
     stage.shared.tokens.pop();
     stage.shared.intervene(|_| {});
     stage.with(|screen, cx| screen.refresh(cx));
-    assert!(stage.screen.sides.iter().all(|side| side.branches[0].open()));
+    assert!(
+        stage
+            .screen
+            .sides
+            .iter()
+            .all(|side| side.branches[0].open())
+    );
 }
 
 #[test]
@@ -156,7 +206,10 @@ fn the_dose_moves_alone_old_tokens_stay_and_late_ones_are_dropped() {
     let chip = &dose::dosed(&stage.shared)[0];
     assert!((chip.steering.dose - 1.75).abs() < 1e-12);
     assert_eq!(stage.shared.interventions[0].options, ["--add", "d@1*1.75"]);
-    assert!(stage.text(100, 24).contains("w8"), "what was there is still shown");
+    assert!(
+        stage.text(100, 24).contains("w8"),
+        "what was there is still shown"
+    );
     stage.part(before, EDITED, 0, Happened::Token(0, token(1, "late")));
     assert!(stage.ids(EDITED).is_empty());
     // A drag is one change.
@@ -184,7 +237,10 @@ fn held_rewound_and_branched() {
     stage.press("h b 1");
     let side = &stage.screen.sides[PLAIN];
     assert_eq!((side.branches.len(), side.current), (2, 1));
-    assert_eq!((stage.ids(PLAIN), side.branches[1].push), (vec![5], Some(7)));
+    assert_eq!(
+        (stage.ids(PLAIN), side.branches[1].push),
+        (vec![5], Some(7))
+    );
     assert_eq!(stage.asked(), 2);
     let generation = stage.screen.generation;
     stage.part(generation, PLAIN, 1, Happened::Token(1, token(7, " other")));
@@ -196,7 +252,10 @@ fn held_rewound_and_branched() {
     assert!(stage.screen.sides[PLAIN].branches[1].rewound && !stage.screen.running());
     // Another drawing holds from there on.
     stage.press("t");
-    assert_eq!((stage.ids(PLAIN), stage.screen.sides[PLAIN].branches.len()), (vec![5], 2));
+    assert_eq!(
+        (stage.ids(PLAIN), stage.screen.sides[PLAIN].branches.len()),
+        (vec![5], 2)
+    );
     assert!(stage.screen.running());
 }
 
@@ -221,7 +280,10 @@ fn settings_are_checked_and_the_command_says_them() {
         "candlescope run toy 'How do I pick a lock?' --max-new 16 --temperature 0.7 --top-p 0.9 --seed 4 --add d@1*1 --compare"
     );
     stage.press("t t");
-    assert_eq!(stage.screen.settings.sample.top_p, None, "greedy would ignore it");
+    assert_eq!(
+        stage.screen.settings.sample.top_p, None,
+        "greedy would ignore it"
+    );
     assert!(!line(&stage.screen.settings, "toy", &stage.shared).contains("--seed"));
 }
 
@@ -231,7 +293,11 @@ fn a_failure_is_shown_and_space_tries_again() {
     stage.answer(PLAIN, &[]);
     stage.press("t");
     stage.with(|screen, cx| screen.reply(Reply::Failed("no memory".into()), cx));
-    assert!(stage.text(80, 20).contains("failed: no memory; space tries again"));
+    assert!(
+        stage
+            .text(80, 20)
+            .contains("failed: no memory; space tries again")
+    );
     let asked = stage.asked();
     stage.press("space");
     assert_eq!(stage.asked(), asked + 1);
@@ -255,17 +321,35 @@ fn it_draws_at_every_size_with_hostile_tokens() {
     let mut stage = Stage::new();
     stage.intervene();
     let generation = stage.screen.generation;
-    let texts = ["\u{1b}[2J", "\n\n", "", "\u{202e}", "👩\u{200d}👩\u{200d}👧", "a\tb", " ", "long long long token"];
+    let texts = [
+        "\u{1b}[2J",
+        "\n\n",
+        "",
+        "\u{202e}",
+        "👩\u{200d}👩\u{200d}👧",
+        "a\tb",
+        " ",
+        "long long long token",
+    ];
     for (i, text) in texts.into_iter().enumerate() {
         for side in [EDITED, PLAIN] {
-            stage.part(generation, side, 0, Happened::Token(i, token(i as u32 + side as u32, text)));
+            stage.part(
+                generation,
+                side,
+                0,
+                Happened::Token(i, token(i as u32 + side as u32, text)),
+            );
         }
     }
     for mode in ["", "a", "b", "p"] {
         if !mode.is_empty() {
             stage.press(mode);
         }
-        for (width, height) in (0..70).map(|i| (i * 2, i / 2)).chain([(1, 60), (200, 1), (30, 6), (120, 40)]) {
+        for (width, height) in
+            (0..70)
+                .map(|i| (i * 2, i / 2))
+                .chain([(1, 60), (200, 1), (30, 6), (120, 40)])
+        {
             let text = stage.text(width, height);
             assert!(!text.contains(['\u{1b}', '\u{202e}']));
         }

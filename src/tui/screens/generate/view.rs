@@ -22,7 +22,13 @@ const STRIP: u16 = 4;
 /// Nats from which a token is coloured, and at which the colour is full.
 const SURPRISE: (f32, f32) = (0.5, 6.0);
 
-pub(super) fn draw(screen: &GenerateScreen, view: &View, area: Rect, buf: &mut Buffer, hits: &mut Hits) {
+pub(super) fn draw(
+    screen: &GenerateScreen,
+    view: &View,
+    area: Rect,
+    buf: &mut Buffer,
+    hits: &mut Hits,
+) {
     let area = area.intersection(buf.area);
     if screen.sides.iter().all(|side| side.branches.is_empty()) {
         let (title, body) = empty(screen, view);
@@ -34,7 +40,12 @@ pub(super) fn draw(screen: &GenerateScreen, view: &View, area: Rect, buf: &mut B
         Mode::Keys => {}
         Mode::Prompt(field) => {
             let at = pen::popup(area, 78, 8);
-            let inner = pen::panel(at, "prompt: Enter takes it, Alt-Enter begins a line, Esc leaves it", view.theme, buf);
+            let inner = pen::panel(
+                at,
+                "prompt: Enter takes it, Alt-Enter begins a line, Esc leaves it",
+                view.theme,
+                buf,
+            );
             field.draw(buf, inner, *view.theme, true);
         }
         Mode::Pick(picker) => pick(picker, view, area, buf),
@@ -43,13 +54,23 @@ pub(super) fn draw(screen: &GenerateScreen, view: &View, area: Rect, buf: &mut B
 }
 
 fn empty(screen: &GenerateScreen, view: &View) -> (&'static str, String) {
-    match (&view.shared.model, &view.shared.prompt_error, &screen.failed) {
+    match (
+        &view.shared.model,
+        &view.shared.prompt_error,
+        &screen.failed,
+    ) {
         (ModelState::Loading { name }, ..) => ("opening", format!("{name} is being opened")),
         (ModelState::Failed { name, why }, ..) => ("failed", format!("{name}: {why}")),
-        (ModelState::None, ..) => ("no model", "`:open NAME` opens one; screen `models` lists them".into()),
+        (ModelState::None, ..) => (
+            "no model",
+            "`:open NAME` opens one; screen `models` lists them".into(),
+        ),
         (_, Some(why), _) => ("this prompt cannot be read", why.clone()),
         (_, None, Some(why)) => ("failed", format!("{why}. space tries again")),
-        _ => ("nothing to answer", "the prompt is empty; p writes one".into()),
+        _ => (
+            "nothing to answer",
+            "the prompt is empty; p writes one".into(),
+        ),
     }
 }
 
@@ -59,17 +80,42 @@ fn body(screen: &GenerateScreen, view: &View, area: Rect, buf: &mut Buffer, hits
         let text = cells::fit(&cells::prose(text, ascii), area.width.into(), ascii);
         pen::line(area, row, &text, style, buf);
     };
-    put(0, &format!("prompt  {}", view.shared.prompt.text()), view.theme.text());
+    put(
+        0,
+        &format!("prompt  {}", view.shared.prompt.text()),
+        view.theme.text(),
+    );
     let (text, style) = status(screen, view);
     put(1, &text, style);
     let mut top = 2;
     if let Some(chip) = chip(screen, view) {
-        let scale = screen.made.get(&acts::measured(&chip.steering)).map(|made| &made.1);
-        put(3, &format!("        {}", dose::explained(&chip, scale)), view.theme.dim());
-        slider(&chip, scale, view, Rect { y: area.y + 2, height: area.height.saturating_sub(2).min(1), ..area }, buf);
+        let scale = screen
+            .made
+            .get(&acts::measured(&chip.steering))
+            .map(|made| &made.1);
+        put(
+            3,
+            &format!("        {}", dose::explained(&chip, scale)),
+            view.theme.dim(),
+        );
+        slider(
+            &chip,
+            scale,
+            view,
+            Rect {
+                y: area.y + 2,
+                height: area.height.saturating_sub(2).min(1),
+                ..area
+            },
+            buf,
+        );
         top = 4;
     }
-    let strip = if area.height > top + STRIP + 5 { STRIP } else { 0 };
+    let strip = if area.height > top + STRIP + 5 {
+        STRIP
+    } else {
+        0
+    };
     let middle = Rect {
         y: area.y + top.min(area.height),
         height: area.height.saturating_sub(top + strip),
@@ -77,14 +123,26 @@ fn body(screen: &GenerateScreen, view: &View, area: Rect, buf: &mut Buffer, hits
     };
     let two = !screen.sides[EDITED].branches.is_empty();
     if !two {
-        answer(screen, PLAIN, "answer, no intervention", view, middle, buf, hits);
+        answer(
+            screen,
+            PLAIN,
+            "answer, no intervention",
+            view,
+            middle,
+            buf,
+            hits,
+        );
     } else {
         let (left, right) = halves(middle);
         answer(screen, EDITED, "edited", view, left, buf, hits);
         answer(screen, PLAIN, "unedited", view, right, buf, hits);
     }
     if strip > 0 {
-        let at = Rect { y: middle.y + middle.height, height: strip, ..area };
+        let at = Rect {
+            y: middle.y + middle.height,
+            height: strip,
+            ..area
+        };
         token(screen, view, at, buf);
     }
 }
@@ -94,27 +152,49 @@ fn halves(area: Rect) -> (Rect, Rect) {
     if area.width >= WIDE {
         let left = area.width / 2;
         return (
-            Rect { width: left, ..area },
-            Rect { x: area.x + left, width: area.width - left, ..area },
+            Rect {
+                width: left,
+                ..area
+            },
+            Rect {
+                x: area.x + left,
+                width: area.width - left,
+                ..area
+            },
         );
     }
     let upper = area.height / 2;
     (
-        Rect { height: upper, ..area },
-        Rect { y: area.y + upper, height: area.height - upper, ..area },
+        Rect {
+            height: upper,
+            ..area
+        },
+        Rect {
+            y: area.y + upper,
+            height: area.height - upper,
+            ..area
+        },
     )
 }
 
 fn status(screen: &GenerateScreen, view: &View) -> (String, Style) {
     if let Some(why) = &screen.failed {
-        return (format!("failed: {why}; space tries again"), view.theme.error());
+        return (
+            format!("failed: {why}; space tries again"),
+            view.theme.error(),
+        );
     }
     let sample = screen.settings.sample;
     let drawing = if sample.temperature == 0.0 {
         "greedy".to_string()
     } else {
-        let top_p = sample.top_p.map_or_else(String::new, |p| format!(", top-p {p}"));
-        format!("temperature {}{top_p}, seed {}", sample.temperature, sample.seed)
+        let top_p = sample
+            .top_p
+            .map_or_else(String::new, |p| format!(", top-p {p}"));
+        format!(
+            "temperature {}{top_p}, seed {}",
+            sample.temperature, sample.seed
+        )
     };
     let state = if screen.running() {
         "generating"
@@ -128,8 +208,14 @@ fn status(screen: &GenerateScreen, view: &View) -> (String, Style) {
         None if screen.sides[EDITED].branches.is_empty() => String::new(),
         None => " · no divergence so far".into(),
     };
-    let making = screen.making.as_ref().map_or_else(String::new, |what| format!(" · making {what}"));
-    let text = format!("{drawing} · at most {} tokens · {state}{apart}{making}", screen.settings.max_new);
+    let making = screen
+        .making
+        .as_ref()
+        .map_or_else(String::new, |what| format!(" · making {what}"));
+    let text = format!(
+        "{drawing} · at most {} tokens · {state}{apart}{making}",
+        screen.settings.max_new
+    );
     (text, view.theme.dim())
 }
 
@@ -138,15 +224,41 @@ fn chip(screen: &GenerateScreen, view: &View) -> Option<dose::Dosed> {
     (!chips.is_empty()).then(|| chips.swap_remove(screen.chip.min(chips.len() - 1)))
 }
 
-fn slider(chip: &dose::Dosed, scale: Option<&crate::steer::StreamScale>, view: &View, area: Rect, buf: &mut Buffer) {
+fn slider(
+    chip: &dose::Dosed,
+    scale: Option<&crate::steer::StreamScale>,
+    view: &View,
+    area: Rect,
+    buf: &mut Buffer,
+) {
     let ascii = view.theme.ascii;
-    let name = cells::fit(&cells::prose(&dose::label(&chip.steering), ascii), 28.min(area.width.into()), ascii);
-    let style = if chip.on { view.theme.chip_on() } else { view.theme.chip_off() };
+    let name = cells::fit(
+        &cells::prose(&dose::label(&chip.steering), ascii),
+        28.min(area.width.into()),
+        ascii,
+    );
+    let style = if chip.on {
+        view.theme.chip_on()
+    } else {
+        view.theme.chip_off()
+    };
     pen::line(area, 0, &name, style, buf);
     let used = 29.min(area.width);
     let (lo, hi) = dose::ends(chip, dose::step(chip, scale));
-    let track = Rect { x: area.x + used, width: (area.width - used).min(48), ..area };
-    cells::slider(buf, track, chip.steering.dose as f32, lo as f32, hi as f32, chip.on, *view.theme);
+    let track = Rect {
+        x: area.x + used,
+        width: (area.width - used).min(48),
+        ..area
+    };
+    cells::slider(
+        buf,
+        track,
+        chip.steering.dose as f32,
+        lo as f32,
+        hi as f32,
+        chip.on,
+        *view.theme,
+    );
 }
 
 /// One answer in a frame.
@@ -160,16 +272,37 @@ fn answer(
     hits: &mut Hits,
 ) {
     let answers = &screen.sides[side];
-    let Some(stream) = answers.shown() else { return };
+    let Some(stream) = answers.shown() else {
+        return;
+    };
     let focus = screen.side() == side;
-    let marker = if focus { view.theme.pick("▸ ", "> ") } else { "" };
-    let inner = pen::panel(area, &format!("{marker}{}", title(name, answers, stream)), view.theme, buf);
+    let marker = if focus {
+        view.theme.pick("▸ ", "> ")
+    } else {
+        ""
+    };
+    let inner = pen::panel(
+        area,
+        &format!("{marker}{}", title(name, answers, stream)),
+        view.theme,
+        buf,
+    );
     let (width, height) = (usize::from(inner.width), usize::from(inner.height));
-    let tokens: Vec<&Token> = stream.tokens.iter().chain(stream.old.iter().skip(stream.tokens.len())).collect();
+    let tokens: Vec<&Token> = stream
+        .tokens
+        .iter()
+        .chain(stream.old.iter().skip(stream.tokens.len()))
+        .collect();
     let apart = screen.divergence();
     let mark = apart.map(|at| (at, view.theme.pick("≠", "!")));
-    let lines = flow(tokens.iter().map(|token| token.text.as_str()), width, view.theme.ascii, mark);
-    let of_cursor = |line: &Vec<super::flow::Piece>| line.iter().any(|piece| piece.token == screen.cursor);
+    let lines = flow(
+        tokens.iter().map(|token| token.text.as_str()),
+        width,
+        view.theme.ascii,
+        mark,
+    );
+    let of_cursor =
+        |line: &Vec<super::flow::Piece>| line.iter().any(|piece| piece.token == screen.cursor);
     let cursor = lines.iter().position(of_cursor).unwrap_or(lines.len() - 1);
     let first = cells::scroll(Some(cursor), lines.len(), height, lines.len());
     for (row, line) in lines.iter().skip(first).take(height).enumerate() {
@@ -189,7 +322,10 @@ fn answer(
                 height: 1,
             };
             pen::line(at.intersection(inner), 0, &piece.text, style, buf);
-            hits.add(at.intersection(inner), Target::Place(side as u16, piece.token, 0));
+            hits.add(
+                at.intersection(inner),
+                Target::Place(side as u16, piece.token, 0),
+            );
         }
     }
 }
@@ -203,25 +339,38 @@ fn title(name: &str, side: &Side, stream: &Stream) -> String {
     let surprise = if n == 0 {
         String::new()
     } else {
-        let mean = stream.tokens.iter().map(|token| -token.log_prob).sum::<f32>() / n as f32;
-        format!(", mean −log p {mean:.2} nats")
+        let mean = stream
+            .tokens
+            .iter()
+            .map(|token| -token.log_prob)
+            .sum::<f32>()
+            / n as f32;
+        format!(", mean −log p {mean:.2}")
     };
     let end = match stream.end {
         Some(End::Stop) => ", ended",
-        Some(End::Length) => ", cut at the limit",
+        Some(End::Length) => ", at the limit",
         None => "",
     };
-    format!("{name}{branch}: n = {n} tokens{surprise}{end}")
+    format!("{name}{branch}: {n} tokens{surprise}{end}")
 }
 
 /// How a token looks by how unlikely it was.
 fn surprise(theme: Theme, token: &Token) -> Style {
     let nats = -token.log_prob;
-    let forced = if token.forced { Modifier::UNDERLINED } else { Modifier::empty() };
+    let forced = if token.forced {
+        Modifier::UNDERLINED
+    } else {
+        Modifier::empty()
+    };
     let style = if nats < SURPRISE.0 {
         theme.text()
     } else if theme.tier == Tier::NoColour {
-        Style::new().add_modifier(if nats >= 3.0 { Modifier::BOLD } else { Modifier::ITALIC })
+        Style::new().add_modifier(if nats >= 3.0 {
+            Modifier::BOLD
+        } else {
+            Modifier::ITALIC
+        })
     } else {
         theme.heat(Scale::Sequential, nats / SURPRISE.1)
     };
@@ -231,10 +380,25 @@ fn surprise(theme: Theme, token: &Token) -> Style {
 /// The token under the cursor and what else might have come.
 fn token(screen: &GenerateScreen, view: &View, area: Rect, buf: &mut Buffer) {
     let ascii = view.theme.ascii;
-    let inner = pen::panel(area, "token · colour and mean: −log p of the model, before temperature and top-p", view.theme, buf);
+    let inner = pen::panel(
+        area,
+        "token · colour and mean: −log p in nats, of the model, before temperature and top-p",
+        view.theme,
+        buf,
+    );
     let Some(token) = screen.token() else {
-        let text = if screen.running() { "the first token is being computed" } else { "no token here" };
-        return pen::line(inner, 0, &cells::fit(text, inner.width.into(), ascii), view.theme.dim(), buf);
+        let text = if screen.running() {
+            "the first token is being computed"
+        } else {
+            "no token here"
+        };
+        return pen::line(
+            inner,
+            0,
+            &cells::fit(text, inner.width.into(), ascii),
+            view.theme.dim(),
+            buf,
+        );
     };
     let percent = |log_prob: f32| 100.0 * f64::from(log_prob).exp();
     let by = if token.forced { ", chosen by you" } else { "" };
@@ -255,16 +419,36 @@ fn token(screen: &GenerateScreen, view: &View, area: Rect, buf: &mut Buffer) {
             format!("{} {p:.1} % {}", cells::visible(&other.text, ascii), bar(p))
         })
         .collect();
-    pen::line(inner, 0, &cells::fit(&first, inner.width.into(), ascii), view.theme.text(), buf);
-    pen::line(inner, 1, &cells::fit(&second.join("  "), inner.width.into(), ascii), view.theme.text(), buf);
+    pen::line(
+        inner,
+        0,
+        &cells::fit(&first, inner.width.into(), ascii),
+        view.theme.text(),
+        buf,
+    );
+    pen::line(
+        inner,
+        1,
+        &cells::fit(&second.join("  "), inner.width.into(), ascii),
+        view.theme.text(),
+        buf,
+    );
 }
 
 fn rows(title: &str, rows: &[(String, bool)], view: &View, area: Rect, buf: &mut Buffer) {
     let at = pen::popup(area, 84, rows.len() as u16 + 2);
     let inner = pen::panel(at, title, view.theme, buf);
     for (i, (text, selected)) in rows.iter().enumerate() {
-        let style = if *selected { view.theme.cursor() } else { view.theme.text() };
-        let text = cells::fit(&cells::prose(text, view.theme.ascii), inner.width.into(), view.theme.ascii);
+        let style = if *selected {
+            view.theme.cursor()
+        } else {
+            view.theme.text()
+        };
+        let text = cells::fit(
+            &cells::prose(text, view.theme.ascii),
+            inner.width.into(),
+            view.theme.ascii,
+        );
         pen::line(inner, i as u16, &text, style, buf);
     }
 }
@@ -272,10 +456,27 @@ fn rows(title: &str, rows: &[(String, bool)], view: &View, area: Rect, buf: &mut
 fn pick(picker: &Picker, view: &View, area: Rect, buf: &mut Buffer) {
     if let Some(field) = &picker.file {
         let at = pen::popup(area, 78, 4);
-        let inner = pen::panel(at, "FILE or FILE:TENSOR; Enter takes it, Esc goes back", view.theme, buf);
-        field.draw(buf, Rect { height: inner.height.min(1), ..inner }, *view.theme, true);
+        let inner = pen::panel(
+            at,
+            "FILE or FILE:TENSOR; Enter takes it, Esc goes back",
+            view.theme,
+            buf,
+        );
+        field.draw(
+            buf,
+            Rect {
+                height: inner.height.min(1),
+                ..inner
+            },
+            *view.theme,
+            true,
+        );
         if let Some(wrong) = &picker.wrong {
-            let text = cells::fit(&cells::prose(wrong, view.theme.ascii), inner.width.into(), view.theme.ascii);
+            let text = cells::fit(
+                &cells::prose(wrong, view.theme.ascii),
+                inner.width.into(),
+                view.theme.ascii,
+            );
             pen::line(inner, 1, &text, view.theme.error(), buf);
         }
         return;
@@ -287,12 +488,18 @@ fn pick(picker: &Picker, view: &View, area: Rect, buf: &mut Buffer) {
         .collect();
     lines.push((String::new(), false));
     let layer = format!(
-        "layer {} of {}: where a contrast is read and an addition goes in; an ablation acts in all",
+        "layer {} of 0 to {}: a contrast is read and an addition made there; ablation acts in all",
         picker.layer,
         picker.layers.saturating_sub(1)
     );
     lines.push((layer, false));
-    rows("intervention: j/k choose, h/l layer, Enter adds it, Esc leaves", &lines, view, area, buf);
+    rows(
+        "intervention: j/k choose, h/l layer, Enter adds it, Esc leaves",
+        &lines,
+        view,
+        area,
+        buf,
+    );
 }
 
 fn branch(screen: &GenerateScreen, selected: usize, view: &View, area: Rect, buf: &mut Buffer) {
@@ -302,9 +509,15 @@ fn branch(screen: &GenerateScreen, selected: usize, view: &View, area: Rect, buf
         .map(|(i, (id, text, log_prob))| {
             let p = 100.0 * f64::from(*log_prob).exp();
             let text = cells::visible(text, view.theme.ascii);
-            (format!("{}  {text}  p {p:.2} %  id {id}", i + 1), i == selected)
+            (
+                format!("{}  {text}  p {p:.2} %  id {id}", i + 1),
+                i == selected,
+            )
         })
         .collect();
-    let title = format!("instead of token {}: j/k or a digit, Enter branches, Esc leaves", screen.cursor);
+    let title = format!(
+        "instead of token {}: j/k or a digit, Enter branches, Esc leaves",
+        screen.cursor
+    );
     rows(&title, &lines, view, area, buf);
 }
