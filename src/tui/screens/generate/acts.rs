@@ -1,27 +1,17 @@
-//! What keys, commands and replies do to the screen, and what it asks the worker for.
+//! What keys, clicks and commands do to the screen.
 //!
-//! Always: every change that makes other tokens moves the generation, so that what is still on its way is dropped; an
-//! order names all that is unfinished, the shown answers and the edited side first.
-
-use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
+//! Always: what makes other tokens ends in an order (`order.rs`); what only looks elsewhere does not.
 
 use crossterm::event::{KeyCode, KeyEvent};
 
-use super::dose::{self, Dosed};
+use super::order::go_on;
 use super::picker::{Picked, Picker};
-use super::run::{self, Event, Happened, Order, Store};
-use super::stream::{EDITED, PLAIN, Stream, Task};
-use super::{For, GenerateScreen, Made, Mode, Report};
-use crate::model::{Checkpoint, ModelError};
-use crate::steer::{Options, Source, Steering, Way, stream_scale};
+use super::steering::{chosen, make, set_dose, turn};
+use super::stream::{EDITED, End, PLAIN, Stream};
+use super::{GenerateScreen, Mode, Settings, dose};
 use crate::tui::field::{Field, Outcome};
-use crate::tui::screen::{Command, Context, Reply, Screen};
-use crate::tui::shared::{Intervention, Prompt};
-use crate::tui::work::Ticket;
-
-/// Changes that follow each other closer than this are one: only the last is computed.
-const DEBOUNCE: Duration = Duration::from_millis(100);
+use crate::tui::screen::{Command, Context, Screen};
+use crate::tui::shared::Prompt;
 
 pub(super) fn act(screen: &mut GenerateScreen, action: &'static str, cx: &mut Context) {
     let last = screen
@@ -43,7 +33,7 @@ pub(super) fn act(screen: &mut GenerateScreen, action: &'static str, cx: &mut Co
         "much_less" => turn(screen, cx, -5.0),
         "much_more" => turn(screen, cx, 5.0),
         "zero" => {
-            if let Some(chip) = chosen(screen, cx) {
+            if let Some(chip) = chosen(screen, cx.shared) {
                 let dose = if chip.steering.dose == 0.0 { 1.0 } else { 0.0 };
                 set_dose(screen, cx, &chip, dose);
             }
@@ -142,199 +132,11 @@ fn redraw(screen: &mut GenerateScreen, cx: &mut Context) {
     go_on(screen, cx);
 }
 
-fn clamp(screen: &mut GenerateScreen) {
+pub(super) fn clamp(screen: &mut GenerateScreen) {
     let tokens = screen
         .shown()
         .map_or(0, |stream| stream.tokens.len().max(stream.old.len()));
     screen.cursor = screen.cursor.min(tokens.saturating_sub(1));
-}
-
-/// Asks for everything that is unfinished.
-fn go_on(screen: &mut GenerateScreen, cx: &mut Context) {
-    let soon = screen.changed.is_some_and(|at| at.elapsed() < DEBOUNCE);
-    screen.changed = Some(Instant::now());
-    let prompt: Vec<u32> = cx.shared.tokens.iter().map(|token| token.id).collect();
-    let tasks = tasks(screen, cx);
-    screen.generation += 1;
-    screen.held = false;
-    screen.failed = None;
-    if tasks.is_empty() || prompt.is_empty() {
-        return;
-    }
-    let branches = [0, 1].map(|side: usize| screen.sides[side].branches.len());
-    let order = Order {
-        generation: screen.generation,
-        prompt,
-        tasks,
-        sample: screen.settings.sample,
-        max_new: screen.settings.max_new,
-        stop: Vec::new(),
-    };
-    let store = Arc::clone(&screen.store);
-    screen.orders += 1;
-    cx.ask("generate", move |checkpoint, ticket| {
-        if soon {
-            run::pause(DEBOUNCE, &|| ticket.cancelled());
-        }
-        let mut store = store.lock().unwrap_or_else(PoisonError::into_inner);
-        store.keep(|side, branch| branch < branches[side]);
-        Ok(generated(order, &mut store, checkpoint, ticket))
-    });
-}
-
-fn generated(
-    mut order: Order,
-    store: &mut Store,
-    checkpoint: &Checkpoint,
-    ticket: &Ticket,
-) -> Report {
-    order.stop = checkpoint.stop_ids();
-    let room = checkpoint
-        .config()
-        .max_positions()
-        .saturating_sub(order.prompt.len());
-    order.max_new = order.max_new.min(room);
-    let words = |id: u32| checkpoint.tokenizer.token(id);
-    let outcome = run::run(&order, &checkpoint.decoder, store, &words, &mut |event| {
-        ticket.part(event)
-    });
-    Report::Over {
-        generation: order.generation,
-        failed: match outcome {
-            Ok(()) | Err(ModelError::Cancelled) => None,
-            Err(error) => Some(error.to_string()),
-        },
-    }
-}
-
-fn tasks(screen: &GenerateScreen, cx: &Context) -> Vec<Task> {
-    let mut tasks = Vec::new();
-    for (side, answers) in screen.sides.iter().enumerate() {
-        for (branch, stream) in answers.branches.iter().enumerate() {
-            if stream.open() {
-                let kept = stream.tokens.iter().map(|token| token.id);
-                tasks.push(Task {
-                    side,
-                    branch,
-                    edits: if side == EDITED {
-                        cx.shared.edits()
-                    } else {
-                        Vec::new()
-                    },
-                    tokens: kept.chain(stream.push).collect(),
-                    known: stream.tokens.len(),
-                });
-            }
-        }
-    }
-    let shown = |task: &Task| screen.sides[task.side].current == task.branch;
-    tasks.sort_by_key(|task| (!shown(task), task.side, task.branch));
-    tasks
-}
-
-/// Model, prompt or interventions changed: begins anew what they touch.
-pub(super) fn refresh(screen: &mut GenerateScreen, cx: &mut Context) {
-    let version = cx.shared.version();
-    if screen
-        .done_for
-        .as_ref()
-        .is_some_and(|done| done.version == version)
-    {
-        return;
-    }
-    let model = cx
-        .shared
-        .model
-        .facts()
-        .map(|facts| Arc::downgrade(&facts.checkpoint))
-        .unwrap_or_default();
-    let ids: Vec<u32> = cx.shared.tokens.iter().map(|token| token.id).collect();
-    let before = screen.done_for.replace(For {
-        version,
-        ids: ids.clone(),
-    });
-    let other_model = !screen.model.ptr_eq(&model);
-    let other_prompt = before.is_none_or(|before| before.ids != ids);
-    if other_model {
-        // A running order keeps the old store to itself.
-        screen.store = Arc::default();
-        screen.model = model;
-        screen.made.clear();
-        screen.sides = Default::default();
-        screen.failed = None;
-    }
-    if ids.is_empty() {
-        return;
-    }
-    if other_model || other_prompt {
-        screen.sides[PLAIN].restart();
-        screen.cursor = 0;
-    }
-    if cx.shared.edits().is_empty() {
-        screen.sides[EDITED] = Default::default();
-    } else {
-        screen.sides[EDITED].restart();
-    }
-    clamp(screen);
-    go_on(screen, cx);
-}
-
-pub(super) fn reply(screen: &mut GenerateScreen, reply: Reply, cx: &mut Context) {
-    match reply {
-        Reply::Part(value) => {
-            if let Ok(event) = value.downcast::<Event>()
-                && event.generation == screen.generation
-            {
-                happened(screen, *event);
-            }
-        }
-        Reply::Done(value) => match value.downcast::<Report>().map(|report| *report) {
-            Ok(Report::Over { generation, failed }) => {
-                screen.orders = screen.orders.saturating_sub(1);
-                if generation == screen.generation {
-                    // Stopped from outside, by another screen's work or Ctrl-C: space goes on.
-                    screen.held = screen.unfinished();
-                    screen.failed = failed;
-                }
-            }
-            Ok(Report::Direction(made)) => {
-                screen.making = None;
-                match made {
-                    Ok(made) => intervene(screen, cx, *made),
-                    Err(why) => cx.say(why),
-                }
-            }
-            Err(_) => {}
-        },
-        Reply::Failed(why) => {
-            screen.orders = 0;
-            screen.making = None;
-            screen.held = true;
-            screen.failed = Some(why);
-        }
-        Reply::Cancelled => screen.orders = screen.orders.saturating_sub(1),
-    }
-}
-
-fn happened(screen: &mut GenerateScreen, event: Event) {
-    let follows = screen.side() == event.side && screen.sides[event.side].current == event.branch;
-    let Some(stream) = screen
-        .sides
-        .get_mut(event.side)
-        .and_then(|side| side.branches.get_mut(event.branch))
-    else {
-        return;
-    };
-    match event.what {
-        Happened::Token(index, token) => {
-            if follows && screen.cursor + 1 == index {
-                screen.cursor = index;
-            }
-            stream.put(index, token);
-        }
-        Happened::Ended(end) => stream.finish(end),
-    }
-    clamp(screen);
 }
 
 pub(super) fn cancel(screen: &mut GenerateScreen, cx: &mut Context) -> bool {
@@ -406,131 +208,6 @@ fn written(before: &Prompt, text: &str) -> Prompt {
     prompt
 }
 
-/// The chip that has the dose keys.
-pub(super) fn chosen(screen: &GenerateScreen, cx: &Context) -> Option<Dosed> {
-    let mut chips = dose::dosed(cx.shared);
-    (!chips.is_empty()).then(|| chips.swap_remove(screen.chip.min(chips.len() - 1)))
-}
-
-/// What a vector was measured under: its source and the layer.
-pub(super) fn measured(steering: &Steering) -> String {
-    match &steering.way {
-        Way::Ablate { .. } => format!("-{}", steering.source),
-        Way::Add { layer } => format!("+{}@{layer}", steering.source),
-    }
-}
-
-fn turn(screen: &mut GenerateScreen, cx: &mut Context, steps: f64) {
-    if let Some(chip) = chosen(screen, cx) {
-        let scale = screen
-            .made
-            .get(&measured(&chip.steering))
-            .map(|made| &made.1);
-        let step = dose::step(&chip, scale);
-        let dose = dose::moved(chip.steering.dose, step, steps);
-        set_dose(screen, cx, &chip, dose);
-    }
-}
-
-fn set_dose(screen: &mut GenerateScreen, cx: &mut Context, chip: &Dosed, dose: f64) {
-    if screen.stepped == Some(cx.shared.version()) {
-        cx.shared.undo();
-    }
-    cx.shared.intervene(|chips| {
-        if let Some(at) = chips.get_mut(chip.index) {
-            *at = dose::with_dose(at, &chip.steering, dose);
-        }
-    });
-    screen.stepped = Some(cx.shared.version());
-}
-
-/// Has a direction made, or takes it from before.
-fn make(screen: &mut GenerateScreen, cx: &mut Context, steering: Steering) {
-    if let Some((vector, scale)) = screen.made.get(&measured(&steering)).cloned() {
-        return intervene(
-            screen,
-            cx,
-            Made {
-                steering,
-                vector,
-                scale,
-            },
-        );
-    }
-    let what = format!("direction {}", steering.source);
-    screen.making = Some(what.clone());
-    let ids: Vec<u32> = cx.shared.tokens.iter().map(|token| token.id).collect();
-    // An ablation is measured where it was read, or else at the layer that is looked at.
-    let layer = match (&steering.way, &steering.source) {
-        (Way::Add { layer }, _) | (Way::Ablate { .. }, Source::Contrast { layer }) => *layer,
-        _ => cx.shared.layer,
-    };
-    cx.job(&what, move |checkpoint, ticket| {
-        Ok(Report::Direction(direction(
-            steering, layer, &ids, checkpoint, ticket,
-        )))
-    });
-}
-
-fn direction(
-    steering: Steering,
-    layer: usize,
-    ids: &[u32],
-    checkpoint: &Checkpoint,
-    ticket: &Ticket,
-) -> Result<Box<Made>, String> {
-    let progress = |done: usize, total: usize| {
-        ticket.progress(
-            done as f64 / total.max(1) as f64,
-            &format!("{done} of {total} prompts"),
-        );
-    };
-    let options = Options {
-        progress: Some(&progress),
-        cancel: Some(ticket.cancel().flag()),
-        ..Options::default()
-    };
-    let made = || {
-        let vector = steering.source.load(checkpoint, false, &options)?;
-        let scale = stream_scale(&checkpoint.decoder, ids, layer, &vector)?;
-        // Refuses a layer that the model lacks before there is a chip.
-        steering.edits(&vector, checkpoint.config())?;
-        Ok((vector, scale))
-    };
-    let (vector, scale) = made()
-        .map_err(|error: crate::steer::SteerError| format!("{}: {error}", steering.source))?;
-    Ok(Box::new(Made {
-        steering,
-        vector,
-        scale,
-    }))
-}
-
-fn intervene(screen: &mut GenerateScreen, cx: &mut Context, made: Made) {
-    let Made {
-        steering,
-        vector,
-        scale,
-    } = made;
-    let config = cx.shared.model.facts().map(|facts| facts.config.clone());
-    let edits = match config.map(|config| steering.edits(&vector, &config)) {
-        Some(Ok(edits)) => edits,
-        Some(Err(why)) => return cx.say(why.to_string()),
-        None => return cx.say("the model was closed before the direction was made"),
-    };
-    screen.made.insert(measured(&steering), (vector, scale));
-    cx.shared.intervene(|chips| {
-        chips.push(Intervention {
-            label: dose::label(&steering),
-            options: steering.option().into(),
-            edits,
-            on: true,
-        });
-    });
-    screen.chip = dose::dosed(cx.shared).len().saturating_sub(1);
-    screen.focus = EDITED;
-}
-
 pub(super) fn click(
     screen: &mut GenerateScreen,
     what: u16,
@@ -595,7 +272,7 @@ pub(super) fn command(
     Some(checked)
 }
 
-fn apply(screen: &mut GenerateScreen, cx: &mut Context, new: super::Settings) {
+fn apply(screen: &mut GenerateScreen, cx: &mut Context, new: Settings) {
     let longer = new.max_new != screen.settings.max_new;
     let other_draws = new.sample != screen.settings.sample;
     screen.settings = new;
@@ -604,7 +281,7 @@ fn apply(screen: &mut GenerateScreen, cx: &mut Context, new: super::Settings) {
     }
     if longer {
         let all = screen.sides.iter_mut().flat_map(|side| &mut side.branches);
-        for stream in all.filter(|stream| stream.end == Some(super::stream::End::Length)) {
+        for stream in all.filter(|stream| stream.end == Some(End::Length)) {
             stream.tokens.truncate(new.max_new);
             stream.end = None;
         }

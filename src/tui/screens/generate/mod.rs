@@ -1,15 +1,19 @@
 //! Generate: an answer as it comes, with the interventions and without, side by side; held, rewound, branched, dosed.
 //!
-//! State and keys here; `stream.rs` is what is shown, `run.rs` the worker's side, `acts.rs` what keys do, `dose.rs` the
-//! slider, `picker.rs` new interventions, `flow.rs` and `view.rs` the drawing.
+//! State and keys here; `stream.rs` is what is shown, `acts.rs` what keys do, `order.rs` what is asked of the
+//! worker and comes back, `run.rs` the worker's side, `steering.rs`, `picker.rs` and `dose.rs` interventions and their
+//! slider, `flow.rs`, `view.rs` and `popups.rs` the drawing.
 //!
 //! Always: the edited answer is computed first; the unedited one once for a prompt and a drawing, however the dose moves.
 
 mod acts;
 mod dose;
 mod flow;
+mod order;
 mod picker;
+mod popups;
 mod run;
+mod steering;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -330,11 +334,11 @@ impl Screen for GenerateScreen {
     }
 
     fn refresh(&mut self, cx: &mut Context) {
-        acts::refresh(self, cx);
+        order::refresh(self, cx);
     }
 
     fn reply(&mut self, reply: Reply, cx: &mut Context) {
-        acts::reply(self, reply, cx);
+        order::reply(self, reply, cx);
     }
 
     fn cancel(&mut self, cx: &mut Context) -> bool {

@@ -86,7 +86,7 @@ impl Picker {
         }
         match key.code {
             KeyCode::Char('j') | KeyCode::Down => {
-                self.selected = (self.selected + 1) % ENTRIES.len()
+                self.selected = (self.selected + 1) % ENTRIES.len();
             }
             KeyCode::Char('k') | KeyCode::Up => {
                 self.selected = (self.selected + ENTRIES.len() - 1) % ENTRIES.len();
