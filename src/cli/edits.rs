@@ -1,26 +1,26 @@
 //! The edits that a command line can ask for, made into values of the hooks room and checked before anything runs.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Args;
 
 use super::failure::Usage;
 use crate::{
-    hooks::{Edit, EditOp, HookPoint, Hooks, Plan, Point, Vector, expand},
+    hooks::{Edit, EditOp, Hooks, Plan, Vector, expand},
     lens::Cut,
     model::Checkpoint,
-    steer::file,
+    steer::{Options, Source, SteerError, Steering},
 };
 
 /// Edits applied while the model runs; the checkpoint on disk is not changed. All are repeatable.
 #[derive(Args, Debug, Default, Clone)]
 #[command(next_help_heading = "Edits")]
 pub struct EditArgs {
-    /// Remove a direction: DIR[@LAYERS]. DIR is a safetensors file with a vector `direction`, or FILE:TENSOR. It is
-    /// projected out of resid_pre, attn_contrib and mlp_contrib of the layers (all unless given)
-    #[arg(long, value_name = "DIR[@LAYERS]")]
+    /// Remove a direction: DIR[@LAYERS][*AMOUNT]. DIR is a safetensors file with a vector `direction`, FILE:TENSOR, or
+    /// contrast:LAYER, made of built-in harmful and harmless prompts. It is projected out of resid_pre, attn_contrib and
+    /// mlp_contrib of the layers (all unless given); amount 1 unless given
+    #[arg(long, value_name = "DIR[@LAYERS][*AMOUNT]")]
     pub ablate: Vec<String>,
     /// Add a direction to resid_pre of a layer: DIR@LAYER*ALPHA
     #[arg(long, value_name = "DIR@LAYER*ALPHA")]
@@ -51,13 +51,13 @@ impl EditArgs {
         let mut edits = Vec::new();
         for spec in &self.ablate {
             edits.extend(
-                self.ablation(spec, checkpoint)
+                self.steered(Steering::ablation(spec), checkpoint)
                     .context(format!("--ablate {spec}"))?,
             );
         }
         for spec in &self.add {
-            edits.push(
-                self.addition(spec, checkpoint)
+            edits.extend(
+                self.steered(Steering::addition(spec), checkpoint)
                     .context(format!("--add {spec}"))?,
             );
         }
@@ -97,69 +97,43 @@ impl EditArgs {
         others.edits(checkpoint)
     }
 
-    fn ablation(&self, spec: &str, checkpoint: &Checkpoint) -> anyhow::Result<Vec<Edit>> {
-        let (direction, layers) = match spec.rsplit_once('@') {
-            Some((direction, layers)) if !Path::new(spec).exists() => (direction, layers),
-            _ => (spec, "*"),
-        };
-        let vector = self.direction(direction, checkpoint)?;
-        let mut edits = Vec::new();
-        for point in ["resid_pre", "attn_contrib", "mlp_contrib"] {
-            for at in expand(&format!("{point}.{layers}"), checkpoint.config())? {
-                let op = EditOp::Ablate {
-                    directions: vec![vector.clone()],
-                    amount: 1.0,
-                };
-                edits.push(Edit::new(at, op));
-            }
-        }
-        Ok(edits)
-    }
-
-    fn addition(&self, spec: &str, checkpoint: &Checkpoint) -> anyhow::Result<Edit> {
-        let malformed = || {
-            Usage::new(
-                "expected DIR@LAYER*ALPHA",
-                "for example `--add direction.safetensors@12*4.5`",
-            )
-        };
-        let (direction, place) = spec.rsplit_once('@').ok_or_else(malformed)?;
-        let (layer, alpha) = place.split_once('*').ok_or_else(malformed)?;
-        let layer: usize = layer.parse().map_err(|_| malformed())?;
-        let alpha: f64 = alpha.parse().map_err(|_| malformed())?;
-        let vector = self.direction(direction, checkpoint)?;
-        let at = HookPoint::new(Point::ResidPre, layer).check(checkpoint.config())?;
-        Ok(Edit::new(at, EditOp::Add { vector, alpha }))
-    }
-
-    fn direction(&self, spec: &str, checkpoint: &Checkpoint) -> anyhow::Result<Vector> {
-        direction(spec, checkpoint, self.accept_foreign_direction)
+    fn steered(
+        &self,
+        steering: Result<Steering, SteerError>,
+        checkpoint: &Checkpoint,
+    ) -> anyhow::Result<Vec<Edit>> {
+        let steering = steering.map_err(advised)?;
+        let vector = load(&steering.source, checkpoint, self.accept_foreign_direction)?;
+        Ok(steering.edits(&vector, checkpoint.config())?)
     }
 }
 
-/// Reads `FILE` or `FILE:TENSOR` for this checkpoint: right width, and made on this forward pass unless `foreign`.
+/// Reads DIR for this checkpoint: right width, and made on this forward pass unless `foreign`.
 pub fn direction(spec: &str, checkpoint: &Checkpoint, foreign: bool) -> anyhow::Result<Vector> {
-    let (path, tensor) = file::parse(spec);
-    let read = file::load(&path, tensor)?;
-    let width = checkpoint.config().d_model;
-    if read.vector.len() != width {
-        return Err(Usage::new(
-            format!(
-                "{}: tensor `{tensor}`: expected {width} numbers (d_model of {}), found {}",
-                path.display(),
-                checkpoint.name,
-                read.vector.len()
-            ),
+    load(&Source::parse(spec), checkpoint, foreign)
+}
+
+fn load(source: &Source, checkpoint: &Checkpoint, foreign: bool) -> anyhow::Result<Vector> {
+    source
+        .load(checkpoint, foreign, &Options::default())
+        .map_err(advised)
+}
+
+/// With a hint where there is one.
+fn advised(error: SteerError) -> anyhow::Error {
+    match error {
+        SteerError::Written { example, .. } => {
+            Usage::new(error.to_string(), format!("for example `{example}`")).into()
+        }
+        SteerError::Width { .. } => Usage::new(
+            error.to_string(),
             "a direction fits only models of the width it was made on",
         )
-        .into());
+        .into(),
+        // What it wraps has hints of its own.
+        SteerError::Model(inner) => anyhow::Error::new(*inner),
+        other => other.into(),
     }
-    if let (Some(made_on), false) = (&read.fingerprint, foreign) {
-        checkpoint
-            .fingerprint()?
-            .expect(made_on, &path.display().to_string())?;
-    }
-    Ok(Arc::new(read.vector))
 }
 
 fn knockout(spec: &str, checkpoint: &Checkpoint) -> anyhow::Result<Vec<Edit>> {

@@ -88,9 +88,16 @@ impl Plan {
         self.edits_id
     }
 
+    /// The first position that an edit may change; `usize::MAX` without edits.
+    pub fn first_edited_position(&self) -> usize {
+        self.first_edited_position
+    }
+
     /// Refuses to continue a cache whose positions these edits would have changed.
     pub fn check_cache(&self, cached: usize, computed_under: Option<u64>) -> Result<(), HookError> {
-        let unchanged = computed_under == self.edits_id || self.first_edited_position >= cached;
+        // Positions before the first edit are as they would be only if no other edit made them.
+        let untouched = computed_under.is_none() && self.first_edited_position >= cached;
+        let unchanged = computed_under == self.edits_id || untouched;
         if cached == 0 || unchanged {
             Ok(())
         } else {

@@ -1,8 +1,8 @@
 //! A checkpoint as a thing you can run: weights, the one decoder, KV cache, sampling.
 //!
 //! `crate::config` says what a model is, `crate::files` reads tensors, `names.rs` and `weights.rs` put them in place,
-//! `decoder.rs` runs it, `generate.rs` samples from it, `checkpoint.rs` opens one with its tokenizer and template, `fetch/`
-//! gets one by name, `toy/` makes one in memory.
+//! `decoder.rs` runs it, `generate.rs` samples from it, `session.rs` does so step by step and back, `checkpoint.rs` opens one
+//! with its tokenizer and template, `fetch/` gets one by name, `toy/` makes one in memory.
 
 mod batch;
 pub mod cache;
@@ -20,6 +20,7 @@ pub mod load;
 pub mod names;
 pub mod sample;
 pub mod self_check;
+pub mod session;
 pub mod toy;
 pub mod weights;
 
@@ -30,3 +31,4 @@ pub use checkpoint::{Checkpoint, Fingerprint};
 pub use decoder::{Decoder, LogitsAt, Output};
 pub use error::ModelError;
 pub use load::{LoadOptions, Opened};
+pub use session::{Session, Step};

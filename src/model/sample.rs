@@ -3,7 +3,7 @@
 //! candle-transformers' `LogitsProcessor` draws. Each row of a batch has a generator of its own, so a row's text does not
 //! depend on which other rows it is batched with.
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 use candle_transformers::generation::{LogitsProcessor, Sampling};
 use serde::{Deserialize, Serialize};
 
@@ -112,5 +112,22 @@ impl Sampler {
             });
         }
         Ok(self.rows[row].sample(logits)?)
+    }
+
+    /// Passes over one draw of a row: the draw after it is what it would have been.
+    ///
+    /// # Errors
+    /// Never, for logits that are finite; candle's word for it.
+    pub(super) fn skip(&mut self, row: usize) -> Result<(), ModelError> {
+        // A draw takes one number from the generator however many tokens it chooses between.
+        let flat = Tensor::zeros(2, DType::F32, &Device::Cpu)?;
+        self.rows[row].sample(&flat)?;
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Sampler {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Sampler({} rows)", self.rows.len())
     }
 }

@@ -82,6 +82,36 @@ pub enum SteerError {
         /// What was computed.
         what: &'static str,
     },
+    /// A direction for models of another width.
+    #[error(
+        "{file}: tensor `{tensor}`: expected {expected} numbers (d_model of {model}), found {found}"
+    )]
+    Width {
+        /// The file.
+        file: String,
+        /// Its tensor.
+        tensor: String,
+        /// Numbers that fit.
+        expected: usize,
+        /// The model.
+        model: String,
+        /// Numbers that are there.
+        found: usize,
+    },
+    /// Steering that is written in another form.
+    #[error("expected {expected}")]
+    Written {
+        /// The form.
+        expected: &'static str,
+        /// Something of that form.
+        example: &'static str,
+    },
+    /// A prompt suite that cannot be read.
+    #[error("prompt suite: {why}")]
+    Suite {
+        /// The reason.
+        why: String,
+    },
     /// The caller asked to stop.
     #[error("interrupted")]
     Interrupted,

@@ -2,9 +2,11 @@
 //!
 //! `prompts.rs` encodes a suite, `pass.rs`, `residuals.rs` and `completions.rs` run it in batches over a shared prefix,
 //! `refusal.rs` and `kl.rs` are the two scores, `direction.rs` makes candidates and edits, `select.rs` decides between
-//! candidates by `policy.rs`, `file.rs` keeps a direction on disk. Nothing here prints, and every random draw has a seed.
+//! candidates by `policy.rs`, `file.rs` keeps a direction on disk, `contrast.rs` makes one without choosing, `steering.rs`
+//! reads and writes what is done with one. Nothing here prints, and every random draw has a seed.
 
 mod completions;
+mod contrast;
 mod direction;
 mod error;
 pub mod file;
@@ -16,8 +18,10 @@ mod prompts;
 mod refusal;
 mod residuals;
 mod select;
+mod steering;
 
 pub use completions::{Completion, completions};
+pub use contrast::{Contrast, StreamScale, contrast, stream_scale};
 pub use direction::{
     Candidate, ablation, ablation_subspace, addition, candidates, covariance_matched_directions,
     random_directions,
@@ -30,3 +34,4 @@ pub use prompts::{EncodedPrompt, PromptSet, encode_all};
 pub use refusal::{RefusalTokens, log_odds, refusal_scores, refusal_tokens, wide_refusal_tokens};
 pub use residuals::{Residuals, Where, residuals};
 pub use select::{FilterCounts, Scored, Selection, Validation, select};
+pub use steering::{Source, Steering, Way};

@@ -6,6 +6,7 @@ mod arithmetic;
 mod edits;
 mod equality;
 mod refusals;
+mod sessions;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -2,6 +2,7 @@
 
 pub mod attention;
 pub mod audit;
+pub mod generate;
 pub mod hooks;
 pub mod lens;
 pub mod models;
@@ -11,10 +12,11 @@ use super::screen::Screen;
 /// All screens, in the order of their numbers.
 pub fn table() -> Vec<Box<dyn Screen>> {
     vec![
-        Box::new(models::ModelsScreen::default()),
         Box::new(lens::LensScreen::default()),
         Box::new(attention::AttentionScreen::default()),
+        Box::new(generate::GenerateScreen::default()),
         Box::new(audit::AuditScreen::default()),
         Box::new(hooks::HooksScreen::default()),
+        Box::new(models::ModelsScreen::default()),
     ]
 }

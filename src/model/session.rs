@@ -1,0 +1,318 @@
+//! A generation that can be held, gone back in and taken another way: one row with its cache, and what the model thought
+//! of each token.
+//!
+//! Always: the i-th new token is drawn with the i-th draw of the seed, whatever was rewound or put in by hand before it, so
+//! a session that was rewound gives the same bits as one that never was, and the same tokens as [`super::generate`].
+//! Edits belong to the session and hold for prompt and answer alike. A step that is cancelled changes nothing.
+
+use candle_core::{DType, Tensor};
+
+use super::{
+    Batch, Decoder, KvCache, LogitsAt, ModelError,
+    sample::{SampleOptions, Sampler},
+};
+use crate::hooks::{Hooks, Plan};
+
+/// Alternatives that are kept with each token.
+pub const ALTERNATIVES: usize = 5;
+
+/// Slots beyond the prompt that a cache begins with; it grows when they are used up.
+const ROOM: usize = 128;
+
+/// A token of an answer with the distribution it was taken from: the model's own, before temperature and top-p.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Step {
+    /// The token.
+    pub id: u32,
+    /// Its log-probability, nats.
+    pub log_prob: f32,
+    /// The most likely tokens and their log-probabilities, the best first; of equals the lower id.
+    pub top: Vec<(u32, f32)>,
+    /// True if it was put in by [`Session::push`].
+    pub forced: bool,
+}
+
+/// One answer in the making.
+#[derive(Debug)]
+pub struct Session {
+    cache: KvCache,
+    hooks: Hooks,
+    edits_id: Option<u64>,
+    /// Prompt and answer.
+    ids: Vec<u32>,
+    prompt: usize,
+    steps: Vec<Step>,
+    sample: SampleOptions,
+    sampler: Sampler,
+    /// Draws taken from the sampler.
+    drawn: usize,
+    /// Logits `[vocab]` after the last token, once they are computed.
+    next: Option<Tensor>,
+}
+
+impl Session {
+    /// A session at the end of a prompt; nothing is computed yet.
+    ///
+    /// # Errors
+    /// An empty prompt, bad sampling options, an edit that cannot apply.
+    pub fn new(
+        model: &Decoder,
+        prompt: &[u32],
+        sample: &SampleOptions,
+        hooks: &Hooks,
+    ) -> Result<Self, ModelError> {
+        if prompt.is_empty() {
+            return Err(ModelError::Empty {
+                what: "the prompt has no token",
+            });
+        }
+        Ok(Self {
+            cache: KvCache::new(model.config(), 1, prompt.len() + ROOM),
+            edits_id: plan(model, hooks)?.edits_id(),
+            hooks: hooks.clone(),
+            ids: prompt.to_vec(),
+            prompt: prompt.len(),
+            steps: Vec::new(),
+            sample: *sample,
+            sampler: Sampler::new(sample, 1)?,
+            drawn: 0,
+            next: None,
+        })
+    }
+
+    /// [`Self::new`] with what `other` has computed already, as far as prompt and edits allow: all common tokens under
+    /// the same edits, those before the first edited position where the other session has no edits.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn after(
+        model: &Decoder,
+        other: &Self,
+        prompt: &[u32],
+        sample: &SampleOptions,
+        hooks: &Hooks,
+    ) -> Result<Self, ModelError> {
+        let mut new = Self::new(model, prompt, sample, hooks)?;
+        let plan = plan(model, hooks)?;
+        let unchanged = match (other.edits_id, new.edits_id) {
+            (theirs, ours) if theirs == ours => usize::MAX,
+            (None, Some(_)) => plan.first_edited_position(),
+            _ => 0,
+        };
+        let common = prompt
+            .iter()
+            .zip(&other.ids)
+            .take_while(|(a, b)| a == b)
+            .count();
+        // The last token is run again for its logits.
+        let keep = common
+            .min(prompt.len() - 1)
+            .min(other.cache.len())
+            .min(unchanged);
+        if keep > 0 {
+            new.cache = other.cache.fork()?;
+            new.cache.truncate(keep)?;
+        }
+        Ok(new)
+    }
+
+    /// The prompt's tokens.
+    pub fn prompt(&self) -> &[u32] {
+        &self.ids[..self.prompt]
+    }
+
+    /// The answer so far.
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    /// The answer's token ids so far.
+    pub fn answer(&self) -> &[u32] {
+        &self.ids[self.prompt..]
+    }
+
+    /// Identity of its edits, none without any.
+    pub fn edits_id(&self) -> Option<u64> {
+        self.edits_id
+    }
+
+    /// How it draws.
+    pub fn sample(&self) -> &SampleOptions {
+        &self.sample
+    }
+
+    /// Draws otherwise from here on; the next token is drawn as if it had been so from the beginning.
+    ///
+    /// # Errors
+    /// Bad sampling options.
+    pub fn set_sample(&mut self, sample: &SampleOptions) -> Result<(), ModelError> {
+        self.sampler = Sampler::new(sample, 1)?;
+        self.sample = *sample;
+        self.drawn = 0;
+        Ok(())
+    }
+
+    /// Draws the next token.
+    ///
+    /// # Errors
+    /// The context is full, logits that are NaN, a cancelled pass.
+    pub fn step(&mut self, model: &Decoder) -> Result<&Step, ModelError> {
+        let logits = self.logits(model)?;
+        if self.drawn > self.steps.len() {
+            self.sampler = Sampler::new(&self.sample, 1)?;
+            self.drawn = 0;
+        }
+        while self.drawn < self.steps.len() {
+            self.sampler.skip(0)?;
+            self.drawn += 1;
+        }
+        let id = self.sampler.next(0, &logits)?;
+        self.drawn += 1;
+        self.put(id, &logits, false)
+    }
+
+    /// Takes this token instead of drawing one.
+    ///
+    /// # Errors
+    /// As [`Self::step`]; a token outside the vocabulary.
+    pub fn push(&mut self, model: &Decoder, id: u32) -> Result<&Step, ModelError> {
+        let vocab = model.config().vocab_size;
+        if id as usize >= vocab {
+            return Err(ModelError::TokenOutOfRange { id, vocab });
+        }
+        let logits = self.logits(model)?;
+        self.put(id, &logits, true)
+    }
+
+    /// Forgets the answer from its `kept`-th token on.
+    ///
+    /// # Errors
+    /// The answer is shorter than that.
+    pub fn rewind_to(&mut self, kept: usize) -> Result<(), ModelError> {
+        let have = self.steps.len();
+        if kept > have {
+            let why = format!("the answer has {have} tokens and cannot be cut to {kept}");
+            return Err(ModelError::Cache { why });
+        }
+        if kept == have {
+            return Ok(());
+        }
+        self.steps.truncate(kept);
+        self.ids.truncate(self.prompt + kept);
+        // The last token is run again for its logits.
+        self.cache
+            .truncate(self.cache.len().min(self.ids.len() - 1))?;
+        self.next = None;
+        Ok(())
+    }
+
+    /// An independent copy, to branch from.
+    ///
+    /// # Errors
+    /// No memory for the cache.
+    pub fn fork(&self) -> Result<Self, ModelError> {
+        Ok(Self {
+            cache: self.cache.fork()?,
+            hooks: self.hooks.clone(),
+            edits_id: self.edits_id,
+            ids: self.ids.clone(),
+            prompt: self.prompt,
+            steps: self.steps.clone(),
+            sample: self.sample,
+            sampler: Sampler::new(&self.sample, 1)?,
+            drawn: 0,
+            next: self.next.clone(),
+        })
+    }
+
+    /// Logits `[vocab]` after the last token.
+    fn logits(&mut self, model: &Decoder) -> Result<Tensor, ModelError> {
+        if let Some(next) = &self.next {
+            return Ok(next.clone());
+        }
+        let rest = Batch::single(&self.ids[self.cache.len()..])?;
+        let logits = model
+            .forward_cached(&rest, &mut self.cache, &self.hooks, LogitsAt::Last)?
+            .logits()?
+            .get(0)?
+            .get(0)?;
+        Ok(self.next.insert(logits).clone())
+    }
+
+    fn put(&mut self, id: u32, logits: &Tensor, forced: bool) -> Result<&Step, ModelError> {
+        let values: Vec<f32> = logits.to_dtype(DType::F32)?.to_vec1()?;
+        let (log_prob, top) = describe(&values, id as usize)?;
+        self.next = None;
+        self.ids.push(id);
+        let at = self.steps.len();
+        self.steps.push(Step {
+            id,
+            log_prob,
+            top,
+            forced,
+        });
+        Ok(&self.steps[at])
+    }
+}
+
+fn plan(model: &Decoder, hooks: &Hooks) -> Result<Plan, ModelError> {
+    let all = hooks.after(model.standing_edits());
+    Ok(Plan::new(&all, model.config(), model.compute_dtype())?)
+}
+
+/// The log-probability of a token, and the best tokens with theirs.
+fn describe(logits: &[f32], id: usize) -> Result<(f32, Vec<(u32, f32)>), ModelError> {
+    let count = logits.iter().filter(|x| x.is_nan()).count();
+    if count > 0 {
+        return Err(ModelError::NotANumber {
+            what: "logits",
+            count,
+        });
+    }
+    let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = logits.iter().map(|&x| f64::from(x - highest).exp()).sum();
+    let log_prob = |i: usize| (f64::from(logits[i] - highest) - sum.ln()) as f32;
+    // One pass that keeps the best few in order.
+    let mut best: Vec<usize> = Vec::with_capacity(ALTERNATIVES + 1);
+    for (i, &value) in logits.iter().enumerate() {
+        if best.len() == ALTERNATIVES && best.last().is_some_and(|&last| logits[last] >= value) {
+            continue;
+        }
+        let at = best.partition_point(|&other| logits[other] >= value);
+        best.insert(at, i);
+        best.truncate(ALTERNATIVES);
+    }
+    let top = best.iter().map(|&i| (i as u32, log_prob(i))).collect();
+    Ok((log_prob(id), top))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn probabilities_of_logs_are_found_again() {
+        // Weights 1 2 4 1: probabilities in eighths.
+        let logits: Vec<f32> = [1f32, 2.0, 4.0, 1.0].map(|x| x.ln() + 3.0).into();
+        let (log_prob, top) = describe(&logits, 1).unwrap();
+        assert!((log_prob - 0.25f32.ln()).abs() < 1e-6);
+        let ids: Vec<u32> = top.iter().map(|&(id, _)| id).collect();
+        assert_eq!(ids, [2, 1, 0, 3]);
+        assert!((top[0].1 - 0.5f32.ln()).abs() < 1e-6);
+        assert!((top[3].1 - 0.125f32.ln()).abs() < 1e-6);
+    }
+
+    #[test]
+    fn only_the_best_are_kept_in_order() {
+        let logits: Vec<f32> = [3, 9, 1, 7, 7, 2, 8, 0, 5].map(|x| x as f32).into();
+        let ids: Vec<u32> = describe(&logits, 0)
+            .unwrap()
+            .1
+            .iter()
+            .map(|t| t.0)
+            .collect();
+        assert_eq!(ids, [1, 6, 3, 4, 8]);
+        assert!(describe(&[1.0, f32::NAN], 0).is_err());
+    }
+}

@@ -1,0 +1,292 @@
+//! Steering as it is written: `DIR[@LAYERS][*AMOUNT]` takes a direction out, `DIR@LAYER*ALPHA` puts it in.
+//!
+//! Always: what is written, read and written again is the same; the command line and the workbench make their edits here,
+//! so that the same words do the same in both. DIR is a file ([`super::file`]), `FILE:TENSOR`, or `contrast:LAYER`
+//! ([`super::contrast`]).
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::{Options, SteerError, contrast, file};
+use crate::config::ModelConfig;
+use crate::hooks::{Edit, EditOp, HookPoint, Point, Vector, expand};
+use crate::model::Checkpoint;
+
+/// Where a direction comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// A vector in a safetensors file.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The vector's name.
+        tensor: String,
+    },
+    /// The built-in harmful against harmless prompts, at the last token before this layer.
+    Contrast {
+        /// The layer.
+        layer: usize,
+    },
+}
+
+impl Source {
+    /// Reads `FILE`, `FILE:TENSOR` or `contrast:LAYER`; a file of the whole name wins.
+    pub fn parse(text: &str) -> Self {
+        if let Some(layer) = text.strip_prefix("contrast:")
+            && let Ok(layer) = layer.parse()
+            && !Path::new(text).exists()
+        {
+            return Self::Contrast { layer };
+        }
+        let (path, tensor) = file::parse(text);
+        Self::File {
+            path,
+            tensor: tensor.to_owned(),
+        }
+    }
+
+    /// The vector for this checkpoint: right width, and made on this forward pass unless `foreign`.
+    ///
+    /// # Errors
+    /// A file that cannot be read, another width, another forward pass, a layer the model lacks, an interruption.
+    pub fn load(
+        &self,
+        checkpoint: &Checkpoint,
+        foreign: bool,
+        options: &Options,
+    ) -> Result<Vector, SteerError> {
+        let (path, tensor) = match self {
+            Self::Contrast { layer } => return Ok(contrast(checkpoint, *layer, options)?.vector),
+            Self::File { path, tensor } => (path, tensor),
+        };
+        let read = file::load(path, tensor).map_err(crate::model::ModelError::from)?;
+        let width = checkpoint.config().d_model;
+        if read.vector.len() != width {
+            return Err(SteerError::Width {
+                file: path.display().to_string(),
+                tensor: tensor.clone(),
+                expected: width,
+                model: checkpoint.name.clone(),
+                found: read.vector.len(),
+            });
+        }
+        if let (Some(made_on), false) = (&read.fingerprint, foreign) {
+            checkpoint
+                .fingerprint()?
+                .expect(made_on, &path.display().to_string())?;
+        }
+        Ok(Arc::new(read.vector))
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Contrast { layer } => write!(f, "contrast:{layer}"),
+            Self::File { path, tensor } if tensor == file::TENSOR => {
+                write!(f, "{}", path.display())
+            }
+            Self::File { path, tensor } => write!(f, "{}:{tensor}", path.display()),
+        }
+    }
+}
+
+/// What is done with a direction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Way {
+    /// Projected out of `resid_pre`, `attn_contrib` and `mlp_contrib` of these layers, `*` for all.
+    Ablate {
+        /// Layers, as in a hook point: `*`, `12`, `3-9`.
+        layers: String,
+    },
+    /// Added to `resid_pre` of a layer.
+    Add {
+        /// The layer.
+        layer: usize,
+    },
+}
+
+/// A direction, what is done with it, and how much.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Steering {
+    /// The direction.
+    pub source: Source,
+    /// What is done.
+    pub way: Way,
+    /// Amount of an ablation, 1 to remove all; alpha of an addition.
+    pub dose: f64,
+}
+
+impl Steering {
+    /// Reads `DIR[@LAYERS][*AMOUNT]`; a file of the whole name wins.
+    ///
+    /// # Errors
+    /// An amount that is not finite.
+    pub fn ablation(text: &str) -> Result<Self, SteerError> {
+        let malformed = || SteerError::Written {
+            expected: "DIR[@LAYERS][*AMOUNT]",
+            example: "--ablate direction.safetensors@3-9*0.5",
+        };
+        let (mut rest, mut dose, mut layers) = (text, 1.0, "*");
+        if !Path::new(text).exists() {
+            // In `DIR@*` the star means all layers.
+            if let Some((before, amount)) = rest.rsplit_once('*')
+                && !amount.is_empty()
+            {
+                (rest, dose) = (before, finite(amount).ok_or_else(malformed)?);
+            }
+            if let Some((before, place)) = rest.rsplit_once('@') {
+                (rest, layers) = (before, place);
+            }
+        }
+        if rest.is_empty() || layers.is_empty() {
+            return Err(malformed());
+        }
+        Ok(Self {
+            source: Source::parse(rest),
+            way: Way::Ablate {
+                layers: layers.to_owned(),
+            },
+            dose,
+        })
+    }
+
+    /// Reads `DIR@LAYER*ALPHA`.
+    ///
+    /// # Errors
+    /// Anything else.
+    pub fn addition(text: &str) -> Result<Self, SteerError> {
+        let read = || {
+            let (direction, place) = text.rsplit_once('@')?;
+            let (layer, alpha) = place.split_once('*')?;
+            Some((direction, layer.parse().ok()?, finite(alpha)?))
+        };
+        let (direction, layer, dose) = read().ok_or(SteerError::Written {
+            expected: "DIR@LAYER*ALPHA",
+            example: "--add direction.safetensors@12*4.5",
+        })?;
+        Ok(Self {
+            source: Source::parse(direction),
+            way: Way::Add { layer },
+            dose,
+        })
+    }
+
+    /// Reads the two words of [`Self::option`]; `None` if they are another option's.
+    pub fn from_option(words: &[String]) -> Option<Self> {
+        match words {
+            [option, text] if option == "--ablate" => Self::ablation(text).ok(),
+            [option, text] if option == "--add" => Self::addition(text).ok(),
+            _ => None,
+        }
+    }
+
+    /// The option of the command line that does the same.
+    pub fn option(&self) -> [String; 2] {
+        let (source, dose) = (&self.source, self.dose);
+        match &self.way {
+            Way::Add { layer } => ["--add".into(), format!("{source}@{layer}*{dose}")],
+            Way::Ablate { layers } => {
+                let at = if layers == "*" {
+                    String::new()
+                } else {
+                    format!("@{layers}")
+                };
+                // 1 is what no amount means.
+                let dose = if dose == 1.0 {
+                    String::new()
+                } else {
+                    format!("*{dose}")
+                };
+                ["--ablate".into(), format!("{source}{at}{dose}")]
+            }
+        }
+    }
+
+    /// The edits, with the vector that its source gave.
+    ///
+    /// # Errors
+    /// A layer the model lacks.
+    pub fn edits(&self, vector: &Vector, config: &ModelConfig) -> Result<Vec<Edit>, SteerError> {
+        let hook = crate::model::ModelError::from;
+        match &self.way {
+            Way::Add { layer } => {
+                let at = HookPoint::new(Point::ResidPre, *layer)
+                    .check(config)
+                    .map_err(hook)?;
+                let op = EditOp::Add {
+                    vector: vector.clone(),
+                    alpha: self.dose,
+                };
+                Ok(vec![Edit::new(at, op)])
+            }
+            Way::Ablate { layers } => {
+                let op = EditOp::Ablate {
+                    directions: vec![vector.clone()],
+                    amount: self.dose,
+                };
+                let mut edits = Vec::new();
+                for point in ["resid_pre", "attn_contrib", "mlp_contrib"] {
+                    let points = expand(&format!("{point}.{layers}"), config).map_err(hook)?;
+                    edits.extend(points.into_iter().map(|at| Edit::new(at, op.clone())));
+                }
+                Ok(edits)
+            }
+        }
+    }
+}
+
+fn finite(text: &str) -> Option<f64> {
+    text.parse().ok().filter(|x: &f64| x.is_finite())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn what_is_read_is_written_again() {
+        for text in [
+            "d.safetensors",
+            "d.safetensors:v",
+            "contrast:12",
+            "d@3-9",
+            "d@2*0.5",
+            "a@b.safetensors@4",
+            "d*-1",
+        ] {
+            let steering = Steering::ablation(text).unwrap();
+            assert_eq!(steering.option(), ["--ablate".to_owned(), text.to_owned()]);
+            assert_eq!(Steering::from_option(&steering.option()), Some(steering));
+        }
+        for text in ["d.safetensors@12*4.5", "contrast:3@3*-0.125", "x@y@0*1"] {
+            let steering = Steering::addition(text).unwrap();
+            assert_eq!(steering.option(), ["--add".to_owned(), text.to_owned()]);
+            assert_eq!(Steering::from_option(&steering.option()), Some(steering));
+        }
+    }
+
+    #[test]
+    fn parts_are_what_they_say() {
+        let read = Steering::ablation("d@*").unwrap();
+        assert_eq!(read.way, Way::Ablate { layers: "*".into() });
+        assert_eq!(read.dose.to_bits(), 1f64.to_bits());
+        assert_eq!(
+            Steering::addition("contrast:12@7*2").unwrap(),
+            Steering {
+                source: Source::Contrast { layer: 12 },
+                way: Way::Add { layer: 7 },
+                dose: 2.0,
+            }
+        );
+        for text in ["d*x", "d@", "@3", "d*inf"] {
+            assert!(Steering::ablation(text).is_err(), "{text}");
+        }
+        for text in ["d", "d@3", "d@x*1", "d@3*nan"] {
+            let error = Steering::addition(text).unwrap_err().to_string();
+            assert!(error.contains("DIR@LAYER*ALPHA"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Interventions from this screen: directions are made as jobs, chips added, doses turned.
+//!
+//! Always: a chip is added only when its vector is there and fits; a run of steps on a dose is one change to undo.
+
+use super::dose::{self, Dosed};
+use super::stream::EDITED;
+use super::{GenerateScreen, Made, Report};
+use crate::model::Checkpoint;
+use crate::steer::{Options, Source, Steering, Way, stream_scale};
+use crate::tui::screen::Context;
+use crate::tui::shared::{Intervention, Shared};
+use crate::tui::work::Ticket;
+
+/// The chip that has the dose keys.
+pub(super) fn chosen(screen: &GenerateScreen, shared: &Shared) -> Option<Dosed> {
+    let mut chips = dose::dosed(shared);
+    (!chips.is_empty()).then(|| chips.swap_remove(screen.chip.min(chips.len() - 1)))
+}
+
+/// What a vector was measured under: its source and the layer.
+pub(super) fn measured(steering: &Steering) -> String {
+    match &steering.way {
+        Way::Ablate { .. } => format!("-{}", steering.source),
+        Way::Add { layer } => format!("+{}@{layer}", steering.source),
+    }
+}
+
+pub(super) fn turn(screen: &mut GenerateScreen, cx: &mut Context, steps: f64) {
+    if let Some(chip) = chosen(screen, cx.shared) {
+        let scale = screen
+            .made
+            .get(&measured(&chip.steering))
+            .map(|made| &made.1);
+        let step = dose::step(&chip, scale);
+        let dose = dose::moved(chip.steering.dose, step, steps);
+        set_dose(screen, cx, &chip, dose);
+    }
+}
+
+pub(super) fn set_dose(screen: &mut GenerateScreen, cx: &mut Context, chip: &Dosed, dose: f64) {
+    if screen.stepped == Some(cx.shared.version()) {
+        cx.shared.undo();
+    }
+    cx.shared.intervene(|chips| {
+        if let Some(at) = chips.get_mut(chip.index) {
+            *at = dose::with_dose(at, &chip.steering, dose);
+        }
+    });
+    screen.stepped = Some(cx.shared.version());
+}
+
+/// Has a direction made, or takes it from before.
+pub(super) fn make(screen: &mut GenerateScreen, cx: &mut Context, steering: Steering) {
+    if let Some((vector, scale)) = screen.made.get(&measured(&steering)).cloned() {
+        return intervene(
+            screen,
+            cx,
+            Made {
+                steering,
+                vector,
+                scale,
+            },
+        );
+    }
+    let what = format!("direction {}", steering.source);
+    screen.making = Some(what.clone());
+    let ids: Vec<u32> = cx.shared.tokens.iter().map(|token| token.id).collect();
+    // An ablation is measured where it was read, or else at the layer that is looked at.
+    let layer = match (&steering.way, &steering.source) {
+        (Way::Add { layer }, _) | (Way::Ablate { .. }, Source::Contrast { layer }) => *layer,
+        _ => cx.shared.layer,
+    };
+    cx.job(&what, move |checkpoint, ticket| {
+        Ok(Report::Direction(direction(
+            steering, layer, &ids, checkpoint, ticket,
+        )))
+    });
+}
+
+fn direction(
+    steering: Steering,
+    layer: usize,
+    ids: &[u32],
+    checkpoint: &Checkpoint,
+    ticket: &Ticket,
+) -> Result<Box<Made>, String> {
+    let progress = |done: usize, total: usize| {
+        ticket.progress(
+            done as f64 / total.max(1) as f64,
+            &format!("{done} of {total} prompts"),
+        );
+    };
+    let options = Options {
+        progress: Some(&progress),
+        cancel: Some(ticket.cancel().flag()),
+        ..Options::default()
+    };
+    let made = || {
+        let vector = steering.source.load(checkpoint, false, &options)?;
+        let scale = stream_scale(&checkpoint.decoder, ids, layer, &vector)?;
+        // Refuses a layer that the model lacks before there is a chip.
+        steering.edits(&vector, checkpoint.config())?;
+        Ok((vector, scale))
+    };
+    let (vector, scale) = made()
+        .map_err(|error: crate::steer::SteerError| format!("{}: {error}", steering.source))?;
+    Ok(Box::new(Made {
+        steering,
+        vector,
+        scale,
+    }))
+}
+
+pub(super) fn intervene(screen: &mut GenerateScreen, cx: &mut Context, made: Made) {
+    let Made {
+        steering,
+        vector,
+        scale,
+    } = made;
+    let config = cx.shared.model.facts().map(|facts| facts.config.clone());
+    let edits = match config.map(|config| steering.edits(&vector, &config)) {
+        Some(Ok(edits)) => edits,
+        Some(Err(why)) => return cx.say(why.to_string()),
+        None => return cx.say("the model was closed before the direction was made"),
+    };
+    screen.made.insert(measured(&steering), (vector, scale));
+    cx.shared.intervene(|chips| {
+        chips.push(Intervention {
+            label: dose::label(&steering),
+            options: steering.option().into(),
+            edits,
+            on: true,
+        });
+    });
+    screen.chip = dose::dosed(cx.shared).len().saturating_sub(1);
+    screen.focus = EDITED;
+}
