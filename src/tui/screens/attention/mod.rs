@@ -1,53 +1,30 @@
 //! Attention: the heads of a layer with what kind they are, the pattern of one, and what it changes to cut a head or an edge.
 //!
-//! State and keys here, the work in `reading.rs`, drawing in `view.rs`.
+//! State here, keys in `keys.rs`, the work in `reading.rs`, drawing in `view.rs`, command line and files in `written.rs`.
 //!
 //! Always: a cut is an intervention like any other, so it holds in every screen, stacks and is undone with `z`; the effect
 //! that is shown is of all interventions that are on, against the unedited model.
 
+mod keys;
 mod reading;
 #[cfg(test)]
 mod tests;
 mod view;
+mod written;
 
 use std::sync::Arc;
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use super::lens::twin;
 use crate::lens::HeadSummary;
 use crate::lens::knockout::Cut;
 use crate::tui::cells;
-use crate::tui::keys::{Binding, bind};
+use crate::tui::keys::Binding;
 use crate::tui::screen::{Command, Context, Data, Hits, Screen, View};
-use crate::tui::shared::{Intervention, Shared, quoted};
+use crate::tui::shared::{Intervention, Shared};
+use keys::KEYS;
 use reading::{Answer, Ask, Changed, Impact, Layer, Value, Wish, read};
-
-const KEYS: &[Binding] = &[
-    bind("> .", "next_head", "head", "The next head"),
-    bind("< ,", "previous_head", "", "The head before"),
-    bind("K", "deeper", "layer", "One layer deeper"),
-    bind("J", "shallower", "", "One layer back"),
-    bind("j down", "later", "query", "The next query: the token that looks"),
-    bind("k up", "earlier", "", "The query before"),
-    bind("l right", "next_key", "key", "The next key: the token that is looked at"),
-    bind("h left", "previous_key", "", "The key before"),
-    bind("x", "cut_head", "cut head", "Knock the head out: its z is set to 0 at every position; again brings it back"),
-    bind("E", "cut_edge", "cut edge", "Knock the edge from query to key out in this head, before the softmax; again brings it back"),
-    bind("i", "impact", "impact", "What the next token would lose without each head of this layer, one pass a head"),
-    bind("w", "weighted", "weighted", "Weight times the length of what the head moves from there; or the weight alone"),
-    bind("S", "scores", "scores", "Scores before the softmax; or the weights again"),
-    bind("d", "digits", "", "Numbers in the cells, or colours alone"),
-    bind("g home", "first_key", "", "The first key"),
-    bind("G end", "own_key", "", "The query itself as key"),
-    bind("enter", "strongest", "", "The key with the largest number in this row"),
-    bind("o", "follow", "", "The key becomes the query: follow the information back"),
-    bind("a", "lens", "lens", "Back to the lens at this layer and token"),
-    bind("+ =", "wider", "", "Wider cells"),
-    bind("_", "narrower", "", "Narrower cells"),
-    bind("r", "again", "", "Compute it again, after it failed or was stopped"),
-];
 
 /// Places for the mouse.
 const HEAD: u16 = 0;
@@ -67,6 +44,7 @@ pub struct AttentionScreen {
     stopped: Option<Wish>,
     failed: Option<(Wish, String)>,
     head: usize,
+    /// Kept at or before the query when it is used; so far behind that it is the query itself until it is moved.
     key: usize,
     value: Value,
     wants_impact: bool,
@@ -86,7 +64,7 @@ impl Default for AttentionScreen {
             stopped: None,
             failed: None,
             head: 0,
-            key: 0,
+            key: usize::MAX,
             value: Value::Weight,
             wants_impact: false,
             digits: true,
@@ -121,7 +99,9 @@ impl AttentionScreen {
 
     /// The effect, if it is of the interventions as they are.
     fn effect(&self, shared: &Shared) -> Option<&Changed> {
-        self.changed.as_ref().filter(|changed| changed.version == shared.version())
+        self.changed
+            .as_ref()
+            .filter(|changed| changed.version == shared.version())
     }
 
     /// What each head would change, if it is of what is shown.
@@ -129,7 +109,10 @@ impl AttentionScreen {
         let fits = |impact: &&Impact| {
             impact.wish.version == shared.version() && impact.wish.layer == shared.layer
         };
-        self.impact.as_ref().filter(fits).map(|impact| impact.kl.as_slice())
+        self.impact
+            .as_ref()
+            .filter(fits)
+            .map(|impact| impact.kl.as_slice())
     }
 
     /// Adds the cut, or takes it away again where its chip is there.
@@ -161,18 +144,26 @@ impl AttentionScreen {
         self.asked = Some(ask.wish);
         self.open += 1;
         let what = format!("attention of layer {}", ask.wish.layer);
-        cx.ask(&what, move |checkpoint, ticket| read(checkpoint, ticket, &ask));
+        cx.ask(&what, move |checkpoint, ticket| {
+            read(checkpoint, ticket, &ask)
+        });
     }
 }
 
 /// Count of heads of the open model, at least 1.
 fn heads(shared: &Shared) -> usize {
-    shared.model.facts().map_or(1, |facts| facts.config.n_heads.max(1))
+    shared
+        .model
+        .facts()
+        .map_or(1, |facts| facts.config.n_heads.max(1))
 }
 
 /// Which intervention has this label.
 fn chip(shared: &Shared, label: &str) -> Option<usize> {
-    shared.interventions.iter().position(|chip| chip.label == label)
+    shared
+        .interventions
+        .iter()
+        .position(|chip| chip.label == label)
 }
 
 fn head_label(layer: usize, head: usize) -> String {
@@ -204,6 +195,9 @@ impl Screen for AttentionScreen {
             "cut_head" | "cut_edge" | "impact" if shared.tokens.is_empty() => {
                 Err("the prompt is empty; p in the lens writes one".into())
             }
+            "cut_edge" if shared.position == 0 => {
+                Err("the first token can look at itself only; without that edge there is no attention to compute".into())
+            }
             "strongest" if self.layer.is_none() => Err("nothing has been computed yet".into()),
             _ => Ok(()),
         }
@@ -223,22 +217,40 @@ impl Screen for AttentionScreen {
             "next_key" => self.key = (key + 1).min(query),
             "previous_key" => self.key = key.saturating_sub(1),
             "first_key" => self.key = 0,
-            "own_key" => self.key = query,
+            "own_key" => self.key = usize::MAX,
             "strongest" => {
-                let row = self.layer.as_ref().map(|layer| layer.row(self.value, head, query));
-                let most = row.iter().flatten().enumerate().filter(|(_, v)| !v.is_nan());
-                self.key = most.max_by(|a, b| a.1.total_cmp(b.1)).map_or(key, |(key, _)| key);
+                let row = self
+                    .layer
+                    .as_ref()
+                    .map(|layer| layer.row(self.value, head, query));
+                let most = row
+                    .iter()
+                    .flatten()
+                    .enumerate()
+                    .filter(|(_, v)| !v.is_nan());
+                self.key = most
+                    .max_by(|a, b| a.1.total_cmp(b.1))
+                    .map_or(key, |(key, _)| key);
             }
             "follow" => cx.shared.position = key,
             "cut_head" => Self::toggle(head_label(layer, head), Cut::Head { layer, head }, cx),
             "cut_edge" => {
-                let cut = Cut::Edge { layer, head: Some(head), query: query as i64, key: key as i64 };
+                let cut = Cut::Edge {
+                    layer,
+                    head: Some(head),
+                    query: query as i64,
+                    key: key as i64,
+                };
                 Self::toggle(edge_label(layer, head, query, key), cut, cx);
             }
             "impact" => self.wants_impact = !self.wants_impact,
             "weighted" => {
                 let weighted = self.value == Value::Weighted;
-                self.value = if weighted { Value::Weight } else { Value::Weighted };
+                self.value = if weighted {
+                    Value::Weight
+                } else {
+                    Value::Weighted
+                };
             }
             "scores" => {
                 let scores = self.value == Value::Score;
@@ -270,7 +282,14 @@ impl Screen for AttentionScreen {
     }
 
     fn scroll(&mut self, rows: i32, cx: &mut Context) {
-        self.act(if rows > 0 { "next_head" } else { "previous_head" }, cx);
+        self.act(
+            if rows > 0 {
+                "next_head"
+            } else {
+                "previous_head"
+            },
+            cx,
+        );
     }
 
     fn refresh(&mut self, cx: &mut Context) {
@@ -284,12 +303,17 @@ impl Screen for AttentionScreen {
             (self.model, self.failed, self.head) = (model, None, 0);
         }
         let wish = self.wish(cx.shared);
-        let refused = self.failed.as_ref().is_some_and(|(failed, _)| *failed == wish);
+        let refused = self
+            .failed
+            .as_ref()
+            .is_some_and(|(failed, _)| *failed == wish);
         let waits = self.asked == Some(wish) || self.stopped == Some(wish);
         if cx.shared.tokens.is_empty() || refused || waits {
             return;
         }
-        let done = self.impacts(cx.shared).is_some_and(|kl| kl.len() == heads(cx.shared));
+        let done = self
+            .impacts(cx.shared)
+            .is_some_and(|kl| kl.len() == heads(cx.shared));
         let ask = Ask {
             model,
             wish,
@@ -313,7 +337,10 @@ impl Screen for AttentionScreen {
             Reply::Cancelled => (true, None, None),
         };
         let came = value.and_then(|value| value.downcast::<reading::Reply>().ok());
-        match came.filter(|came| came.model == self.model).map(|came| came.answer) {
+        match came
+            .filter(|came| came.model == self.model)
+            .map(|came| came.answer)
+        {
             Some(Answer::Layer(layer)) => self.layer = Some(layer),
             Some(Answer::Changed(changed)) => self.changed = Some(changed),
             Some(Answer::Impact(impact)) => self.impact = Some(impact),
@@ -341,9 +368,15 @@ impl Screen for AttentionScreen {
         match words {
             ["head", name] => {
                 let (layer, head) = name.split_once('.').unwrap_or(("", name));
-                let layer = if layer.is_empty() { Ok(cx.shared.layer) } else { layer.parse() };
+                let layer = if layer.is_empty() {
+                    Ok(cx.shared.layer)
+                } else {
+                    layer.parse()
+                };
                 Some(match (layer, head.parse::<usize>()) {
-                    (Ok(layer), Ok(head)) if layer < cx.shared.layers() && head < heads(cx.shared) => {
+                    (Ok(layer), Ok(head))
+                        if layer < cx.shared.layers() && head < heads(cx.shared) =>
+                    {
                         cx.shared.layer = layer;
                         self.head = head;
                         Ok(())
@@ -368,69 +401,18 @@ impl Screen for AttentionScreen {
     }
 
     fn command_line(&self, shared: &Shared) -> Option<String> {
-        let facts = shared.model.facts()?;
-        let prompt = twin::prompt(shared, facts)?;
-        let (name, layer) = (quoted(&facts.name), shared.layer);
-        if !shared.interventions.iter().any(|chip| chip.on) {
-            let text = quoted(&format!("--text={}", prompt.text));
-            let chat = if prompt.chat { " --chat" } else { "" };
-            let points = if self.value == Value::Score { "attn_scores" } else { "pattern" };
-            return Some(format!(
-                "candlescope capture {name} --points {points}.{layer}{chat} {text} --out {points}-{layer}"
-            ));
-        }
-        let last = shared.layers() - 1;
-        let line = |edits: &str| {
-            let options = format!("--positions last --layers {last} --top-k {}", reading::TOP);
-            format!("candlescope lens {name} {options}{edits}{}", prompt.last())
-        };
-        Some(match twin::edits(shared) {
-            Ok(edits) => format!("{}; {}", line(&edits), line("")),
-            Err(why) => format!("{} # {why}", line("")),
-        })
+        written::command_line(self, shared)
     }
 
     fn data(&self, shared: &Shared) -> Option<Data> {
-        let layer = self.layer.as_ref().filter(|layer| layer.serves(&self.wish(shared)))?;
-        let head = self.head(shared).min(layer.heads.saturating_sub(1));
-        let n = layer.tokens.len();
-        let mut rows = Vec::new();
-        for query in 0..n {
-            for key in 0..=query {
-                let number = |value| layer.value(value, head, query, key).to_string();
-                rows.push(vec![
-                    layer.wish.layer.to_string(),
-                    head.to_string(),
-                    query.to_string(),
-                    layer.tokens[query].text.clone(),
-                    key.to_string(),
-                    layer.tokens[key].text.clone(),
-                    number(Value::Weight),
-                    number(Value::Weighted),
-                ]);
-            }
-        }
-        let pattern: Vec<Vec<f32>> = (0..n).map(|query| layer.row(Value::Weight, head, query)).collect();
-        let tokens: Vec<&str> = layer.tokens.iter().map(|token| token.text.as_str()).collect();
-        Some(Data {
-            headers: ["layer", "head", "query", "query_token", "key", "key_token", "weight", "value_weighted"]
-                .map(String::from)
-                .into(),
-            rows,
-            json: serde_json::json!({
-                "schema": "candlescope.attention/1",
-                "layer": layer.wish.layer,
-                "head": head,
-                "tokens": tokens,
-                "pattern": pattern,
-                "heads": layer.kinds,
-                "effect": self.effect(shared).map(|changed| &changed.effect),
-            }),
-        })
+        written::data(self, shared)
     }
 }
 
 /// A token of the text for a title.
 fn token(shared: &Shared, at: usize, ascii: bool) -> String {
-    shared.tokens.get(at).map_or_else(String::new, |token| cells::visible(&token.text, ascii))
+    shared
+        .tokens
+        .get(at)
+        .map_or_else(String::new, |token| cells::visible(&token.text, ascii))
 }

@@ -81,7 +81,8 @@ impl Layer {
     /// A query's numbers by key, up to itself.
     pub fn row(&self, value: Value, head: usize, query: usize) -> Vec<f32> {
         let keys = 0..(query + 1).min(self.tokens.len());
-        keys.map(|key| self.value(value, head, query, key)).collect()
+        keys.map(|key| self.value(value, head, query, key))
+            .collect()
     }
 
     /// Whether it shows what is wished.
@@ -152,7 +153,12 @@ pub struct Ask {
 
 /// Sends each part, and ends.
 pub fn read(checkpoint: &Checkpoint, ticket: &Ticket, ask: &Ask) -> Result<Reply, String> {
-    let part = |answer| ticket.part(Reply { model: ask.model, answer });
+    let part = |answer| {
+        ticket.part(Reply {
+            model: ask.model,
+            answer,
+        });
+    };
     if ask.layer {
         part(Answer::Layer(layer(checkpoint, ask)?));
     }
@@ -162,14 +168,24 @@ pub fn read(checkpoint: &Checkpoint, ticket: &Ticket, ask: &Ask) -> Result<Reply
     if ask.impact {
         let mut kl = Vec::new();
         for head in 0..checkpoint.config().n_heads {
-            let cut = Cut::Head { layer: ask.wish.layer, head }.edit();
+            let cut = Cut::Head {
+                layer: ask.wish.layer,
+                head,
+            }
+            .edit();
             let ids = ids(ask);
             let effect = knockout_effect(&checkpoint.decoder, &ids, &ask.edits, &[cut], 1);
             kl.push(effect.map_err(|error| error.to_string())?.kl);
-            part(Answer::Impact(Impact { wish: ask.wish, kl: kl.clone() }));
+            part(Answer::Impact(Impact {
+                wish: ask.wish,
+                kl: kl.clone(),
+            }));
         }
     }
-    Ok(Reply { model: ask.model, answer: Answer::End })
+    Ok(Reply {
+        model: ask.model,
+        answer: Answer::End,
+    })
 }
 
 fn ids(ask: &Ask) -> Vec<u32> {
@@ -197,7 +213,11 @@ fn layer(checkpoint: &Checkpoint, ask: &Ask) -> Result<Layer, String> {
         heads: read.n_heads(),
         weights,
         value_norms,
-        scores: if ask.wish.scores { scores(checkpoint, ask, &ids)? } else { Vec::new() },
+        scores: if ask.wish.scores {
+            scores(checkpoint, ask, &ids)?
+        } else {
+            Vec::new()
+        },
         kinds,
     })
 }
@@ -209,8 +229,12 @@ fn scores(checkpoint: &Checkpoint, ask: &Ask, ids: &[u32]) -> Result<Vec<f32>, S
     let batch = Batch::single(ids).map_err(|e| words(&e))?;
     let output = checkpoint.decoder.forward(&batch, &hooks, LogitsAt::None);
     let captured = output.map_err(|e| words(&e))?.captured;
-    let tensor = captured.get(&at).ok_or_else(|| format!("the pass did not reach {at}"))?;
-    let values = tensor.to_dtype(DType::F32).and_then(|t| t.flatten_all()?.to_vec1::<f32>());
+    let tensor = captured
+        .get(&at)
+        .ok_or_else(|| format!("the pass did not reach {at}"))?;
+    let values = tensor
+        .to_dtype(DType::F32)
+        .and_then(|t| t.flatten_all()?.to_vec1::<f32>());
     values.map_err(|e| words(&e))
 }
 
@@ -219,8 +243,15 @@ fn changed(checkpoint: &Checkpoint, ask: &Ask) -> Result<Changed, String> {
     let effect = knockout_effect(&checkpoint.decoder, &ids(ask), &[], &ask.edits, top);
     let effect = effect.map_err(|error| error.to_string())?;
     let ids = effect.changes.iter().map(|change| change.id);
-    let ranked = effect.before.iter().chain(&effect.after).map(|ranked| ranked.id);
-    let words = ids.chain(ranked).map(|id| (id, checkpoint.tokenizer.token(id))).collect();
+    let ranked = effect
+        .before
+        .iter()
+        .chain(&effect.after)
+        .map(|ranked| ranked.id);
+    let words = ids
+        .chain(ranked)
+        .map(|id| (id, checkpoint.tokenizer.token(id)))
+        .collect();
     Ok(Changed {
         version: ask.wish.version,
         effect,

@@ -3,8 +3,9 @@
 #![allow(clippy::unwrap_used)]
 
 use super::super::lens::desk::{Desk, clashes};
+use super::AttentionScreen;
+use super::keys::KEYS;
 use super::reading::Value;
-use super::{AttentionScreen, KEYS};
 use crate::lens::{attention, knockout_effect};
 use crate::tui::screen::{Reply, Screen};
 use crate::tui::shared::ModelState;
@@ -32,16 +33,28 @@ fn it_shows_the_patterns_of_the_layer() {
     let (mut desk, mut screen) = ready();
     desk.press(&mut screen, "J");
     assert_eq!((desk.asks(), desk.shared.layer), (1, 2));
-    assert!(desk.draw(&screen, 120, 40).contains("layer 3"), "the old layer, until the new one is there");
+    assert!(
+        desk.draw(&screen, 120, 40).contains("layer 3"),
+        "the old layer, until the new one is there"
+    );
     desk.work(&mut screen);
     let facts = desk.shared.model.facts().unwrap();
     let read = attention(&facts.checkpoint.decoder, &ids(&desk), &[2], &[]).unwrap();
     let layer = screen.layer.as_ref().unwrap();
     for head in 0..4 {
-        assert_eq!(layer.row(Value::Weight, head, 5), &read.row(0, head, 5)[..6]);
-        assert_eq!(layer.row(Value::Weighted, head, 5), &read.weighted_row(0, head, 5)[..6]);
+        assert_eq!(
+            layer.row(Value::Weight, head, 5),
+            &read.row(0, head, 5)[..6]
+        );
+        assert_eq!(
+            layer.row(Value::Weighted, head, 5),
+            &read.weighted_row(0, head, 5)[..6]
+        );
     }
-    assert!(layer.value(Value::Weight, 0, 2, 3).is_nan(), "no query looks ahead");
+    assert!(
+        layer.value(Value::Weight, 0, 2, 3).is_nan(),
+        "no query looks ahead"
+    );
     assert_eq!(layer.kinds, read.heads().unwrap());
     let shown = desk.draw(&screen, 120, 40);
     assert!(shown.contains(layer.kinds[0].kind.label()), "{shown}");
@@ -59,7 +72,10 @@ fn a_cut_head_is_an_intervention_that_shows_its_effect_and_comes_back() {
     let effect = knockout_effect(&facts.checkpoint.decoder, &ids(&desk), &[], &edits, 8).unwrap();
     assert_eq!(screen.effect(&desk.shared).unwrap().effect, effect);
     let shown = desk.draw(&screen, 120, 40);
-    assert!(shown.contains("KL(without || with)") && shown.contains("⊘H1"), "{shown}");
+    assert!(
+        shown.contains("KL(without || with)") && shown.contains("⊘H1"),
+        "{shown}"
+    );
     let line = screen.command_line(&desk.shared).unwrap();
     assert!(line.contains("--edit <(echo '[{\"at\":\"z.3\""), "{line}");
     desk.press(&mut screen, "x");
@@ -72,16 +88,26 @@ fn a_cut_edge_has_no_weight_left_and_the_row_still_sums_to_1() {
     desk.press(&mut screen, "enter");
     let (query, key) = (desk.shared.position, screen.key(&desk.shared));
     let row = screen.layer.as_ref().unwrap().row(Value::Weight, 0, query);
-    assert!(row.iter().all(|weight| *weight <= row[key]), "enter goes to the strongest");
+    assert!(
+        row.iter().all(|weight| *weight <= row[key]),
+        "enter goes to the strongest"
+    );
     desk.press(&mut screen, "E");
     desk.work(&mut screen);
     let layer = screen.layer.as_ref().unwrap();
     let row = layer.row(Value::Weight, 0, query);
     assert_eq!(row[key], 0.0);
     assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-5);
-    assert_eq!(desk.shared.interventions[0].label, format!("⊘ edge 3.0 {query}>{key}"));
+    assert_eq!(
+        desk.shared.interventions[0].label,
+        format!("⊘ edge 3.0 {query}>{key}")
+    );
     // The other heads look as before.
-    let other = screen.layer.as_ref().unwrap().value(Value::Weight, 1, query, key);
+    let other = screen
+        .layer
+        .as_ref()
+        .unwrap()
+        .value(Value::Weight, 1, query, key);
     assert!(other > 0.0);
 }
 
@@ -93,10 +119,16 @@ fn scores_are_captured_when_they_are_asked_for() {
     assert_eq!(desk.asks(), 1);
     desk.work(&mut screen);
     let layer = screen.layer.as_ref().unwrap();
-    let (scores, weights) = (layer.row(Value::Score, 2, 6), layer.row(Value::Weight, 2, 6));
+    let (scores, weights) = (
+        layer.row(Value::Score, 2, 6),
+        layer.row(Value::Weight, 2, 6),
+    );
     let sum: f32 = scores.iter().map(|score| score.exp()).sum();
     for (score, weight) in scores.iter().zip(&weights) {
-        assert!((score.exp() / sum - weight).abs() < 1e-5, "weights are the softmax of the scores");
+        assert!(
+            (score.exp() / sum - weight).abs() < 1e-5,
+            "weights are the softmax of the scores"
+        );
     }
 }
 
@@ -131,7 +163,10 @@ fn the_key_stays_at_or_before_the_query() {
 fn a_failure_is_a_card_and_r_tries_again() {
     let (mut desk, mut screen) = (Desk::reading(TEXT), AttentionScreen::default());
     desk.refresh(&mut screen);
-    desk.reply(&mut screen, Reply::Failed("too many weights; a shorter text".into()));
+    desk.reply(
+        &mut screen,
+        Reply::Failed("too many weights; a shorter text".into()),
+    );
     desk.refresh(&mut screen);
     assert_eq!(desk.asks(), 1);
     assert!(desk.draw(&screen, 80, 24).contains("a shorter text"));
@@ -142,9 +177,15 @@ fn a_failure_is_a_card_and_r_tries_again() {
 #[test]
 fn every_state_draws_at_every_size() {
     let mut short = Desk::reading("a\u{1b}[31m");
-    short.shared.set_prompt(crate::tui::shared::Prompt { raw: Some("a".into()), ..short.shared.prompt.clone() });
+    short.shared.set_prompt(crate::tui::shared::Prompt {
+        raw: Some("a".into()),
+        ..short.shared.prompt.clone()
+    });
     let mut failed = Desk::empty();
-    failed.shared.model = ModelState::Failed { name: "m".into(), why: "\u{1b}]0;x".into() };
+    failed.shared.model = ModelState::Failed {
+        name: "m".into(),
+        why: "\u{1b}]0;x".into(),
+    };
     let mut full = Desk::reading("a\u{1b}[31m\u{202e}b\ttab\u{200b} 東京 e\u{301}");
     full.shared.position = 3;
     for mut desk in [Desk::empty(), failed, short, full] {
@@ -154,7 +195,16 @@ fn every_state_draws_at_every_size() {
         for key in ["x", "E", "S", "w", "i", "d", "<"] {
             desk.press(&mut screen, key);
             desk.work(&mut screen);
-            for (width, height) in [(0, 0), (1, 1), (2, 9), (7, 3), (30, 6), (60, 14), (80, 24), (200, 60)] {
+            for (width, height) in [
+                (0, 0),
+                (1, 1),
+                (2, 9),
+                (7, 3),
+                (30, 6),
+                (60, 14),
+                (80, 24),
+                (200, 60),
+            ] {
                 let shown = desk.draw(&screen, width, height);
                 assert!(!shown.contains(['\u{1b}', '\u{202e}', '\t', '\u{200b}']));
             }

@@ -17,7 +17,13 @@ use crate::tui::theme::{Scale, Theme};
 const LIST: (u16, u16) = (46, 60);
 
 /// Draws the screen.
-pub(super) fn draw(screen: &AttentionScreen, view: &View, area: Rect, buf: &mut Buffer, hits: &mut Hits) {
+pub(super) fn draw(
+    screen: &AttentionScreen,
+    view: &View,
+    area: Rect,
+    buf: &mut Buffer,
+    hits: &mut Hits,
+) {
     let area = area.intersection(buf.area);
     if area.is_empty() {
         return;
@@ -26,7 +32,11 @@ pub(super) fn draw(screen: &AttentionScreen, view: &View, area: Rect, buf: &mut 
         cells::card(buf, area, &card, *view.theme);
         return;
     }
-    let Some(layer) = screen.layer.as_ref().filter(|layer| !layer.tokens.is_empty()) else {
+    let Some(layer) = screen
+        .layer
+        .as_ref()
+        .filter(|layer| !layer.tokens.is_empty())
+    else {
         return;
     };
     let cut = view.shared.interventions.iter().any(|chip| chip.on);
@@ -35,16 +45,46 @@ pub(super) fn draw(screen: &AttentionScreen, view: &View, area: Rect, buf: &mut 
         30.. if cut => 5,
         _ => 3,
     };
-    let main = Rect { height: area.height - strip, ..area };
-    let below = Rect { y: area.y + main.height, height: strip, ..area };
-    let beside = if main.width >= LIST.1 { LIST.0.min(main.width * 9 / 20) } else { 0 };
-    let left = Rect { width: beside, ..main };
-    let right = Rect { x: main.x + beside, width: main.width - beside, ..main };
-    let drawing = Drawing { screen, view, layer, theme: *view.theme };
+    let main = Rect {
+        height: area.height - strip,
+        ..area
+    };
+    let below = Rect {
+        y: area.y + main.height,
+        height: strip,
+        ..area
+    };
+    let beside = if main.width >= LIST.1 {
+        LIST.0.min(main.width * 9 / 20)
+    } else {
+        0
+    };
+    let left = Rect {
+        width: beside,
+        ..main
+    };
+    let right = Rect {
+        x: main.x + beside,
+        width: main.width - beside,
+        ..main
+    };
+    let drawing = Drawing {
+        screen,
+        view,
+        layer,
+        theme: *view.theme,
+    };
     if beside > 0 {
         let wanted = layer.heads as u16 + 2;
-        let list = Rect { height: wanted.min(left.height * 3 / 5), ..left };
-        let bars = Rect { y: left.y + list.height, height: left.height - list.height, ..left };
+        let list = Rect {
+            height: wanted.min(left.height * 2 / 3),
+            ..left
+        };
+        let bars = Rect {
+            y: left.y + list.height,
+            height: left.height - list.height,
+            ..left
+        };
         drawing.heads(list, buf, hits);
         drawing.bars(bars, buf, hits);
     }
@@ -67,28 +107,63 @@ fn card(screen: &AttentionScreen, view: &View) -> Option<Card> {
     };
     match &shared.model {
         ModelState::None => {
-            return say("No model is open", theme.dim(), "Attention is read from an open model.".into(), ":open NAME opens one; `toy` is always there");
+            return say(
+                "No model is open",
+                theme.dim(),
+                "Attention is read from an open model.".into(),
+                ":open NAME opens one; `toy` is always there",
+            );
         }
         ModelState::Loading { name } => {
-            return say("Opening", theme.accent(), format!("{name} is being opened."), "");
+            return say(
+                "Opening",
+                theme.accent(),
+                format!("{name} is being opened."),
+                "",
+            );
         }
         ModelState::Failed { name, why } => {
-            return say("The model could not be opened", theme.error(), format!("{name}: {why}"), ":open NAME opens another");
+            return say(
+                "The model could not be opened",
+                theme.error(),
+                format!("{name}: {why}"),
+                ":open NAME opens another",
+            );
         }
         ModelState::Ready(_) => {}
     }
     if let Some(why) = &shared.prompt_error {
-        return say("The prompt cannot be read", theme.error(), why.clone(), "a goes to the lens, where p edits it");
+        return say(
+            "The prompt cannot be read",
+            theme.error(),
+            why.clone(),
+            "a goes to the lens, where p edits it",
+        );
     }
     if shared.tokens.is_empty() {
-        return say("The prompt is empty", theme.dim(), "There is no token that could look.".into(), "a goes to the lens, where p writes one");
+        return say(
+            "The prompt is empty",
+            theme.dim(),
+            "There is no token that could look.".into(),
+            "a goes to the lens, where p writes one",
+        );
     }
     if let Some((_, why)) = &screen.failed {
-        return say("The attention could not be read", theme.error(), why.clone(), "r tries again; X switches all interventions off");
+        return say(
+            "The attention could not be read",
+            theme.error(),
+            why.clone(),
+            "r tries again; X switches all interventions off",
+        );
     }
     if screen.layer.is_none() {
         if screen.stopped.is_some() {
-            return say("Stopped", theme.dim(), "Nothing has been computed yet.".into(), "r computes it");
+            return say(
+                "Stopped",
+                theme.dim(),
+                "Nothing has been computed yet.".into(),
+                "r computes it",
+            );
         }
         let body = format!("Layer {}, {} tokens.", shared.layer, shared.tokens.len());
         return say("Reading the patterns", theme.accent(), body, "esc stops it");
@@ -111,15 +186,24 @@ impl Drawing<'_> {
     }
 
     fn style(&self) -> Style {
-        if self.old() { self.theme.stale() } else { self.theme.text() }
+        if self.old() {
+            self.theme.stale()
+        } else {
+            self.theme.text()
+        }
     }
 
     fn head(&self) -> usize {
-        self.screen.head(self.view.shared).min(self.layer.heads.saturating_sub(1))
+        self.screen
+            .head(self.view.shared)
+            .min(self.layer.heads.saturating_sub(1))
     }
 
     fn query(&self) -> usize {
-        self.view.shared.position.min(self.layer.tokens.len().saturating_sub(1))
+        self.view
+            .shared
+            .position
+            .min(self.layer.tokens.len().saturating_sub(1))
     }
 
     fn key(&self) -> usize {
@@ -146,10 +230,20 @@ impl Drawing<'_> {
 
     fn heads(&self, area: Rect, buf: &mut Buffer, hits: &mut Hits) {
         let (shared, theme) = (self.view.shared, self.theme);
-        let impacts = self.screen.impacts(shared).filter(|_| self.screen.wants_impact);
-        let of = if impacts.is_some() { "KL if cut, nats" } else { "score" };
+        let impacts = self
+            .screen
+            .impacts(shared)
+            .filter(|_| self.screen.wants_impact);
+        let of = if impacts.is_some() {
+            "KL if cut, nats"
+        } else {
+            "score"
+        };
         let old = if self.old() { ", being read" } else { "" };
-        let title = format!("layer {}: {} heads, kind, {of}{old}", self.layer.wish.layer, self.layer.heads);
+        let title = format!(
+            "layer {}: {} heads, kind, {of}{old}",
+            self.layer.wish.layer, self.layer.heads
+        );
         let inner = cells::panel(buf, area, &title, false, theme);
         let room = usize::from(inner.height);
         let from = cells::scroll(Some(self.head()), 0, room, self.layer.heads);
@@ -159,23 +253,50 @@ impl Drawing<'_> {
             let cut = self.cut(&head_label(self.layer.wish.layer, head));
             let mark = if cut { theme.pick("⊘", "x") } else { " " };
             let (kind, score) = match self.screen.kind(head) {
-                Some(summary) => (summary.kind.label(), format!("{:.2}", summary.scores.kind().1)),
+                Some(summary) => (
+                    summary.kind.label(),
+                    format!("{:.2}", summary.scores.kind().1),
+                ),
                 None => ("text too short", String::new()),
             };
             let (score, course) = match impacts {
-                None => (score, self.course(head, usize::from(inner.width).saturating_sub(28))),
+                None => (
+                    score,
+                    self.course(head, usize::from(inner.width).saturating_sub(28)),
+                ),
                 Some(kl) => match kl.get(head) {
                     None => ("…".to_owned(), String::new()),
                     Some(kl) => {
                         let width = usize::from(inner.width).saturating_sub(30);
-                        (format!("{kl:.3}"), cells::bar(*kl as f32, most as f32, width, theme))
+                        (
+                            format!("{kl:.3}"),
+                            cells::bar(*kl as f32, most as f32, width, theme),
+                        )
                     }
                 },
             };
             let text = format!("{mark}H{head:<3}{kind:<15} {score:>5} {course}");
-            let style = if head == self.head() { theme.cursor() } else { self.style() };
-            cells::put(buf, inner, 0, y, &cells::fit(&text, inner.width.into(), theme.ascii), style);
-            hits.add(Rect { y: inner.y + y, height: 1, ..inner }, Target::Place(HEAD, 0, head));
+            let style = if head == self.head() {
+                theme.cursor()
+            } else {
+                self.style()
+            };
+            cells::put(
+                buf,
+                inner,
+                0,
+                y,
+                &cells::fit(&text, inner.width.into(), theme.ascii),
+                style,
+            );
+            hits.add(
+                Rect {
+                    y: inner.y + y,
+                    height: 1,
+                    ..inner
+                },
+                Target::Place(HEAD, 0, head),
+            );
         }
     }
 
@@ -215,9 +336,27 @@ impl Drawing<'_> {
             let cut = self.cut(&edge_label(self.layer.wish.layer, head, query, *key));
             let mark = if cut { theme.pick("⊘", "x") } else { " " };
             let text = format!("{mark}{key:>4} {word} {:>6.3} {bar}", row[*key]);
-            let style = if *key == self.key() { theme.cursor() } else { self.style() };
-            cells::put(buf, inner, 0, y, &cells::fit(&text, inner.width.into(), theme.ascii), style);
-            hits.add(Rect { y: inner.y + y, height: 1, ..inner }, Target::Place(KEY, *key, 0));
+            let style = if *key == self.key() {
+                theme.cursor()
+            } else {
+                self.style()
+            };
+            cells::put(
+                buf,
+                inner,
+                0,
+                y,
+                &cells::fit(&text, inner.width.into(), theme.ascii),
+                style,
+            );
+            hits.add(
+                Rect {
+                    y: inner.y + y,
+                    height: 1,
+                    ..inner
+                },
+                Target::Place(KEY, *key, 0),
+            );
         }
     }
 
@@ -225,7 +364,9 @@ impl Drawing<'_> {
         let (theme, value, n) = (self.theme, self.value(), self.layer.tokens.len());
         let head = self.head();
         let summary = self.screen.kind(head);
-        let kind = summary.map_or(String::new(), |summary| format!(" {}", summary.kind.label()));
+        let kind = summary.map_or(String::new(), |summary| {
+            format!(" {}", summary.kind.label())
+        });
         let after = match summary {
             Some(summary) => format!("mean entropy {:.2} nats", summary.scores.entropy),
             None => format!("kinds need {LEAST} tokens"),
@@ -236,7 +377,9 @@ impl Drawing<'_> {
         let ends = || {
             let row = |query| (0..=query).map(move |key| self.layer.value(value, head, query, key));
             let finite = (0..n).flat_map(row).filter(|v| v.is_finite());
-            finite.fold((f32::INFINITY, f32::NEG_INFINITY), |(lo, hi), v| (lo.min(v), hi.max(v)))
+            finite.fold((f32::INFINITY, f32::NEG_INFINITY), |(lo, hi), v| {
+                (lo.min(v), hi.max(v))
+            })
         };
         let (scale, lo, hi) = match value {
             Value::Weight => (Scale::Sequential, 0.0, 1.0),
@@ -268,7 +411,10 @@ impl Drawing<'_> {
             lo,
             hi,
             cursor: Some(cursor),
-            offset: (cursor.0.saturating_sub(high / 2), cursor.1.saturating_sub(wide / 2)),
+            offset: (
+                cursor.0.saturating_sub(high / 2),
+                cursor.1.saturating_sub(wide / 2),
+            ),
             cell_width: self.screen.cell_width,
             stale: self.old(),
         };
@@ -295,7 +441,14 @@ impl Drawing<'_> {
                 token(shared, query, theme.ascii),
                 token(shared, key, theme.ascii),
             );
-            cells::put(buf, inner, 0, 0, &cells::fit(&text, inner.width.into(), theme.ascii), theme.dim());
+            cells::put(
+                buf,
+                inner,
+                0,
+                0,
+                &cells::fit(&text, inner.width.into(), theme.ascii),
+                theme.dim(),
+            );
             return;
         }
         let Some(changed) = self.screen.changed.as_ref() else {
@@ -318,7 +471,11 @@ impl Drawing<'_> {
         for change in &changed.effect.changes {
             let word = changed.words.get(&change.id).map_or("", String::as_str);
             let word = cells::visible(word, theme.ascii);
-            let text = format!("{word} {:.1}% {arrow} {:.1}%", change.before * 100.0, change.after * 100.0);
+            let text = format!(
+                "{word} {:.1}% {arrow} {:.1}%",
+                change.before * 100.0,
+                change.after * 100.0
+            );
             let width = cells::width(&text) as u16;
             if x > 0 && x + width > inner.width {
                 (x, y) = (0, y + 1);

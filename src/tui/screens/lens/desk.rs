@@ -49,7 +49,11 @@ impl Desk {
         desk
     }
 
-    pub fn with<T>(&mut self, screen: &mut dyn Screen, act: impl FnOnce(&mut dyn Screen, &mut Context) -> T) -> T {
+    pub fn with<T>(
+        &mut self,
+        screen: &mut dyn Screen,
+        act: impl FnOnce(&mut dyn Screen, &mut Context) -> T,
+    ) -> T {
         let mut cx = Context {
             screen: screen.id(),
             shared: &mut self.shared,
@@ -77,7 +81,10 @@ impl Desk {
 
     /// How much work is asked for.
     pub fn asks(&self) -> usize {
-        self.commands.iter().filter(|c| matches!(c, Command::Ask { .. })).count()
+        self.commands
+            .iter()
+            .filter(|c| matches!(c, Command::Ask { .. }))
+            .count()
     }
 
     /// What was said.
@@ -93,12 +100,24 @@ impl Desk {
     pub fn work(&mut self, screen: &mut dyn Screen) {
         while self.asks() > 0 {
             for command in std::mem::take(&mut self.commands) {
-                let Command::Ask { screen: id, lane, work, .. } = command else {
+                let Command::Ask {
+                    screen: id,
+                    lane,
+                    work,
+                    ..
+                } = command
+                else {
                     continue;
                 };
                 let (to, from) = channel();
                 let checkpoint = Arc::clone(&self.shared.model.facts().unwrap().checkpoint);
-                let request = Request { id: 1, screen: id, lane, checkpoint, work };
+                let request = Request {
+                    id: 1,
+                    screen: id,
+                    lane,
+                    checkpoint,
+                    work,
+                };
                 answer(request, Cancel::new(), &to);
                 for msg in from.try_iter() {
                     if let Msg::Reply { reply, .. } = msg {
@@ -115,9 +134,17 @@ impl Desk {
         let area = Rect::new(0, 0, width, height);
         let mut buffer = Buffer::empty(area);
         let theme = Theme::dark();
-        let view = View { shared: &self.shared, theme: &theme, busy: false };
+        let view = View {
+            shared: &self.shared,
+            theme: &theme,
+            busy: false,
+        };
         screen.view(&view, area, &mut buffer, &mut Hits::default());
-        let row = |y| (0..width).map(|x| buffer[(x, y)].symbol()).collect::<String>();
+        let row = |y| {
+            (0..width)
+                .map(|x| buffer[(x, y)].symbol())
+                .collect::<String>()
+        };
         (0..height).map(row).collect::<Vec<_>>().join("\n")
     }
 }
@@ -125,7 +152,11 @@ impl Desk {
 /// Keys that the frame takes before the screen, and keys that are given twice.
 pub fn clashes(table: &[Binding]) -> Vec<String> {
     let of = |table: &[Binding]| -> Vec<String> {
-        table.iter().flat_map(|b| b.keys.split(' ')).map(ToOwned::to_owned).collect()
+        table
+            .iter()
+            .flat_map(|b| b.keys.split(' '))
+            .map(ToOwned::to_owned)
+            .collect()
     };
     let mut taken = of(GLOBAL);
     taken.extend((1..=9).map(|digit| digit.to_string()));

@@ -103,7 +103,11 @@ impl Held {
 
     /// Positions of the window that are not there under this wish, those nearest to the cursor first.
     pub fn missing(&self, wish: &Wish, window: Range<usize>, cursor: usize) -> Vec<usize> {
-        let there = |at: &usize| self.columns.get(at).is_some_and(|column| column.wish.serves(wish));
+        let there = |at: &usize| {
+            self.columns
+                .get(at)
+                .is_some_and(|column| column.wish.serves(wish))
+        };
         let mut missing: Vec<usize> = window.filter(|at| !there(at)).collect();
         missing.sort_by_key(|at| at.abs_diff(cursor));
         missing
@@ -133,10 +137,18 @@ impl Held {
     /// The columns of a wish as the lens gives them, for files.
     pub fn lens(&self, wish: &Wish) -> Option<LogitLens> {
         let n = self.tokens.len();
-        let fresh = self.columns.iter().filter(|(at, column)| column.wish.serves(wish) && **at < n);
+        let fresh = self
+            .columns
+            .iter()
+            .filter(|(at, column)| column.wish.serves(wish) && **at < n);
         let fresh: Vec<_> = fresh.collect();
         let rows = fresh.first()?.1.places.len();
-        let cells = |row: usize| fresh.iter().map(|(_, c)| c.places[row].cell.clone()).collect();
+        let cells = |row: usize| {
+            fresh
+                .iter()
+                .map(|(_, c)| c.places[row].cell.clone())
+                .collect()
+        };
         Some(LogitLens {
             rows: LensRow::all(rows.saturating_sub(1)),
             positions: fresh.iter().map(|(at, _)| **at).collect(),
@@ -161,7 +173,11 @@ pub fn direction(shared: &Shared) -> Option<(&str, Vector)> {
     let in_stream = |edit: &&Edit| {
         matches!(
             edit.at.point,
-            Point::ResidPre | Point::ResidMid | Point::ResidPost | Point::AttnContrib | Point::MlpContrib
+            Point::ResidPre
+                | Point::ResidMid
+                | Point::ResidPost
+                | Point::AttnContrib
+                | Point::MlpContrib
         )
     };
     let of = |edit: &Edit| match &edit.op {
@@ -211,13 +227,16 @@ fn some(checkpoint: &Checkpoint, ask: &Ask, positions: &[usize]) -> Result<Readi
     let mut sorted = positions.to_vec();
     sorted.sort_unstable();
     let edited = places(checkpoint, ask, &sorted, &ask.edits)?;
-    let base = match ask.wish.compare {
-        true => Some(places(checkpoint, ask, &sorted, &[])?),
-        false => None,
+    let base = if ask.wish.compare {
+        Some(places(checkpoint, ask, &sorted, &[])?)
+    } else {
+        None
     };
     let mut words = BTreeMap::new();
     let mut name = |id: u32| {
-        words.entry(id).or_insert_with(|| checkpoint.tokenizer.token(id));
+        words
+            .entry(id)
+            .or_insert_with(|| checkpoint.tokenizer.token(id));
     };
     let columns = edited.iter().chain(base.iter().flatten());
     for (target, places) in columns {
@@ -226,16 +245,19 @@ fn some(checkpoint: &Checkpoint, ask: &Ask, positions: &[usize]) -> Result<Readi
         tops.for_each(|top| name(top.id));
     }
     let mut base = base.map(Vec::into_iter);
-    let columns = sorted.into_iter().zip(edited).map(|(at, (target, places))| {
-        let base = base.as_mut().and_then(Iterator::next);
-        let column = Column {
-            wish: ask.wish.clone(),
-            target,
-            places,
-            base: base.map(|(_, places)| places),
-        };
-        (at, column)
-    });
+    let columns = sorted
+        .into_iter()
+        .zip(edited)
+        .map(|(at, (target, places))| {
+            let base = base.as_mut().and_then(Iterator::next);
+            let column = Column {
+                wish: ask.wish.clone(),
+                target,
+                places,
+                base: base.map(|(_, places)| places),
+            };
+            (at, column)
+        });
     Ok(Reading {
         model: ask.model,
         columns: columns.collect(),

@@ -5,11 +5,12 @@
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::desk::{Desk, clashes};
+use super::keys::KEYS;
 use super::modes::{Ends, Mode};
 use super::reading::{Column, Held, Place, Reading, WINDOW, Wish, window};
-use super::{KEYS, LensScreen, editor, twin};
+use super::{LensScreen, editor, twin};
 use crate::hooks::{Edit, EditOp, HookPoint, Point};
-use crate::lens::{Cell, LensOptions, Ranked, logit_lens};
+use crate::lens::{Cell, LensOptions, Ranked, StreamOptions, logit_lens, stream_lens};
 use crate::text::Message;
 use crate::tui::screen::{Payload, Reply, Screen};
 use crate::tui::shared::{Intervention, ModelState, Prompt, Token};
@@ -17,12 +18,20 @@ use crate::tui::shared::{Intervention, ModelState, Prompt, Token};
 const TEXT: &str = "the cat sat on the mat and the cat";
 
 fn wish(version: u64) -> Wish {
-    Wish { version, target: None, projection: false, compare: false }
+    Wish {
+        version,
+        target: None,
+        projection: false,
+        compare: false,
+    }
 }
 
 fn column(version: u64) -> Column {
     let cell = Cell {
-        top: vec![Ranked { id: 1, probability: 0.5 }],
+        top: vec![Ranked {
+            id: 1,
+            probability: 0.5,
+        }],
         entropy: 1.0,
         kl: 0.5,
         target_rank: 3,
@@ -32,20 +41,32 @@ fn column(version: u64) -> Column {
     Column {
         wish: wish(version),
         target: 1,
-        places: vec![Place { cell, projection: None }; 5],
+        places: vec![
+            Place {
+                cell,
+                projection: None
+            };
+            5
+        ],
         base: None,
     }
 }
 
 fn tokens(texts: &[&str]) -> Vec<Token> {
-    let token = |(id, text): (usize, &&str)| Token { id: id as u32, text: (*text).to_owned() };
+    let token = |(id, text): (usize, &&str)| Token {
+        id: id as u32,
+        text: (*text).to_owned(),
+    };
     texts.iter().enumerate().map(token).collect()
 }
 
 fn ablation() -> Intervention {
     let mut direction = vec![0.0f32; 64];
     direction[3] = 2.0;
-    let op = EditOp::Add { vector: direction.into(), alpha: 4.0 };
+    let op = EditOp::Add {
+        vector: direction.into(),
+        alpha: 4.0,
+    };
     Intervention {
         label: "+ test@1".into(),
         options: vec!["--add".into(), "a b.safetensors@1*4".into()],
@@ -70,7 +91,10 @@ fn it_asks_once_and_shows_what_the_library_says() {
     assert_eq!(desk.asks(), 0, "nothing is missing");
     let facts = desk.shared.model.facts().unwrap();
     let ids: Vec<u32> = desk.shared.tokens.iter().map(|token| token.id).collect();
-    let options = LensOptions { top_k: 20, ..LensOptions::default() };
+    let options = LensOptions {
+        top_k: 20,
+        ..LensOptions::default()
+    };
     let whole = logit_lens(&facts.checkpoint.decoder, &ids, &options, &[]).unwrap();
     // In parts of 8 and the rest, by distance from the cursor: put together it is one lens.
     assert_eq!(screen.held.lens(&screen.wish(&desk.shared)).unwrap(), whole);
@@ -84,7 +108,12 @@ fn an_intervention_makes_values_old_and_compares_with_the_unedited_model() {
     let (mut desk, mut screen) = (Desk::reading(TEXT), LensScreen::default());
     desk.refresh(&mut screen);
     desk.work(&mut screen);
-    assert!(screen.enabled("compare", &desk.shared).unwrap_err().contains("no intervention is on"));
+    assert!(
+        screen
+            .enabled("compare", &desk.shared)
+            .unwrap_err()
+            .contains("no intervention is on")
+    );
     let before = screen.held.place(4, 2).unwrap().clone();
     desk.shared.intervene(|chips| chips.push(ablation()));
     assert!(desk.draw(&screen, 120, 40).contains("old values"));
@@ -94,37 +123,54 @@ fn an_intervention_makes_values_old_and_compares_with_the_unedited_model() {
     assert_eq!(screen.held.base(4, 2).unwrap(), &before);
     assert_ne!(screen.held.place(4, 2).unwrap(), &before);
     // Below the edit nothing changed.
-    assert_eq!(screen.held.place(1, 2).unwrap().cell.norm, before_norm(&screen));
-    assert!(desk.draw(&screen, 120, 40).contains("with interventions minus without"));
-}
-
-fn before_norm(screen: &LensScreen) -> f64 {
-    screen.held.base(1, 2).unwrap().cell.norm
+    let norm = |place: &Place| place.cell.norm;
+    assert_eq!(
+        screen.held.place(1, 2).map(norm),
+        screen.held.base(1, 2).map(norm)
+    );
+    assert!(
+        desk.draw(&screen, 120, 40)
+            .contains("with interventions minus without")
+    );
 }
 
 #[test]
 fn a_projection_needs_a_direction_and_is_the_dot_product() {
     let (mut desk, mut screen) = (Desk::reading(TEXT), LensScreen::default());
-    let refused = desk.with(&mut screen, |screen, cx| screen.command(&["mode", "projection"], cx));
+    let refused = desk.with(&mut screen, |screen, cx| {
+        screen.command(&["mode", "projection"], cx)
+    });
     assert!(refused.unwrap().unwrap_err().contains("direction"));
     desk.shared.intervene(|chips| chips.push(ablation()));
-    desk.with(&mut screen, |screen, cx| screen.command(&["mode", "projection"], cx)).unwrap().unwrap();
+    desk.with(&mut screen, |screen, cx| {
+        screen.command(&["mode", "projection"], cx)
+    })
+    .unwrap()
+    .unwrap();
     desk.refresh(&mut screen);
     desk.work(&mut screen);
-    // Adding 4 times a vector of length 2 along it, from layer 1 on, moves what layer 0 left by 8.
-    let without = {
-        let mut chips = desk.shared.interventions.clone();
-        chips[0].on = false;
-        desk.shared.intervene(|all| *all = chips);
-        let with = screen.held.place(1, 1).unwrap().projection.unwrap();
-        desk.refresh(&mut screen);
-        desk.work(&mut screen);
-        let without = screen.held.place(1, 1).unwrap().projection.unwrap();
-        assert!((with - without).abs() < 1e-6, "layer 0 lies below the edit: {with} {without}");
-        without
+    let facts = desk.shared.model.facts().unwrap();
+    let ids: Vec<u32> = desk.shared.tokens.iter().map(|token| token.id).collect();
+    let (_, direction) = super::reading::direction(&desk.shared).unwrap();
+    let options = StreamOptions {
+        direction: Some(direction.to_vec()),
+        ..StreamOptions::default()
     };
-    let cell = &screen.held.place(1, 1).unwrap().cell;
-    assert!(without.abs() <= cell.norm + 1e-6);
+    let edits = desk.shared.edits();
+    let read = stream_lens(&facts.checkpoint.decoder, &ids, &options, &edits).unwrap();
+    let dots = read.projections.unwrap().dots;
+    for (row, dots) in dots.iter().enumerate() {
+        for (at, dot) in dots.iter().enumerate() {
+            assert_eq!(screen.held.place(row, at).unwrap().projection, Some(*dot));
+        }
+    }
+    desk.press(&mut screen, "v");
+    assert_eq!(screen.mode, Mode::Top);
+    assert_eq!(
+        desk.asks(),
+        0,
+        "what was read with projections serves without"
+    );
 }
 
 #[test]
@@ -137,10 +183,20 @@ fn replaced_requests_do_not_end_the_newest() {
     desk.reply(&mut screen, Reply::Cancelled);
     desk.refresh(&mut screen);
     assert_eq!(desk.asks(), 2, "the newest is still under way");
-    desk.reply(&mut screen, Reply::Failed("no room; close something".into()));
+    desk.reply(
+        &mut screen,
+        Reply::Failed("no room; close something".into()),
+    );
     desk.refresh(&mut screen);
-    assert_eq!(desk.asks(), 2, "what failed is not asked for again by itself");
-    assert!(desk.draw(&screen, 80, 24).contains("no room; close something"));
+    assert_eq!(
+        desk.asks(),
+        2,
+        "what failed is not asked for again by itself"
+    );
+    assert!(
+        desk.draw(&screen, 80, 24)
+            .contains("no room; close something")
+    );
     desk.press(&mut screen, "r");
     assert_eq!(desk.asks(), 3);
 }
@@ -149,7 +205,10 @@ fn replaced_requests_do_not_end_the_newest() {
 fn what_esc_stops_stays_stopped_until_something_else_is_wanted() {
     let (mut desk, mut screen) = (Desk::reading(TEXT), LensScreen::default());
     desk.refresh(&mut screen);
-    assert!(!desk.with(&mut screen, |screen, cx| screen.cancel(cx)), "the frame stops it");
+    assert!(
+        !desk.with(&mut screen, |screen, cx| screen.cancel(cx)),
+        "the frame stops it"
+    );
     desk.reply(&mut screen, Reply::Cancelled);
     desk.refresh(&mut screen);
     assert_eq!(desk.asks(), 1);
@@ -173,7 +232,11 @@ fn columns_after_a_changed_token_are_dropped() {
     let left: Vec<usize> = held.columns.keys().copied().collect();
     assert_eq!(left, [0, 1, 3]);
     assert_eq!(held.missing(&wish(1), 0..4, 3), [2]);
-    assert_eq!(held.missing(&wish(2), 0..4, 2), [2, 1, 3, 0], "the nearest first");
+    assert_eq!(
+        held.missing(&wish(2), 0..4, 2),
+        [2, 1, 3, 0],
+        "the nearest first"
+    );
 }
 
 #[test]
@@ -200,7 +263,10 @@ fn a_far_step_in_a_long_text_asks_for_what_is_missing_only() {
     assert_eq!(desk.asks(), 1);
     desk.work(&mut screen);
     assert_eq!(screen.held.columns.len(), 2 * WINDOW);
-    assert!(desk.draw(&screen, 160, 30).contains(&format!("tokens 0 to {}", WINDOW - 1)));
+    assert!(
+        desk.draw(&screen, 160, 30)
+            .contains(&format!("tokens 0 to {}", WINDOW - 1))
+    );
 }
 
 #[test]
@@ -244,13 +310,19 @@ fn a_target_typed_is_one_token() {
     let (mut desk, mut screen) = (Desk::reading(TEXT), LensScreen::default());
     let mut say = |text: &str| {
         let words: Vec<&str> = text.split_whitespace().collect();
-        let answer = desk.with(&mut screen, |screen, cx| screen.command(&words, cx)).unwrap();
+        let answer = desk
+            .with(&mut screen, |screen, cx| screen.command(&words, cx))
+            .unwrap();
         answer.map(|()| screen.target)
     };
     let spaced = say("target Paris").unwrap().unwrap();
     assert_eq!(say("target \" Paris\"").unwrap(), Some(spaced));
     assert_ne!(say("target \"Paris\"").unwrap(), Some(spaced));
-    assert!(say("target Parisian zebra").unwrap_err().contains("one token"));
+    assert!(
+        say("target Parisian zebra")
+            .unwrap_err()
+            .contains("one token")
+    );
     assert_eq!(say("target").unwrap(), None);
 }
 
@@ -301,7 +373,10 @@ fn scales_end_where_they_say() {
     let shades = [0.0, 2.0, 4.0, f32::NAN, 100.0];
     assert_eq!(Ends::Whole.of(Mode::Top, 100, &shades), (0.0, 1.0));
     assert_eq!(Ends::Whole.of(Mode::Kl, 100, &shades), (0.0, 100.0));
-    assert_eq!(Ends::Shown.of(Mode::Entropy, 100, &shades[1..3]), (2.0, 4.0));
+    assert_eq!(
+        Ends::Shown.of(Mode::Entropy, 100, &shades[1..3]),
+        (2.0, 4.0)
+    );
     assert_eq!(Ends::Whole.of(Mode::Rank, 1000, &shades), (0.0, 3.0));
     assert_eq!(Mode::Rank.shade(100.0), 2.0);
     for mode in Mode::ALL {
@@ -314,29 +389,49 @@ fn the_command_line_reads_the_same_tokens() {
     let (mut desk, screen) = (Desk::reading("-5 and it's"), LensScreen::default());
     let line = screen.command_line(&desk.shared).unwrap();
     let last = desk.shared.tokens.len() - 1;
-    assert_eq!(line, format!("candlescope lens toy --top-k 20 --detail {last} -- '-5 and it'\\''s'"));
+    assert_eq!(
+        line,
+        format!("candlescope lens toy --top-k 20 --detail {last} -- '-5 and it'\\''s'")
+    );
     desk.shared.set_prompt(Prompt::user("Hello"));
     desk.shared.intervene(|chips| chips.push(ablation()));
     let line = screen.command_line(&desk.shared).unwrap();
-    assert!(line.contains("--add 'a b.safetensors@1*4' --chat Hello"), "{line}");
+    assert!(
+        line.contains("--add 'a b.safetensors@1*4' --chat Hello"),
+        "{line}"
+    );
     let mut turns = Prompt::user("Hello");
     turns.turns.push(Message::new("assistant", "Yes"));
     desk.shared.set_prompt(turns);
     // The toy's template begins with a token that its tokenizer adds by itself, so no raw text gives these tokens.
     let facts = desk.shared.model.facts().unwrap();
     if let Some(words) = twin::prompt(&desk.shared, facts) {
-        let ids = facts.checkpoint.tokenizer.encode(&words.text, true).unwrap();
-        assert_eq!(ids, desk.shared.tokens.iter().map(|t| t.id).collect::<Vec<_>>());
+        let ids = facts
+            .checkpoint
+            .tokenizer
+            .encode(&words.text, true)
+            .unwrap();
+        assert_eq!(
+            ids,
+            desk.shared.tokens.iter().map(|t| t.id).collect::<Vec<_>>()
+        );
     }
 }
 
 #[test]
 fn edits_without_an_option_are_written_out() {
     let mut desk = Desk::reading(TEXT);
-    let chip = Intervention { options: Vec::new(), ..ablation() };
+    let chip = Intervention {
+        options: Vec::new(),
+        ..ablation()
+    };
     desk.shared.intervene(|chips| chips.push(chip));
     let options = twin::edits(&desk.shared).unwrap();
-    let json = options.strip_prefix(" --edit <(echo '").unwrap().strip_suffix("')").unwrap();
+    let json = options
+        .strip_prefix(" --edit <(echo '")
+        .unwrap()
+        .strip_suffix("')")
+        .unwrap();
     let back: Vec<Edit> = serde_json::from_str(json).unwrap();
     assert_eq!(format!("{back:?}"), format!("{:?}", desk.shared.edits()));
 }
@@ -345,7 +440,9 @@ fn edits_without_an_option_are_written_out() {
 fn every_state_draws_at_every_size_and_no_token_is_written_raw() {
     let mut desks = vec![Desk::empty()];
     let mut loading = Desk::empty();
-    loading.shared.model = ModelState::Loading { name: "m\u{1b}[2J".into() };
+    loading.shared.model = ModelState::Loading {
+        name: "m\u{1b}[2J".into(),
+    };
     desks.push(loading);
     let mut full = Desk::reading("a\u{1b}[31m\u{202e}b\ttab\u{200b} 東京 e\u{301}");
     let mut screen = LensScreen::default();
@@ -357,7 +454,16 @@ fn every_state_draws_at_every_size_and_no_token_is_written_raw() {
             if !key.is_empty() && !screen.takes_text() {
                 desk.press(&mut screen, key);
             }
-            for (width, height) in [(0, 0), (1, 1), (2, 9), (7, 3), (30, 6), (66, 10), (80, 24), (120, 40)] {
+            for (width, height) in [
+                (0, 0),
+                (1, 1),
+                (2, 9),
+                (7, 3),
+                (30, 6),
+                (66, 10),
+                (80, 24),
+                (120, 40),
+            ] {
                 let shown = desk.draw(&screen, width, height);
                 assert!(!shown.contains(['\u{1b}', '\u{202e}', '\t', '\u{200b}']));
             }

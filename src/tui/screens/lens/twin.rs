@@ -14,7 +14,11 @@ pub fn edits(shared: &Shared) -> Result<String, String> {
     let mut options = String::new();
     for chip in shared.interventions.iter().filter(|chip| chip.on) {
         if !chip.options.is_empty() {
-            options.extend(chip.options.iter().map(|option| format!(" {}", quoted(option))));
+            options.extend(
+                chip.options
+                    .iter()
+                    .map(|option| format!(" {}", quoted(option))),
+            );
             continue;
         }
         let unwritten = |op: &EditOp| matches!(op, EditOp::Patch { .. } | EditOp::Closure { .. });
@@ -39,7 +43,11 @@ impl Words {
     /// At the end of a line.
     pub fn last(&self) -> String {
         let chat = if self.chat { " --chat" } else { "" };
-        let guard = if self.text.starts_with('-') { " --" } else { "" };
+        let guard = if self.text.starts_with('-') {
+            " --"
+        } else {
+            ""
+        };
         format!("{chat}{guard} {}", quoted(&self.text))
     }
 }
@@ -47,14 +55,20 @@ impl Words {
 /// The prompt; nothing if no one text gives these tokens.
 pub fn prompt(shared: &Shared, facts: &ModelFacts) -> Option<Words> {
     let prompt = &shared.prompt;
-    let plain = |text: &str| Words { chat: false, text: text.to_owned() };
+    let plain = |text: &str| Words {
+        chat: false,
+        text: text.to_owned(),
+    };
     if prompt.raw.is_some() || facts.checkpoint.template.is_none() {
         return Some(plain(prompt.text()));
     }
     if let [only] = prompt.turns.as_slice()
         && only.role == "user"
     {
-        return Some(Words { chat: true, text: only.content.clone() });
+        return Some(Words {
+            chat: true,
+            text: only.content.clone(),
+        });
     }
     rendered(&facts.checkpoint, &prompt.turns, shared).map(|text| plain(&text))
 }
@@ -65,7 +79,10 @@ fn rendered(checkpoint: &Checkpoint, turns: &[Message], shared: &Shared) -> Opti
     let text = template.render(turns, true, &Vars::default()).ok()?;
     let ids = checkpoint.tokenizer.encode(&text, true).ok()?;
     let same = ids.len() == shared.tokens.len()
-        && ids.iter().zip(&shared.tokens).all(|(id, token)| *id == token.id);
+        && ids
+            .iter()
+            .zip(&shared.tokens)
+            .all(|(id, token)| *id == token.id);
     same.then_some(text)
 }
 
@@ -81,18 +98,26 @@ pub fn token(checkpoint: &Checkpoint, id: u32) -> Option<String> {
 /// # Errors
 /// A text of several tokens, or none.
 pub fn target(checkpoint: &Checkpoint, text: &str) -> Result<u32, String> {
-    let inner = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+    let inner = text
+        .strip_prefix('"')
+        .and_then(|text| text.strip_suffix('"'));
     let forms = match inner {
         Some(exact) => vec![exact.to_owned()],
         None => vec![format!(" {text}"), text.to_owned()],
     };
     let mut counts = Vec::new();
     for form in forms {
-        let ids = checkpoint.tokenizer.encode(&form, false).map_err(|error| error.to_string())?;
+        let ids = checkpoint
+            .tokenizer
+            .encode(&form, false)
+            .map_err(|error| error.to_string())?;
         match ids.as_slice() {
             [id] => return Ok(*id),
             ids => counts.push(format!("{form:?} is {} tokens", ids.len())),
         }
     }
-    Err(format!("a target is one token: {}; choose one in the list with enter", counts.join(", ")))
+    Err(format!(
+        "a target is one token: {}; choose one in the list with enter",
+        counts.join(", ")
+    ))
 }

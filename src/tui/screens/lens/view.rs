@@ -19,7 +19,13 @@ use crate::tui::theme::Scale;
 const LIST: (u16, u16) = (36, 66);
 
 /// Draws the screen.
-pub(super) fn draw(screen: &LensScreen, view: &View, area: Rect, buf: &mut Buffer, hits: &mut Hits) {
+pub(super) fn draw(
+    screen: &LensScreen,
+    view: &View,
+    area: Rect,
+    buf: &mut Buffer,
+    hits: &mut Hits,
+) {
     let area = area.intersection(buf.area);
     if area.is_empty() {
         return;
@@ -29,8 +35,15 @@ pub(super) fn draw(screen: &LensScreen, view: &View, area: Rect, buf: &mut Buffe
         None if area.height < 10 => 0,
         None => 3,
     };
-    let top = Rect { height: prompt, ..area };
-    let rest = Rect { y: area.y + prompt, height: area.height - prompt, ..area };
+    let top = Rect {
+        height: prompt,
+        ..area
+    };
+    let rest = Rect {
+        y: area.y + prompt,
+        height: area.height - prompt,
+        ..area
+    };
     match &screen.editor {
         Some(editor) => edited(editor, view, top, buf),
         None if prompt > 0 => strip(view, top, buf, hits),
@@ -40,9 +53,20 @@ pub(super) fn draw(screen: &LensScreen, view: &View, area: Rect, buf: &mut Buffe
         cells::card(buf, rest, &card, *view.theme);
         return;
     }
-    let beside = if rest.width >= LIST.1 { LIST.0.min(rest.width / 2) } else { 0 };
-    let map = Rect { width: rest.width - beside, ..rest };
-    let list = Rect { x: rest.x + map.width, width: beside, ..rest };
+    let beside = if rest.width >= LIST.1 {
+        LIST.0.min(rest.width / 2)
+    } else {
+        0
+    };
+    let map = Rect {
+        width: rest.width - beside,
+        ..rest
+    };
+    let list = Rect {
+        x: rest.x + map.width,
+        width: beside,
+        ..rest
+    };
     self::map(screen, view, map, buf, hits);
     if beside > 0 {
         detail::draw(screen, view, list, buf, hits);
@@ -63,30 +87,68 @@ fn card(screen: &LensScreen, view: &View) -> Option<Card> {
     let shared = view.shared;
     match &shared.model {
         ModelState::None => {
-            return say("No model is open", theme.dim(), "The lens reads an open model.".into(), ":open NAME opens one; `toy` is always there");
+            return say(
+                "No model is open",
+                theme.dim(),
+                "The lens reads an open model.".into(),
+                ":open NAME opens one; `toy` is always there",
+            );
         }
         ModelState::Loading { name } => {
-            return say("Opening", theme.accent(), format!("{name} is being opened."), "the prompt can be edited meanwhile: p");
+            return say(
+                "Opening",
+                theme.accent(),
+                format!("{name} is being opened."),
+                "the prompt can be edited meanwhile: p",
+            );
         }
         ModelState::Failed { name, why } => {
-            return say("The model could not be opened", theme.error(), format!("{name}: {why}"), ":open NAME opens another");
+            return say(
+                "The model could not be opened",
+                theme.error(),
+                format!("{name}: {why}"),
+                ":open NAME opens another",
+            );
         }
         ModelState::Ready(_) => {}
     }
     if let Some(why) = &shared.prompt_error {
-        return say("The prompt cannot be read", theme.error(), why.clone(), "p edits it; P reads it without the chat template");
+        return say(
+            "The prompt cannot be read",
+            theme.error(),
+            why.clone(),
+            "p edits it; P reads it without the chat template",
+        );
     }
     if shared.tokens.is_empty() {
-        return say("The prompt is empty", theme.dim(), "There is no token to look at.".into(), "p writes one");
+        return say(
+            "The prompt is empty",
+            theme.dim(),
+            "There is no token to look at.".into(),
+            "p writes one",
+        );
     }
     if let Some((_, why)) = &screen.failed {
-        return say("The lens could not be read", theme.error(), why.clone(), "r tries again; X switches all interventions off");
+        return say(
+            "The lens could not be read",
+            theme.error(),
+            why.clone(),
+            "r tries again; X switches all interventions off",
+        );
     }
     if screen.held.columns.is_empty() {
         if screen.stopped.is_some() {
-            return say("Stopped", theme.dim(), "Nothing has been computed yet.".into(), "r computes it");
+            return say(
+                "Stopped",
+                theme.dim(),
+                "Nothing has been computed yet.".into(),
+                "r computes it",
+            );
         }
-        let body = format!("Every layer is read through the final norm and unembedding, {} tokens.", shared.tokens.len());
+        let body = format!(
+            "Every layer is read through the final norm and unembedding, {} tokens.",
+            shared.tokens.len()
+        );
         return say("Reading the layers", theme.accent(), body, "esc stops it");
     }
     None
@@ -101,7 +163,11 @@ fn strip(view: &View, area: Rect, buf: &mut Buffer, hits: &mut Hits) {
         (None, n) => format!("{n} turns"),
     };
     let n = shared.tokens.len();
-    let place = if n == 0 { String::new() } else { format!(", token {} of {n}", shared.position) };
+    let place = if n == 0 {
+        String::new()
+    } else {
+        format!(", token {} of {n}", shared.position)
+    };
     let inner = cells::panel(buf, area, &format!("prompt: {kind}{place}"), false, *theme);
     let room = usize::from(inner.width);
     let label = |at: usize| cells::visible(&shared.tokens[at].text, theme.ascii);
@@ -120,10 +186,29 @@ fn strip(view: &View, area: Rect, buf: &mut Buffer, hits: &mut Hits) {
         if x >= inner.width {
             break;
         }
-        let style = if at == cursor { theme.cursor() } else { theme.text() };
+        let style = if at == cursor {
+            theme.cursor()
+        } else {
+            theme.text()
+        };
         let text = label(at);
-        let end = cells::put(buf, inner, x, 0, &cells::fit(&text, cells::width(&text).min(room), theme.ascii), style);
-        hits.add(Rect { x: inner.x + x, width: end - x, height: 1.min(inner.height), ..inner }, Target::Place(TOKEN, at, 0));
+        let end = cells::put(
+            buf,
+            inner,
+            x,
+            0,
+            &cells::fit(&text, cells::width(&text).min(room), theme.ascii),
+            style,
+        );
+        hits.add(
+            Rect {
+                x: inner.x + x,
+                width: end - x,
+                height: 1.min(inner.height),
+                ..inner
+            },
+            Target::Place(TOKEN, at, 0),
+        );
         x = end + 1;
     }
 }
@@ -144,7 +229,11 @@ fn edited(editor: &Editor, view: &View, area: Rect, buf: &mut Buffer) {
     let mut y = 0;
     for (i, message) in editor.turns().iter().enumerate() {
         let role = cells::fit(&cells::prose(&message.role, theme.ascii), 10, theme.ascii);
-        let style = if i == turn { theme.accent() } else { theme.dim() };
+        let style = if i == turn {
+            theme.accent()
+        } else {
+            theme.dim()
+        };
         let x = cells::put(buf, inner, 0, y, &role, style);
         if i == turn {
             let field = Rect {
@@ -157,7 +246,11 @@ fn edited(editor: &Editor, view: &View, area: Rect, buf: &mut Buffer) {
             y += high;
         } else {
             let room = usize::from(inner.width.saturating_sub(x));
-            let text = cells::fit(&cells::prose(&message.content, theme.ascii), room, theme.ascii);
+            let text = cells::fit(
+                &cells::prose(&message.content, theme.ascii),
+                room,
+                theme.ascii,
+            );
             cells::put(buf, inner, x, y, &text, theme.text());
             y += 1;
         }
@@ -190,7 +283,11 @@ impl Shown<'_> {
 
     fn shade(&self, row: usize, at: usize) -> f32 {
         let number = self.number(row, at);
-        if self.compares { number } else { self.screen.mode.shade(number) }
+        if self.compares {
+            number
+        } else {
+            self.screen.mode.shade(number)
+        }
     }
 
     fn text(&self, row: usize, at: usize) -> String {
@@ -201,7 +298,9 @@ impl Shown<'_> {
         if self.screen.digits {
             return match (self.compares, mode, held.base(row, at)) {
                 (false, ..) => mode.digits(self.number(row, at)),
-                (true, Mode::Rank, Some(base)) => mode.difference(mode.value(place) - mode.value(base)),
+                (true, Mode::Rank, Some(base)) => {
+                    mode.difference(mode.value(place) - mode.value(base))
+                }
                 (true, ..) => mode.difference(self.number(row, at)),
             };
         }
@@ -210,7 +309,11 @@ impl Shown<'_> {
             return String::new();
         };
         let word = cells::visible(held.word(id), self.ascii);
-        let changed = self.compares && held.base(row, at).and_then(top).is_some_and(|base| base != id);
+        let changed = self.compares
+            && held
+                .base(row, at)
+                .and_then(top)
+                .is_some_and(|base| base != id);
         let mark = match (changed, self.ascii) {
             (false, _) => "",
             (true, false) => "≠",
@@ -228,37 +331,73 @@ fn map(screen: &LensScreen, view: &View, area: Rect, buf: &mut Buffer, hits: &mu
     let held = &screen.held;
     let (rows, len) = (held.rows(), held.tokens.len());
     let wish = screen.wish(shared);
-    let shown = Shown { screen, compares: screen.compares(shared), ascii: theme.ascii };
+    let shown = Shown {
+        screen,
+        compares: screen.compares(shared),
+        ascii: theme.ascii,
+    };
     let window = window(len, shared.position);
     let shades: Vec<f32> = window
         .clone()
         .flat_map(|at| (0..rows).map(move |row| (row, at)))
         .map(|(row, at)| shown.shade(row, at))
         .collect();
-    let vocab = shared.model.facts().map_or(0, |facts| facts.config.vocab_size);
+    let vocab = shared
+        .model
+        .facts()
+        .map_or(0, |facts| facts.config.vocab_size);
     let (scale, (lo, hi)) = if shown.compares {
-        let most = shades.iter().filter(|v| v.is_finite()).fold(0.0f32, |most, v| most.max(v.abs()));
+        let most = shades
+            .iter()
+            .filter(|v| v.is_finite())
+            .fold(0.0f32, |most, v| most.max(v.abs()));
         (Scale::Diverging, (-most, most))
     } else {
-        (screen.mode.scale(), screen.ends.of(screen.mode, vocab, &shades))
+        (
+            screen.mode.scale(),
+            screen.ends.of(screen.mode, vocab, &shades),
+        )
     };
     let same_text = held.tokens == shared.tokens;
-    let fresh = |at: usize| held.columns.get(&at).is_some_and(|column| column.wish.serves(&wish));
+    let fresh = |at: usize| {
+        held.columns
+            .get(&at)
+            .is_some_and(|column| column.wish.serves(&wish))
+    };
     let stale = !same_text || !window.clone().all(fresh);
     let mut title = title(screen, view, (lo, hi));
     if window.len() < len {
         title += &format!("; tokens {} to {} of {len}", window.start, window.end - 1);
     }
     if stale {
-        title += if screen.stopped.is_some() { "; stopped, r goes on" } else { "; old values in italics" };
+        title += if screen.stopped.is_some() {
+            "; stopped, r goes on"
+        } else {
+            "; old values in italics"
+        };
     }
-    let inner = cells::panel(buf, area, &title, screen.pane == Pane::Map && screen.editor.is_none(), theme);
+    let inner = cells::panel(
+        buf,
+        area,
+        &title,
+        screen.pane == Pane::Map && screen.editor.is_none(),
+        theme,
+    );
     let label = |at: usize| cells::visible(&held.tokens[at].text, theme.ascii);
     let columns: Vec<String> = (0..len).map(label).collect();
     let names: Vec<String> = (0..rows)
-        .map(|row| if row == 0 { "emb".to_owned() } else { format!("L{}", row - 1) })
+        .map(|row| {
+            if row == 0 {
+                "emb".to_owned()
+            } else {
+                format!("L{}", row - 1)
+            }
+        })
         .collect();
-    let cursor = (screen.row(shared).min(rows.saturating_sub(1)), shared.position.min(len.saturating_sub(1)));
+    let cursor = (
+        screen.row(shared).min(rows.saturating_sub(1)),
+        shared.position.min(len.saturating_sub(1)),
+    );
     // The cursor in the middle, as far as the map goes on around it.
     let high = usize::from(inner.height.saturating_sub(1));
     let wide = usize::from(inner.width.saturating_sub(5) / screen.cell_width.max(1));
@@ -272,7 +411,10 @@ fn map(screen: &LensScreen, view: &View, area: Rect, buf: &mut Buffer, hits: &mu
         lo,
         hi,
         cursor: Some(cursor),
-        offset: (cursor.0.saturating_sub(high / 2), cursor.1.saturating_sub(wide / 2)),
+        offset: (
+            cursor.0.saturating_sub(high / 2),
+            cursor.1.saturating_sub(wide / 2),
+        ),
         cell_width: screen.cell_width,
         stale,
     };
@@ -292,12 +434,18 @@ fn title(screen: &LensScreen, view: &View, (lo, hi): (f32, f32)) -> String {
     if mode == Mode::Projection {
         match direction(view.shared) {
             Some((label, _)) => what += &format!(" of {label}"),
-            None => return "projection: no intervention has a direction; v shows another value".to_owned(),
+            None => {
+                return "projection: no intervention has a direction; v shows another value"
+                    .to_owned();
+            }
         }
     }
     if mode == Mode::Rank {
         what += &match screen.target {
-            Some(id) => format!(" {}", cells::visible(screen.held.word(id), view.theme.ascii)),
+            Some(id) => format!(
+                " {}",
+                cells::visible(screen.held.word(id), view.theme.ascii)
+            ),
             None => " (the model's own next token)".to_owned(),
         };
     }
