@@ -47,14 +47,24 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                     stage.runtime.draw()?;
                 }
             }
-            let times: Vec<f64> = stage.runtime.app.timings.key_to_frame.iter().map(|d| d.as_secs_f64() * 1e3).collect();
+            let times: Vec<f64> = stage
+                .runtime
+                .app
+                .timings
+                .key_to_frame
+                .iter()
+                .map(|d| d.as_secs_f64() * 1e3)
+                .collect();
             let load = if loaded { "computing" } else { "idle" };
             row(&format!("{}_{load}", screen.id()), &times);
             stage.runtime.stop(Lane::Job);
             stage.wait()?;
         }
     }
-    println!("{{\"name\": \"memory\", \"mib\": {:.0}}}", resident_mib().unwrap_or(0.0));
+    println!(
+        "{{\"name\": \"memory\", \"mib\": {:.0}}}",
+        resident_mib().unwrap_or(0.0)
+    );
     Ok(())
 }
 
@@ -64,7 +74,9 @@ fn load() -> Work {
         let ids: Vec<u32> = (0..256).collect();
         let batch = Batch::single(&ids).map_err(|error| error.to_string())?;
         while !ticket.cancelled() {
-            let pass = checkpoint.decoder.forward(&batch, &Hooks::new(), LogitsAt::Last);
+            let pass = checkpoint
+                .decoder
+                .forward(&batch, &Hooks::new(), LogitsAt::Last);
             pass.map_err(|error| error.to_string())?;
         }
         Ok(Box::new(()))

@@ -11,7 +11,7 @@ const HOUSE: &[(&str, &[&str])] = &[
     ("hooks", &["config"]),
     ("text", &["files"]),
     ("model", &["files", "config", "hooks", "text"]),
-    ("lens", &["files", "hooks", "model", "text"]),
+    ("lens", &["files", "config", "hooks", "model", "text"]),
     (
         "activations",
         &["files", "config", "hooks", "model", "text"],

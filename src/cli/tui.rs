@@ -48,7 +48,10 @@ pub struct Args {
 pub fn run(args: &Args, out: &Out, started: Instant) -> anyhow::Result<Outcome> {
     let theme = match &args.theme {
         Some(name) => Theme::named(name).with_context(|| {
-            format!("--theme: no theme `{name}`; there are {}", Theme::names().join(", "))
+            format!(
+                "--theme: no theme `{name}`; there are {}",
+                Theme::names().join(", ")
+            )
         })?,
         None => Theme::detect(&|name| std::env::var(name).ok(), utf8()),
     };
@@ -85,9 +88,16 @@ pub fn run(args: &Args, out: &Out, started: Instant) -> anyhow::Result<Outcome> 
 
 /// Whether the locale can show more than ASCII.
 fn utf8() -> bool {
-    let set = |name| std::env::var(name).ok().filter(|value: &String| !value.is_empty());
-    set("LC_ALL").or_else(|| set("LC_CTYPE")).or_else(|| set("LANG")).is_none_or(|locale| {
-        let locale = locale.to_lowercase();
-        locale.contains("utf-8") || locale.contains("utf8")
-    })
+    let set = |name| {
+        std::env::var(name)
+            .ok()
+            .filter(|value: &String| !value.is_empty())
+    };
+    set("LC_ALL")
+        .or_else(|| set("LC_CTYPE"))
+        .or_else(|| set("LANG"))
+        .is_none_or(|locale| {
+            let locale = locale.to_lowercase();
+            locale.contains("utf-8") || locale.contains("utf8")
+        })
 }

@@ -5,8 +5,8 @@
 //! gets one by name, `toy/` makes one in memory.
 
 mod batch;
-mod cancel;
 pub mod cache;
+mod cancel;
 pub mod check;
 pub mod checkpoint;
 pub mod convert;
@@ -22,8 +22,8 @@ pub mod toy;
 pub mod weights;
 
 pub use batch::Batch;
-pub use cancel::Cancel;
 pub use cache::KvCache;
+pub use cancel::Cancel;
 pub use checkpoint::{Checkpoint, Fingerprint};
 pub use decoder::{Decoder, LogitsAt, Output};
 pub use error::ModelError;

@@ -6,7 +6,9 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseButton, MouseEventKind};
+use crossterm::event::{
+    Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseButton, MouseEventKind,
+};
 
 use super::keys::{self, GLOBAL};
 use super::overlay::{Overlay, palette::Palette};
@@ -202,7 +204,11 @@ impl App {
         if !self.pending.is_empty() || matches!(self.shared.model, ModelState::Loading { .. }) {
             self.dirty = true;
         }
-        if self.notice.as_ref().is_some_and(|n| n.until <= Instant::now()) {
+        if self
+            .notice
+            .as_ref()
+            .is_some_and(|n| n.until <= Instant::now())
+        {
             self.notice = None;
             self.dirty = true;
         }
@@ -451,8 +457,11 @@ impl App {
             },
             _ => {
                 let mut answer = None;
-                let rest_of_screen: &[&str] =
-                    if self.screen().id() == first { rest } else { &words };
+                let rest_of_screen: &[&str] = if self.screen().id() == first {
+                    rest
+                } else {
+                    &words
+                };
                 self.with_current(|screen, cx| answer = screen.command(rest_of_screen, cx));
                 match answer {
                     Some(Ok(())) => {}
@@ -518,7 +527,8 @@ impl App {
             Command::Quit => self.quit = true,
             Command::Open(name) => {
                 self.generation += 1;
-                self.shared.set_model(ModelState::Loading { name: name.clone() });
+                self.shared
+                    .set_model(ModelState::Loading { name: name.clone() });
                 self.effects.push(Effect::Do(Command::Open(name)));
             }
             other => self.effects.push(Effect::Do(other)),

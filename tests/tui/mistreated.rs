@@ -17,7 +17,8 @@ use std::time::Duration;
 use super::{ids, stage};
 
 /// What foreign tokens and prompts may hold.
-const HOSTILE: &str = "a\u{1b}[31mred\u{7}\u{202e}rtl\u{200b}zero\u{fe0f}👩‍👩‍👧‍👦 \n\t\r\u{0}é\u{301}\u{301}\u{301}";
+const HOSTILE: &str =
+    "a\u{1b}[31mred\u{7}\u{202e}rtl\u{200b}zero\u{fe0f}👩‍👩‍👧‍👦 \n\t\r\u{0}é\u{301}\u{301}\u{301}";
 
 /// Steps of the random walk; 100,000 take some minutes: `CANDLESCOPE_TUI_STEPS=100000 cargo test --test tui mistreated`.
 fn steps() -> usize {
@@ -35,12 +36,26 @@ fn random_keys_sizes_and_replies() {
     let screens = ids();
     let mut all_keys: Vec<&str> = candlescope::tui::keys::GLOBAL
         .iter()
-        .chain(candlescope::tui::screens::table().iter().flat_map(|s| s.bindings()))
+        .chain(
+            candlescope::tui::screens::table()
+                .iter()
+                .flat_map(|s| s.bindings()),
+        )
         .flat_map(|b| b.keys.split(' '))
         // They would end the walk, stop the process, or write files.
         .filter(|key| !["q", "ctrl-z", "e"].contains(key))
         .collect();
-    all_keys.extend(["a", "z", "backspace", "delete", "é", "tab", "backtab", "esc", "enter"]);
+    all_keys.extend([
+        "a",
+        "z",
+        "backspace",
+        "delete",
+        "é",
+        "tab",
+        "backtab",
+        "esc",
+        "enter",
+    ]);
     for step in 0..steps() {
         let app = &mut stage.runtime.app;
         match rng.random_range(0..20) {
@@ -53,9 +68,16 @@ fn random_keys_sizes_and_replies() {
                     _ => Reply::Done(Box::new(step)),
                 };
                 let (id, lane) = (step as u64, Lane::Interactive);
-                stage.runtime.take(Msg::Reply { id, screen, lane, reply });
+                stage.runtime.take(Msg::Reply {
+                    id,
+                    screen,
+                    lane,
+                    reply,
+                });
             }
-            2 => stage.runtime.take(Msg::Input(Event::Paste(HOSTILE.repeat(rng.random_range(0..30))))),
+            2 => stage.runtime.take(Msg::Input(Event::Paste(
+                HOSTILE.repeat(rng.random_range(0..30)),
+            ))),
             3 => {
                 let kind = *[
                     MouseEventKind::Down(MouseButton::Left),
@@ -65,13 +87,20 @@ fn random_keys_sizes_and_replies() {
                 .choose(&mut rng)
                 .unwrap();
                 let (column, row) = (rng.random_range(0..120), rng.random_range(0..60));
-                let mouse = MouseEvent { kind, column, row, modifiers: KeyModifiers::NONE };
+                let mouse = MouseEvent {
+                    kind,
+                    column,
+                    row,
+                    modifiers: KeyModifiers::NONE,
+                };
                 stage.runtime.take(Msg::Input(Event::Mouse(mouse)));
             }
             4 => stage.runtime.take(Msg::Tick),
             5 if step % 7 == 0 => app.shared.set_prompt(Prompt {
                 turns: vec![Message::user(HOSTILE)],
-                raw: rng.random_bool(0.3).then(|| HOSTILE.repeat(rng.random_range(0..4))),
+                raw: rng
+                    .random_bool(0.3)
+                    .then(|| HOSTILE.repeat(rng.random_range(0..4))),
             }),
             _ => {
                 let key = keys::parse(all_keys.choose(&mut rng).unwrap()).unwrap();
@@ -86,7 +115,10 @@ fn random_keys_sizes_and_replies() {
         stage.runtime.app.set_hits(hits);
         for cell in buffer.content() {
             assert!(
-                !cell.symbol().chars().any(|c| c.is_control() || "\u{202e}\u{200b}\u{fe0f}".contains(c)),
+                !cell
+                    .symbol()
+                    .chars()
+                    .any(|c| c.is_control() || "\u{202e}\u{200b}\u{fe0f}".contains(c)),
                 "step {step}: {:?}",
                 cell.symbol()
             );

@@ -45,7 +45,10 @@ fn every_screen_has_a_command_and_data_once_it_is_full() {
         let stage = shown(id, Theme::dark(), (120, 40));
         let app = &stage.runtime.app;
         if let Some(data) = app.screen().data(&app.shared) {
-            assert!(data.rows.iter().all(|row| row.len() == data.headers.len()), "{id}");
+            assert!(
+                data.rows.iter().all(|row| row.len() == data.headers.len()),
+                "{id}"
+            );
         }
         if let Some(line) = app.screen().command_line(&app.shared) {
             assert!(line.starts_with("candlescope "), "{id}: {line}");

@@ -32,7 +32,9 @@ fn the_newest_interactive_request_wins_and_a_panic_is_an_answer() {
                 std::thread::yield_now();
             }
             let batch = Batch::single(&[1, 2, 3]).unwrap();
-            let pass = checkpoint.decoder.forward(&batch, &Hooks::new(), LogitsAt::Last);
+            let pass = checkpoint
+                .decoder
+                .forward(&batch, &Hooks::new(), LogitsAt::Last);
             Err(pass.unwrap_err().to_string())
         }),
     );
@@ -41,7 +43,10 @@ fn the_newest_interactive_request_wins_and_a_panic_is_an_answer() {
     let third = post(Lane::Interactive, Box::new(|_, _| Ok(Box::new(3))));
     let mut ends: Vec<(u64, Reply)> = (0..3).map(|_| next(&from)).collect();
     ends.sort_by_key(|(id, _)| *id);
-    assert_eq!(ends.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [first, second, third]);
+    assert_eq!(
+        ends.iter().map(|(id, _)| *id).collect::<Vec<_>>(),
+        [first, second, third]
+    );
     assert!(matches!(ends[0].1, Reply::Cancelled));
     let Reply::Done(value) = ends.pop().unwrap().1 else {
         panic!("the newest was not done");
@@ -60,9 +65,11 @@ fn the_newest_interactive_request_wins_and_a_panic_is_an_answer() {
 fn a_pass_that_nobody_waits_for_stops_and_leaves_no_trace() {
     let checkpoint = Checkpoint::toy(0).unwrap();
     let pass = || {
-        checkpoint
-            .decoder
-            .forward(&Batch::single(&[1, 2, 3]).unwrap(), &Hooks::new(), LogitsAt::Last)
+        checkpoint.decoder.forward(
+            &Batch::single(&[1, 2, 3]).unwrap(),
+            &Hooks::new(),
+            LogitsAt::Last,
+        )
     };
     let cancel = Cancel::new();
     cancel.watch(|| assert!(pass().is_ok()));

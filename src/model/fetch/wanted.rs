@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::FetchError;
 use super::known::{KNOWN, KnownModel, known};
+use crate::model::toy;
 
 /// What a model's name stands for.
 #[derive(Debug, PartialEq, Eq)]
@@ -59,10 +60,15 @@ impl Wanted {
         }
         Err(FetchError::UnknownName {
             spec: spec.to_owned(),
-            near: near_names(spec, KNOWN.iter().map(|model| model.name)),
-            known: KNOWN.iter().map(|model| model.name).collect(),
+            near: near_names(spec, names()),
+            known: names().collect(),
         })
     }
+}
+
+/// Short names, the model made in memory among them: whoever opens models looks for that one first.
+fn names() -> impl Iterator<Item = &'static str> {
+    KNOWN.iter().map(|model| model.name).chain([toy::NAME])
 }
 
 /// Whether the text can only be a path, so that a missing file is reported as such and not looked up on the hub.

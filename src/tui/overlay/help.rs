@@ -5,8 +5,8 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use crate::tui::cells;
-use crate::tui::pen;
 use crate::tui::keys::{Binding, GLOBAL};
+use crate::tui::pen;
 use crate::tui::screen::Screen;
 use crate::tui::theme::Theme;
 
@@ -62,7 +62,10 @@ impl Help {
                 || binding.keys.split(' ').any(|key| key == self.search)
         };
         let line = |binding: &Binding| (binding.keys.to_string(), binding.help.to_string());
-        let numbers = ("1-9".to_string(), "Go to the screen with this number".to_string());
+        let numbers = (
+            "1-9".to_string(),
+            "Go to the screen with this number".to_string(),
+        );
         let mut lines: Vec<_> = self.screen.iter().filter(wanted).map(line).collect();
         lines.extend(GLOBAL.iter().filter(wanted).map(line));
         if search.is_empty() || numbers.1.to_lowercase().contains(&search) {
@@ -79,7 +82,13 @@ impl Help {
         if inner.height < 2 {
             return;
         }
-        pen::line(inner, 0, &cells::fit(self.about, inner.width.into(), theme.ascii), theme.dim(), buf);
+        pen::line(
+            inner,
+            0,
+            &cells::fit(self.about, inner.width.into(), theme.ascii),
+            theme.dim(),
+            buf,
+        );
         let typed = if self.search.is_empty() {
             "type to search; Esc closes".to_string()
         } else {
@@ -92,7 +101,11 @@ impl Help {
             let row = i as u16 + 3;
             pen::line(inner, row, &format!("{keys:>12}"), theme.key(), buf);
             if inner.width > 14 {
-                let words = Rect { x: inner.x + 14, width: inner.width - 14, ..inner };
+                let words = Rect {
+                    x: inner.x + 14,
+                    width: inner.width - 14,
+                    ..inner
+                };
                 let text = cells::fit(help, words.width.into(), theme.ascii);
                 pen::line(words, row, &text, theme.text(), buf);
             }

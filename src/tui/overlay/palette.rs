@@ -61,7 +61,8 @@ impl Palette {
     pub fn paste(&mut self, text: &str) {
         let line = text.lines().next().unwrap_or_default();
         let room = LONGEST.saturating_sub(self.text.len());
-        self.text.extend(line.chars().filter(|c| !c.is_control()).take(room));
+        self.text
+            .extend(line.chars().filter(|c| !c.is_control()).take(room));
         self.chosen = None;
     }
 
@@ -82,7 +83,9 @@ impl Palette {
         self.chosen = Some(next);
         // What stands after the name is for the user to say.
         let words = self.completions[next].split(' ');
-        let fixed: Vec<&str> = words.take_while(|w| !w.chars().all(char::is_uppercase)).collect();
+        let fixed: Vec<&str> = words
+            .take_while(|w| !w.chars().all(char::is_uppercase))
+            .collect();
         self.text = fixed.join(" ");
         if fixed.len() < self.completions[next].split(' ').count() {
             self.text.push(' ');
@@ -97,7 +100,13 @@ impl Palette {
         let last = area.height - 1;
         let line = format!(":{}▏", cells::prose(&self.text, theme.ascii));
         pen::clear_line(area, last, buf);
-        pen::line(area, last, &cells::fit(&line, area.width.into(), theme.ascii), theme.accent(), buf);
+        pen::line(
+            area,
+            last,
+            &cells::fit(&line, area.width.into(), theme.ascii),
+            theme.accent(),
+            buf,
+        );
         if last > 0 {
             let offers = if self.completions.is_empty() {
                 "no such command; Esc closes".to_string()
@@ -123,15 +132,26 @@ pub fn known(screens: &[Box<dyn Screen>]) -> Vec<String> {
 
 fn matching(text: &str, known: &[String]) -> Vec<String> {
     let typed = text.trim_start();
-    known.iter().filter(|name| name.starts_with(typed)).cloned().collect()
+    known
+        .iter()
+        .filter(|name| name.starts_with(typed))
+        .cloned()
+        .collect()
 }
 
 /// A hint at what was meant.
 pub fn nearest(typed: &str, known: &[String]) -> String {
     let distance = |name: &String| {
         let name = name.split(' ').next().unwrap_or_default();
-        let common = name.chars().zip(typed.chars()).take_while(|(a, b)| a == b).count();
+        let common = name
+            .chars()
+            .zip(typed.chars())
+            .take_while(|(a, b)| a == b)
+            .count();
         (usize::MAX - common, name.len().abs_diff(typed.len()))
     };
-    known.iter().min_by_key(|name| distance(name)).map_or_else(String::new, |name| format!("did you mean `{name}`?"))
+    known
+        .iter()
+        .min_by_key(|name| distance(name))
+        .map_or_else(String::new, |name| format!("did you mean `{name}`?"))
 }

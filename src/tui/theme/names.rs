@@ -6,7 +6,10 @@ const NAMED: [(&str, Theme); 6] = [
     ("dark", Theme::dark()),
     ("light", Theme::light()),
     ("16", Theme::new(Tier::Ansi16, Background::Dark, false)),
-    ("16-light", Theme::new(Tier::Ansi16, Background::Light, false)),
+    (
+        "16-light",
+        Theme::new(Tier::Ansi16, Background::Light, false),
+    ),
     ("none", Theme::no_colour()),
     ("ascii", Theme::new(Tier::NoColour, Background::Dark, true)),
 ];
@@ -14,7 +17,10 @@ const NAMED: [(&str, Theme); 6] = [
 impl Theme {
     /// The theme of this name.
     pub fn named(name: &str) -> Option<Self> {
-        NAMED.iter().find(|(known, _)| *known == name).map(|(_, theme)| *theme)
+        NAMED
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, theme)| *theme)
     }
 
     /// The names.
@@ -24,7 +30,10 @@ impl Theme {
 
     /// Its name; of a detected one that has none, what it shows.
     pub fn name(self) -> &'static str {
-        NAMED.iter().find(|(_, theme)| *theme == self).map_or("256 colours", |(name, _)| name)
+        NAMED
+            .iter()
+            .find(|(_, theme)| *theme == self)
+            .map_or("256 colours", |(name, _)| name)
     }
 
     /// The one after it.

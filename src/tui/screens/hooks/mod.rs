@@ -21,7 +21,12 @@ const KEYS: &[Binding] = &[
     bind("h left", "shallower", "", "One layer back"),
     bind("g home", "first", "", "The first point"),
     bind("G end", "last", "", "The last point"),
-    bind("enter c", "capture", "look", "Run the prompt and show what passes this point"),
+    bind(
+        "enter c",
+        "capture",
+        "look",
+        "Run the prompt and show what passes this point",
+    ),
 ];
 
 /// What a pass left at a point.
@@ -110,11 +115,19 @@ fn seen(
         .flatten_all()
         .and_then(|t| t.to_dtype(candle_core::DType::F32)?.to_vec1())
         .map_err(|e| words(&e))?;
-    let finite: Vec<f64> = values.iter().filter(|v| v.is_finite()).map(|&v| f64::from(v)).collect();
+    let finite: Vec<f64> = values
+        .iter()
+        .filter(|v| v.is_finite())
+        .map(|&v| f64::from(v))
+        .collect();
     let n = finite.len().max(1) as f64;
     let mean = finite.iter().sum::<f64>() / n;
     let shape = tensor.dims().to_vec();
-    let positions = if shape.get(1) == Some(&ids.len()) { ids.len() } else { 0 };
+    let positions = if shape.get(1) == Some(&ids.len()) {
+        ids.len()
+    } else {
+        0
+    };
     let norm = |row: &[f32]| row.iter().map(|x| x * x).sum::<f32>().sqrt();
     Ok(Seen {
         at: at.to_string(),
@@ -203,7 +216,11 @@ impl Screen for HooksScreen {
 
     fn command_line(&self, shared: &Shared) -> Option<String> {
         let facts = shared.model.facts()?;
-        Some(format!("candlescope hooks {} --point {}", quoted(&facts.name), self.at(shared)))
+        Some(format!(
+            "candlescope hooks {} --point {}",
+            quoted(&facts.name),
+            self.at(shared)
+        ))
     }
 
     fn data(&self, shared: &Shared) -> Option<Data> {
@@ -224,7 +241,9 @@ impl Screen for HooksScreen {
             .map(|row| serde_json::json!({"point": row[0], "shape": row[1], "why_not": row[2], "definition": row[3]}))
             .collect::<Vec<_>>();
         Some(Data {
-            headers: ["point", "shape", "why_not", "definition"].map(String::from).into(),
+            headers: ["point", "shape", "why_not", "definition"]
+                .map(String::from)
+                .into(),
             rows,
             json: serde_json::json!({"schema": "candlescope.hooks/1", "points": json}),
         })

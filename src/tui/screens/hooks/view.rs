@@ -12,23 +12,42 @@ use crate::tui::shared::ModelState;
 /// Lines of the lower part.
 const DETAIL: u16 = 7;
 
-pub(super) fn draw(screen: &HooksScreen, view: &View, area: Rect, buf: &mut Buffer, hits: &mut Hits) {
+pub(super) fn draw(
+    screen: &HooksScreen,
+    view: &View,
+    area: Rect,
+    buf: &mut Buffer,
+    hits: &mut Hits,
+) {
     let ascii = view.theme.ascii;
     let rows = rows(view.shared);
     if rows.is_empty() {
         let (title, body) = match &view.shared.model {
             ModelState::Loading { name } => ("opening", format!("{name} is being opened")),
             ModelState::Failed { name, why } => ("failed", format!("{name}: {why}")),
-            _ => ("no model", "`:open NAME` opens one; screen `models` lists them".to_string()),
+            _ => (
+                "no model",
+                "`:open NAME` opens one; screen `models` lists them".to_string(),
+            ),
         };
         return pen::card(area, title, &body, view.theme, buf);
     }
     let detail = DETAIL.min(area.height / 2);
-    let list = Rect { height: area.height - detail, ..area };
-    let inner = pen::panel(list, &format!("points, layer {}", view.shared.layer), view.theme, buf);
+    let list = Rect {
+        height: area.height - detail,
+        ..area
+    };
+    let inner = pen::panel(
+        list,
+        &format!("points, layer {}", view.shared.layer),
+        view.theme,
+        buf,
+    );
     let room = usize::from(inner.height);
     let selected = screen.selected.min(rows.len() - 1);
-    let offset = selected.saturating_sub(room / 2).min(rows.len().saturating_sub(room));
+    let offset = selected
+        .saturating_sub(room / 2)
+        .min(rows.len().saturating_sub(room));
     for (i, row) in rows.iter().enumerate().skip(offset).take(room) {
         let at = (i - offset) as u16;
         let style = match row.missing {
@@ -37,17 +56,34 @@ pub(super) fn draw(screen: &HooksScreen, view: &View, area: Rect, buf: &mut Buff
             None => view.theme.text(),
         };
         let text = format!("{:<16} {:<34} {}", row.info.name, row.shape, words(row));
-        pen::line(inner, at, &cells::fit(&text, inner.width.into(), ascii), style, buf);
-        let hit = Rect { y: inner.y + at, height: 1, ..inner };
+        pen::line(
+            inner,
+            at,
+            &cells::fit(&text, inner.width.into(), ascii),
+            style,
+            buf,
+        );
+        let hit = Rect {
+            y: inner.y + at,
+            height: 1,
+            ..inner
+        };
         hits.add(hit, Target::Place(0, 0, i));
     }
-    let below = Rect { y: list.y + list.height, height: detail, ..area };
+    let below = Rect {
+        y: list.y + list.height,
+        height: detail,
+        ..area
+    };
     let row = &rows[selected];
     let inner = pen::panel(below, &screen.at(view.shared).to_string(), view.theme, buf);
     let mut lines = vec![row.info.definition.to_string()];
     lines.push(match row.info.alias {
         "" => "TransformerLens has no such point".into(),
-        alias => format!("TransformerLens: {}", alias.replace("{L}", &view.shared.layer.to_string())),
+        alias => format!(
+            "TransformerLens: {}",
+            alias.replace("{L}", &view.shared.layer.to_string())
+        ),
     });
     if let Some(why) = &screen.failed {
         lines.push(format!("failed: {why}"));
@@ -60,7 +96,13 @@ pub(super) fn draw(screen: &HooksScreen, view: &View, area: Rect, buf: &mut Buff
     }
     for (i, text) in lines.iter().enumerate() {
         let text = cells::prose(text, ascii);
-        pen::line(inner, i as u16, &cells::fit(&text, inner.width.into(), ascii), view.theme.text(), buf);
+        pen::line(
+            inner,
+            i as u16,
+            &cells::fit(&text, inner.width.into(), ascii),
+            view.theme.text(),
+            buf,
+        );
     }
 }
 
@@ -87,7 +129,11 @@ fn describe(seen: &Seen, old: bool, view: &View) -> Vec<String> {
     )];
     if !seen.norms.is_empty() {
         let highest = seen.norms.iter().copied().fold(f32::MIN_POSITIVE, f32::max);
-        let line: String = seen.norms.iter().map(|norm| view.theme.ramp(norm / highest)).collect();
+        let line: String = seen
+            .norms
+            .iter()
+            .map(|norm| view.theme.ramp(norm / highest))
+            .collect();
         lines.push(format!("norm by position, up to {highest:.1}: {line}"));
     }
     lines
