@@ -127,11 +127,9 @@ impl AttentionScreen {
             });
             return;
         }
-        // The command line's --knockout cuts an edge in every head, and it has no option for one head: `twin` writes the
-        // edits themselves where an intervention has no options.
         let added = Intervention {
             label,
-            options: Vec::new(),
+            options: vec!["--knockout".to_owned(), option(cut)],
             edits: vec![cut.edit()],
             on: true,
         };
@@ -164,6 +162,20 @@ fn chip(shared: &Shared, label: &str) -> Option<usize> {
         .interventions
         .iter()
         .position(|chip| chip.label == label)
+}
+
+/// A cut as the command line's `--knockout` takes it.
+fn option(cut: Cut) -> String {
+    let head = |head: Option<usize>| head.map_or_else(String::new, |head| format!(".{head}"));
+    match cut {
+        Cut::Head { layer, head } => format!("{layer}.{head}"),
+        Cut::Edge {
+            layer,
+            head: of,
+            query,
+            key,
+        } => format!("{layer}{}:{query}>{key}", head(of)),
+    }
 }
 
 fn head_label(layer: usize, head: usize) -> String {

@@ -15,7 +15,7 @@ use crate::tui::shared::Token;
 use crate::tui::work::Ticket;
 
 /// Tokens that are kept of an effect.
-pub const TOP: usize = 8;
+pub const TOP: usize = 10;
 /// A head's kind needs this many tokens.
 pub const LEAST: usize = 3;
 

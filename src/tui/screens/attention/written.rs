@@ -2,38 +2,48 @@
 
 use super::super::lens::twin;
 use super::AttentionScreen;
-use super::reading::{TOP, Value};
+use super::reading::Value;
 use crate::tui::screen::Data;
-use crate::tui::shared::{Shared, quoted};
+use crate::tui::shared::{Intervention, Shared, quoted};
 
-/// The pattern as `capture` writes it; under interventions, which `capture` does not take, the next token with and without
-/// them.
+/// The pattern as `attn` prints it, with the effect of the cuts.
 pub(super) fn command_line(screen: &AttentionScreen, shared: &Shared) -> Option<String> {
     let facts = shared.model.facts()?;
     let prompt = twin::prompt(shared, facts)?;
-    let (name, layer) = (quoted(&facts.name), shared.layer);
-    if !shared.interventions.iter().any(|chip| chip.on) {
-        let text = quoted(&format!("--text={}", prompt.text));
-        let chat = if prompt.chat { " --chat" } else { "" };
-        let points = if screen.value == Value::Score {
-            "attn_scores"
-        } else {
-            "pattern"
-        };
-        return Some(format!(
-            "candlescope capture {name} --points {points}.{layer}{chat} {text} --out {points}-{layer}"
-        ));
-    }
-    let last = shared.layers() - 1;
-    let line = |edits: &str| {
-        let top = TOP.min(facts.config.vocab_size);
-        let options = format!("--positions last --layers {last} --top-k {top}");
-        format!("candlescope lens {name} {options}{edits}{}", prompt.last())
+    let (layer, head) = (shared.layer, screen.head(shared));
+    let mut remarks = Vec::new();
+    let weighted = match screen.value {
+        Value::Weighted => " --value-weighted",
+        Value::Weight => "",
+        Value::Score => {
+            remarks.push("weights; scores are shown in the workbench only".to_owned());
+            ""
+        }
     };
-    Some(match twin::edits(shared) {
-        Ok(edits) => format!("{}; {}", line(&edits), line("")),
-        Err(why) => format!("{} # {why}", line("")),
-    })
+    let edits = twin::edits(shared).unwrap_or_else(|why| {
+        remarks.push(why);
+        String::new()
+    });
+    let others = |chip: &Intervention| {
+        let cut = chip
+            .options
+            .first()
+            .is_some_and(|option| option == "--knockout");
+        chip.on && !cut
+    };
+    if shared.interventions.iter().any(others) {
+        remarks.push("the effect printed is of the cuts alone, under the other edits".to_owned());
+    }
+    let remarks = if remarks.is_empty() {
+        String::new()
+    } else {
+        format!(" # {}", remarks.join("; "))
+    };
+    Some(format!(
+        "candlescope attn {} --layer {layer} --head {head}{weighted}{edits}{}{remarks}",
+        quoted(&facts.name),
+        prompt.last()
+    ))
 }
 
 /// A row for each edge of the head.

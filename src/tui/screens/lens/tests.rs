@@ -386,7 +386,7 @@ fn scales_end_where_they_say() {
 
 #[test]
 fn the_command_line_reads_the_same_tokens() {
-    let (mut desk, screen) = (Desk::reading("-5 and it's"), LensScreen::default());
+    let (mut desk, mut screen) = (Desk::reading("-5 and it's"), LensScreen::default());
     let line = screen.command_line(&desk.shared).unwrap();
     let last = desk.shared.tokens.len() - 1;
     assert_eq!(
@@ -398,6 +398,12 @@ fn the_command_line_reads_the_same_tokens() {
     let line = screen.command_line(&desk.shared).unwrap();
     assert!(
         line.contains("--add 'a b.safetensors@1*4' --chat Hello"),
+        "{line}"
+    );
+    screen.mode = Mode::Projection;
+    let line = screen.command_line(&desk.shared).unwrap();
+    assert!(
+        line.contains("--show projection --direction 'a b.safetensors' --add"),
         "{line}"
     );
     let mut turns = Prompt::user("Hello");

@@ -5,7 +5,7 @@ use super::reading::{TOP, window};
 use super::{LensScreen, twin};
 use crate::lens::{LensRow, json};
 use crate::tui::screen::Data;
-use crate::tui::shared::{Shared, quoted};
+use crate::tui::shared::{ModelFacts, Shared, quoted};
 
 /// The command line; two where the unedited model is compared.
 pub(super) fn command_line(screen: &LensScreen, shared: &Shared) -> Option<String> {
@@ -14,22 +14,21 @@ pub(super) fn command_line(screen: &LensScreen, shared: &Shared) -> Option<Strin
     if len == 0 {
         return None;
     }
-    let top = TOP.min(facts.config.vocab_size);
-    let mut options = format!(" --top-k {top}");
     let mut remarks = Vec::new();
+    let mut options = match screen.mode {
+        Mode::Norm => " --show norm".to_owned(),
+        Mode::Projection => match twin::direction(shared) {
+            Some(file) => format!(" --show projection --direction {}", quoted(file)),
+            None => {
+                remarks.push("the direction is in no file".to_owned());
+                String::new()
+            }
+        },
+        _ => tokens(screen, shared, facts, &mut remarks),
+    };
     let shown = window(len, shared.position);
     if shown.len() < len {
         options += &format!(" --positions {}-{}", shown.start, shown.end - 1);
-    }
-    options += &format!(" --detail {}", shared.position);
-    if let Some(id) = screen.target {
-        match twin::token(&facts.checkpoint, id) {
-            Some(text) => options += &format!(" --target {}", quoted(&text)),
-            None => remarks.push(format!("the target is token {id}, which no text names")),
-        }
-    }
-    if screen.mode == Mode::Projection {
-        remarks.push("projections are shown in the workbench only".to_owned());
     }
     let line = |edits: &str| -> Option<String> {
         let prompt = twin::prompt(shared, facts)?;
@@ -53,6 +52,24 @@ pub(super) fn command_line(screen: &LensScreen, shared: &Shared) -> Option<Strin
     Some(text)
 }
 
+/// The options for what the likeliest tokens, and numbers beside them, are of.
+fn tokens(
+    screen: &LensScreen,
+    shared: &Shared,
+    facts: &ModelFacts,
+    remarks: &mut Vec<String>,
+) -> String {
+    let top = TOP.min(facts.config.vocab_size);
+    let mut options = format!(" --top-k {top} --detail {}", shared.position);
+    if let Some(id) = screen.target {
+        match twin::token(&facts.checkpoint, id) {
+            Some(text) => options += &format!(" --target {}", quoted(&text)),
+            None => remarks.push(format!("the target is token {id}, which no text names")),
+        }
+    }
+    options
+}
+
 /// A row for each layer and position that is shown.
 pub(super) fn data(screen: &LensScreen, shared: &Shared) -> Option<Data> {
     let lens = screen.held.lens(&screen.wish(shared))?;
@@ -68,11 +85,14 @@ pub(super) fn data(screen: &LensScreen, shared: &Shared) -> Option<Data> {
         "target_rank",
         "target_log_prob",
         "norm",
+        "projection",
     ];
     let mut rows = Vec::new();
     for (row, at) in lens.rows.iter().enumerate() {
         for (i, position) in lens.positions.iter().enumerate() {
             let cell = lens.cell(row, i);
+            let place = screen.held.place(row, *position);
+            let projection = place.and_then(|place| place.projection);
             let (id, probability) = cell
                 .top
                 .first()
@@ -89,6 +109,7 @@ pub(super) fn data(screen: &LensScreen, shared: &Shared) -> Option<Data> {
                 cell.target_rank.to_string(),
                 cell.target_log_prob.to_string(),
                 cell.norm.to_string(),
+                projection.map_or_else(String::new, |along| along.to_string()),
             ]);
         }
     }
