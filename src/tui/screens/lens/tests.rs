@@ -377,8 +377,8 @@ fn scales_end_where_they_say() {
         Ends::Shown.of(Mode::Entropy, 100, &shades[1..3]),
         (2.0, 4.0)
     );
-    assert_eq!(Ends::Whole.of(Mode::Rank, 1000, &shades), (0.0, 3.0));
-    assert_eq!(Mode::Rank.shade(100.0), 2.0);
+    assert_eq!(Ends::Whole.of(Mode::Rank, 1000, &shades), (-3.0, 0.0));
+    assert_eq!(Mode::Rank.shade(100.0), -2.0);
     for mode in Mode::ALL {
         assert_eq!(Mode::named(mode.name()).unwrap(), mode);
     }
