@@ -1,108 +1,30 @@
 //! Attention: the heads of a layer with what kind they are, the pattern of one, and what it changes to cut a head or an edge.
 //!
-//! State and keys here, the work in `reading.rs`, drawing in `view.rs`.
+//! State here, keys in `keys.rs`, the work in `reading.rs`, drawing in `view.rs`, command line and files in `written.rs`.
 //!
 //! Always: a cut is an intervention like any other, so it holds in every screen, stacks and is undone with `z`; the effect
 //! that is shown is of all interventions that are on, against the unedited model.
 
+mod keys;
 mod reading;
 #[cfg(test)]
 mod tests;
 mod view;
+mod written;
 
 use std::sync::Arc;
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use super::lens::twin;
 use crate::lens::HeadSummary;
 use crate::lens::knockout::Cut;
 use crate::tui::cells;
-use crate::tui::keys::{Binding, bind};
+use crate::tui::keys::Binding;
 use crate::tui::screen::{Command, Context, Data, Hits, Screen, View};
-use crate::tui::shared::{Intervention, Shared, quoted};
+use crate::tui::shared::{Intervention, Shared};
+use keys::KEYS;
 use reading::{Answer, Ask, Changed, Impact, Layer, Value, Wish, read};
-
-const KEYS: &[Binding] = &[
-    bind("> .", "next_head", "head", "The next head"),
-    bind("< ,", "previous_head", "", "The head before"),
-    bind("K", "deeper", "layer", "One layer deeper"),
-    bind("J", "shallower", "", "One layer back"),
-    bind(
-        "j down",
-        "later",
-        "query",
-        "The next query: the token that looks",
-    ),
-    bind("k up", "earlier", "", "The query before"),
-    bind(
-        "l right",
-        "next_key",
-        "key",
-        "The next key: the token that is looked at",
-    ),
-    bind("h left", "previous_key", "", "The key before"),
-    bind(
-        "x",
-        "cut_head",
-        "cut head",
-        "Knock the head out: its z is set to 0 at every position; again brings it back",
-    ),
-    bind(
-        "E",
-        "cut_edge",
-        "cut edge",
-        "Knock the edge from query to key out in this head, before the softmax; again brings it back",
-    ),
-    bind(
-        "i",
-        "impact",
-        "impact",
-        "What the next token would lose without each head of this layer, one pass a head",
-    ),
-    bind(
-        "w",
-        "weighted",
-        "weighted",
-        "Weight times the length of what the head moves from there; or the weight alone",
-    ),
-    bind(
-        "S",
-        "scores",
-        "scores",
-        "Scores before the softmax; or the weights again",
-    ),
-    bind("d", "digits", "", "Numbers in the cells, or colours alone"),
-    bind("g home", "first_key", "", "The first key"),
-    bind("G end", "own_key", "", "The query itself as key"),
-    bind(
-        "enter",
-        "strongest",
-        "",
-        "The key with the largest number in this row",
-    ),
-    bind(
-        "o",
-        "follow",
-        "",
-        "The key becomes the query: follow the information back",
-    ),
-    bind(
-        "a",
-        "lens",
-        "lens",
-        "Back to the lens at this layer and token",
-    ),
-    bind("+ =", "wider", "", "Wider cells"),
-    bind("_", "narrower", "", "Narrower cells"),
-    bind(
-        "r",
-        "again",
-        "",
-        "Compute it again, after it failed or was stopped",
-    ),
-];
 
 /// Places for the mouse.
 const HEAD: u16 = 0;
@@ -122,6 +44,7 @@ pub struct AttentionScreen {
     stopped: Option<Wish>,
     failed: Option<(Wish, String)>,
     head: usize,
+    /// Kept at or before the query when it is used; so far behind that it is the query itself until it is moved.
     key: usize,
     value: Value,
     wants_impact: bool,
@@ -141,7 +64,7 @@ impl Default for AttentionScreen {
             stopped: None,
             failed: None,
             head: 0,
-            key: 0,
+            key: usize::MAX,
             value: Value::Weight,
             wants_impact: false,
             digits: true,
@@ -204,11 +127,9 @@ impl AttentionScreen {
             });
             return;
         }
-        // The command line's --knockout cuts an edge in every head, and it has no option for one head: `twin` writes the
-        // edits themselves where an intervention has no options.
         let added = Intervention {
             label,
-            options: Vec::new(),
+            options: vec!["--knockout".to_owned(), option(cut)],
             edits: vec![cut.edit()],
             on: true,
         };
@@ -243,6 +164,20 @@ fn chip(shared: &Shared, label: &str) -> Option<usize> {
         .position(|chip| chip.label == label)
 }
 
+/// A cut as the command line's `--knockout` takes it.
+fn option(cut: Cut) -> String {
+    let head = |head: Option<usize>| head.map_or_else(String::new, |head| format!(".{head}"));
+    match cut {
+        Cut::Head { layer, head } => format!("{layer}.{head}"),
+        Cut::Edge {
+            layer,
+            head: of,
+            query,
+            key,
+        } => format!("{layer}{}:{query}>{key}", head(of)),
+    }
+}
+
 fn head_label(layer: usize, head: usize) -> String {
     format!("⊘ head {layer}.{head}")
 }
@@ -272,6 +207,9 @@ impl Screen for AttentionScreen {
             "cut_head" | "cut_edge" | "impact" if shared.tokens.is_empty() => {
                 Err("the prompt is empty; p in the lens writes one".into())
             }
+            "cut_edge" if shared.position == 0 => {
+                Err("the first token can look at itself only; without that edge there is no attention to compute".into())
+            }
             "strongest" if self.layer.is_none() => Err("nothing has been computed yet".into()),
             _ => Ok(()),
         }
@@ -291,7 +229,7 @@ impl Screen for AttentionScreen {
             "next_key" => self.key = (key + 1).min(query),
             "previous_key" => self.key = key.saturating_sub(1),
             "first_key" => self.key = 0,
-            "own_key" => self.key = query,
+            "own_key" => self.key = usize::MAX,
             "strongest" => {
                 let row = self
                     .layer
@@ -475,87 +413,11 @@ impl Screen for AttentionScreen {
     }
 
     fn command_line(&self, shared: &Shared) -> Option<String> {
-        let facts = shared.model.facts()?;
-        let prompt = twin::prompt(shared, facts)?;
-        let (name, layer) = (quoted(&facts.name), shared.layer);
-        if !shared.interventions.iter().any(|chip| chip.on) {
-            let text = quoted(&format!("--text={}", prompt.text));
-            let chat = if prompt.chat { " --chat" } else { "" };
-            let points = if self.value == Value::Score {
-                "attn_scores"
-            } else {
-                "pattern"
-            };
-            return Some(format!(
-                "candlescope capture {name} --points {points}.{layer}{chat} {text} --out {points}-{layer}"
-            ));
-        }
-        let last = shared.layers() - 1;
-        let line = |edits: &str| {
-            let options = format!("--positions last --layers {last} --top-k {}", reading::TOP);
-            format!("candlescope lens {name} {options}{edits}{}", prompt.last())
-        };
-        Some(match twin::edits(shared) {
-            Ok(edits) => format!("{}; {}", line(&edits), line("")),
-            Err(why) => format!("{} # {why}", line("")),
-        })
+        written::command_line(self, shared)
     }
 
     fn data(&self, shared: &Shared) -> Option<Data> {
-        let layer = self
-            .layer
-            .as_ref()
-            .filter(|layer| layer.serves(&self.wish(shared)))?;
-        let head = self.head(shared).min(layer.heads.saturating_sub(1));
-        let n = layer.tokens.len();
-        let mut rows = Vec::new();
-        for query in 0..n {
-            for key in 0..=query {
-                let number = |value| layer.value(value, head, query, key).to_string();
-                rows.push(vec![
-                    layer.wish.layer.to_string(),
-                    head.to_string(),
-                    query.to_string(),
-                    layer.tokens[query].text.clone(),
-                    key.to_string(),
-                    layer.tokens[key].text.clone(),
-                    number(Value::Weight),
-                    number(Value::Weighted),
-                ]);
-            }
-        }
-        let pattern: Vec<Vec<f32>> = (0..n)
-            .map(|query| layer.row(Value::Weight, head, query))
-            .collect();
-        let tokens: Vec<&str> = layer
-            .tokens
-            .iter()
-            .map(|token| token.text.as_str())
-            .collect();
-        Some(Data {
-            headers: [
-                "layer",
-                "head",
-                "query",
-                "query_token",
-                "key",
-                "key_token",
-                "weight",
-                "value_weighted",
-            ]
-            .map(String::from)
-            .into(),
-            rows,
-            json: serde_json::json!({
-                "schema": "candlescope.attention/1",
-                "layer": layer.wish.layer,
-                "head": head,
-                "tokens": tokens,
-                "pattern": pattern,
-                "heads": layer.kinds,
-                "effect": self.effect(shared).map(|changed| &changed.effect),
-            }),
-        })
+        written::data(self, shared)
     }
 }
 

@@ -15,7 +15,7 @@ use crate::tui::shared::Token;
 use crate::tui::work::Ticket;
 
 /// Tokens that are kept of an effect.
-pub const TOP: usize = 8;
+pub const TOP: usize = 10;
 /// A head's kind needs this many tokens.
 pub const LEAST: usize = 3;
 
@@ -157,7 +157,7 @@ pub fn read(checkpoint: &Checkpoint, ticket: &Ticket, ask: &Ask) -> Result<Reply
         ticket.part(Reply {
             model: ask.model,
             answer,
-        })
+        });
     };
     if ask.layer {
         part(Answer::Layer(layer(checkpoint, ask)?));

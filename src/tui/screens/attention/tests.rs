@@ -3,8 +3,9 @@
 #![allow(clippy::unwrap_used)]
 
 use super::super::lens::desk::{Desk, clashes};
+use super::AttentionScreen;
+use super::keys::KEYS;
 use super::reading::Value;
-use super::{AttentionScreen, KEYS};
 use crate::lens::{attention, knockout_effect};
 use crate::tui::screen::{Reply, Screen};
 use crate::tui::shared::ModelState;
@@ -68,15 +69,17 @@ fn a_cut_head_is_an_intervention_that_shows_its_effect_and_comes_back() {
     desk.work(&mut screen);
     let facts = desk.shared.model.facts().unwrap();
     let edits = desk.shared.edits();
-    let effect = knockout_effect(&facts.checkpoint.decoder, &ids(&desk), &[], &edits, 8).unwrap();
+    let effect = knockout_effect(&facts.checkpoint.decoder, &ids(&desk), &[], &edits, 10).unwrap();
     assert_eq!(screen.effect(&desk.shared).unwrap().effect, effect);
     let shown = desk.draw(&screen, 120, 40);
     assert!(
         shown.contains("KL(without || with)") && shown.contains("⊘H1"),
         "{shown}"
     );
-    let line = screen.command_line(&desk.shared).unwrap();
-    assert!(line.contains("--edit <(echo '[{\"at\":\"z.3\""), "{line}");
+    assert_eq!(
+        screen.command_line(&desk.shared).unwrap(),
+        format!("candlescope attn toy --layer 3 --head 1 --knockout 3.1 '{TEXT}'")
+    );
     desk.press(&mut screen, "x");
     assert!(desk.shared.interventions.is_empty());
 }

@@ -77,7 +77,7 @@ pub(super) fn draw(
     if beside > 0 {
         let wanted = layer.heads as u16 + 2;
         let list = Rect {
-            height: wanted.min(left.height * 3 / 5),
+            height: wanted.min(left.height * 2 / 3),
             ..left
         };
         let bars = Rect {

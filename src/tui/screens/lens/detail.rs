@@ -130,7 +130,10 @@ fn facts(
     } else {
         "target"
     };
-    let probability = |place: &Place| format!("{:.2}%", place.cell.target_log_prob.exp() * 100.0);
+    let probability = |place: &Place| match place.cell.target_log_prob.exp() {
+        small if small < 1e-4 => format!("{small:.0e}"),
+        share => format!("{:.2}%", share * 100.0),
+    };
     let rank = format!(" rank {} of {vocab}", cell.target_rank);
     let course: Vec<f32> = column
         .places

@@ -138,12 +138,12 @@ fn last_user(prompt: &Prompt) -> usize {
 pub fn with_text(prompt: &Prompt, text: &str) -> Prompt {
     let mut prompt = prompt.clone();
     if let Some(raw) = &mut prompt.raw {
-        *raw = text.to_owned();
+        text.clone_into(raw);
         return prompt;
     }
     let at = last_user(&prompt);
     match prompt.turns.get_mut(at) {
-        Some(turn) if turn.role == "user" => turn.content = text.to_owned(),
+        Some(turn) if turn.role == "user" => text.clone_into(&mut turn.content),
         _ => prompt.turns.push(Message::user(text)),
     }
     prompt

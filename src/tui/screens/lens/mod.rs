@@ -1,7 +1,7 @@
 //! Lens: what the model would say next if it stopped at a layer, for every layer and token; and the prompt's editor.
 //!
 //! State and keys here. `reading.rs` is the work and what is kept of it, `modes.rs` the values and their scales, `editor.rs`
-//! the prompt, `twin.rs` the command line; `view.rs` draws, with `detail.rs` for the list at the right.
+//! the prompt, `written.rs` and `twin.rs` the command line and the files; `view.rs` draws, with `detail.rs` for the list at the right.
 //!
 //! Always: what is drawn belongs to the tokens above it; what an intervention has made old is drawn as old until the new
 //! values are there; only positions near the cursor are computed, those at the cursor first.
@@ -10,12 +10,14 @@
 pub(super) mod desk;
 mod detail;
 mod editor;
+mod keys;
 mod modes;
 mod reading;
 #[cfg(test)]
 mod tests;
 pub(super) mod twin;
 mod view;
+mod written;
 
 use std::sync::Arc;
 
@@ -23,107 +25,14 @@ use crossterm::event::KeyEvent;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use crate::lens::{LensRow, json};
 use crate::tui::cells;
-use crate::tui::keys::{Binding, bind};
+use crate::tui::keys::Binding;
 use crate::tui::screen::{Context, Data, Hits, Reply, Screen, View};
-use crate::tui::shared::{Shared, quoted};
+use crate::tui::shared::Shared;
 use editor::{Edited, Editor};
+use keys::KEYS;
 use modes::{Ends, Mode};
 use reading::{Ask, Held, Reading, Wish, direction, read, window};
-
-const KEYS: &[Binding] = &[
-    bind("h left", "left", "token", "The token before"),
-    bind("l right", "right", "", "The next token"),
-    bind(
-        "k up",
-        "up",
-        "layer",
-        "One layer deeper; in the list, the likelier token",
-    ),
-    bind(
-        "j down",
-        "down",
-        "",
-        "One layer back; in the list, the next token",
-    ),
-    bind(
-        "p",
-        "edit",
-        "prompt",
-        "Edit the last user turn; Enter reads it, Alt-Enter begins a line, Tab goes to the next turn",
-    ),
-    bind(
-        "v",
-        "mode",
-        "value",
-        "Next value: probability, entropy, KL, rank of the target, norm, projection on a direction",
-    ),
-    bind(
-        "c",
-        "compare",
-        "compare",
-        "Show the difference that the interventions make: with them minus without them",
-    ),
-    bind(
-        "enter",
-        "target",
-        "target",
-        "Follow the token that is selected in the list; the same again lets it go",
-    ),
-    bind(
-        "tab",
-        "pane",
-        "list",
-        "Between the map and the list of next tokens",
-    ),
-    bind(
-        "d",
-        "digits",
-        "digits",
-        "The value in digits instead of the top token",
-    ),
-    bind(
-        "s",
-        "scale",
-        "scale",
-        "What the ends of the colours mean: whole range, smallest to largest, 5th to 95th percentile",
-    ),
-    bind(
-        "a",
-        "attention",
-        "attention",
-        "Look at the attention of this layer",
-    ),
-    bind("g", "first_layer", "", "The first layer"),
-    bind("G", "last_layer", "", "The last layer"),
-    bind("0 home", "first_token", "", "The first token"),
-    bind("$ end", "last_token", "", "The last token"),
-    bind("ctrl-u pageup", "deeper", "", "Eight layers deeper"),
-    bind("ctrl-d pagedown", "shallower", "", "Eight layers back"),
-    bind(
-        "backspace delete",
-        "clear_target",
-        "",
-        "Follow no token: at each position the model's own next one is meant again",
-    ),
-    bind(
-        "P",
-        "raw",
-        "",
-        "Read the text as it is, without the chat template; or with it again",
-    ),
-    bind("t", "add_turn", "", "Add a turn to the conversation"),
-    bind("-", "drop_turn", "", "Remove the last turn"),
-    bind("+ =", "wider", "", "Wider cells"),
-    bind("_", "narrower", "", "Narrower cells"),
-    bind(
-        "r",
-        "again",
-        "",
-        "Compute it again, after it failed or was stopped",
-    ),
-];
 
 /// Places for the mouse.
 const CELL: u16 = 0;
@@ -291,6 +200,14 @@ impl LensScreen {
         }
     }
 
+    /// Lets what failed or was stopped be asked for again; where neither is the case, everything.
+    fn again(&mut self) {
+        let (failed, stopped) = (self.failed.take(), self.stopped.take());
+        if failed.is_none() && stopped.is_none() {
+            self.held.columns.clear();
+        }
+    }
+
     /// Asks for what is missing around the cursor.
     fn ask(&mut self, wish: Wish, positions: Vec<usize>, cx: &mut Context) {
         self.stopped = None;
@@ -406,11 +323,7 @@ impl Screen for LensScreen {
             "attention" => cx
                 .commands
                 .push(crate::tui::screen::Command::Go("attention")),
-            "again" => {
-                if self.failed.take().is_none() && self.stopped.take().is_none() {
-                    self.held.columns.clear();
-                }
-            }
+            "again" => self.again(),
             _ => {}
         }
     }
@@ -589,95 +502,10 @@ impl Screen for LensScreen {
     }
 
     fn command_line(&self, shared: &Shared) -> Option<String> {
-        let facts = shared.model.facts()?;
-        let len = shared.tokens.len();
-        if len == 0 {
-            return None;
-        }
-        let mut options = format!(" --top-k {}", reading::TOP);
-        let mut remarks = Vec::new();
-        let shown = window(len, shared.position);
-        if shown.len() < len {
-            options += &format!(" --positions {}-{}", shown.start, shown.end - 1);
-        }
-        options += &format!(" --detail {}", shared.position);
-        if let Some(id) = self.target {
-            match twin::token(&facts.checkpoint, id) {
-                Some(text) => options += &format!(" --target {}", quoted(&text)),
-                None => remarks.push(format!("the target is token {id}, which no text names")),
-            }
-        }
-        if self.mode == Mode::Projection {
-            remarks.push("projections are shown in the workbench only".to_owned());
-        }
-        let line = |edits: &str| -> Option<String> {
-            let prompt = twin::prompt(shared, facts)?;
-            Some(format!(
-                "candlescope lens {}{options}{edits}{}",
-                quoted(&facts.name),
-                prompt.last()
-            ))
-        };
-        let edits = twin::edits(shared).unwrap_or_else(|why| {
-            remarks.push(why);
-            String::new()
-        });
-        let mut text = line(&edits)?;
-        if self.compares(shared) {
-            text = format!("{text}; {}", line("")?);
-        }
-        if !remarks.is_empty() {
-            text += &format!(" # {}", remarks.join("; "));
-        }
-        Some(text)
+        written::command_line(self, shared)
     }
 
     fn data(&self, shared: &Shared) -> Option<Data> {
-        let lens = self.held.lens(&self.wish(shared))?;
-        let headers = [
-            "layer",
-            "position",
-            "token",
-            "top",
-            "probability",
-            "entropy_nats",
-            "kl_final_layer_nats",
-            "target",
-            "target_rank",
-            "target_log_prob",
-            "norm",
-        ];
-        let mut rows = Vec::new();
-        for (row, at) in lens.rows.iter().enumerate() {
-            for (i, position) in lens.positions.iter().enumerate() {
-                let cell = lens.cell(row, i);
-                let (id, probability) = cell
-                    .top
-                    .first()
-                    .map_or((0, f64::NAN), |top| (top.id, top.probability));
-                rows.push(vec![
-                    LensRow::label(*at),
-                    position.to_string(),
-                    self.held.tokens[*position].text.clone(),
-                    self.held.word(id).to_owned(),
-                    probability.to_string(),
-                    cell.entropy.to_string(),
-                    cell.kl.to_string(),
-                    self.held.word(lens.targets[i]).to_owned(),
-                    cell.target_rank.to_string(),
-                    cell.target_log_prob.to_string(),
-                    cell.norm.to_string(),
-                ]);
-            }
-        }
-        let token = |id: u32| {
-            let of_text = self.held.tokens.iter().find(|token| token.id == id);
-            of_text.map_or_else(|| self.held.word(id).to_owned(), |token| token.text.clone())
-        };
-        Some(Data {
-            headers: headers.map(String::from).into(),
-            rows,
-            json: json::json(&lens, token),
-        })
+        written::data(self, shared)
     }
 }

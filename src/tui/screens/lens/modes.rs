@@ -1,7 +1,7 @@
 //! The values that the heat map shows: which number of a cell, in which unit, over which range of colours.
 //!
 //! Always: every mode says its unit and where its scale ends, and a rank is coloured by its logarithm, since from 1 to 2 is
-//! as far as from 1000 to 2000.
+//! as far as from 1000 to 2000, the first brightest.
 
 use crate::tui::theme::Scale;
 
@@ -94,7 +94,7 @@ impl Mode {
     /// The number by which a cell is coloured.
     pub fn shade(self, value: f32) -> f32 {
         match self {
-            Self::Rank => value.log10(),
+            Self::Rank => -value.log10(),
             _ => value,
         }
     }
@@ -135,7 +135,7 @@ impl Mode {
         match self {
             Self::Top => Some((0.0, 1.0)),
             Self::Entropy => Some((0.0, vocab.ln())),
-            Self::Rank => Some((0.0, vocab.log10())),
+            Self::Rank => Some((-vocab.log10(), 0.0)),
             Self::Kl | Self::Norm | Self::Projection => None,
         }
     }

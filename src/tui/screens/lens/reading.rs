@@ -9,7 +9,7 @@ use std::ops::Range;
 use crate::hooks::{Edit, EditOp, Point, Vector};
 use crate::lens::{Cell, LensOptions, LensRow, LogitLens, StreamOptions, logit_lens, stream_lens};
 use crate::model::Checkpoint;
-use crate::tui::shared::{Shared, Token};
+use crate::tui::shared::{Intervention, Shared, Token};
 use crate::tui::work::Ticket;
 
 /// How many of the likeliest tokens a cell keeps.
@@ -170,6 +170,11 @@ pub fn window(len: usize, cursor: usize) -> Range<usize> {
 
 /// The direction that an intervention adds or removes: the first, with what its chip says.
 pub fn direction(shared: &Shared) -> Option<(&str, Vector)> {
+    directed(shared).map(|(chip, vector)| (chip.label.as_str(), vector))
+}
+
+/// The first intervention with a direction.
+pub fn directed(shared: &Shared) -> Option<(&Intervention, Vector)> {
     let in_stream = |edit: &&Edit| {
         matches!(
             edit.at.point,
@@ -188,7 +193,7 @@ pub fn direction(shared: &Shared) -> Option<(&str, Vector)> {
     };
     shared.interventions.iter().find_map(|chip| {
         let found = chip.edits.iter().filter(in_stream).find_map(of)?;
-        Some((chip.label.as_str(), found))
+        Some((chip, found))
     })
 }
 
@@ -227,9 +232,10 @@ fn some(checkpoint: &Checkpoint, ask: &Ask, positions: &[usize]) -> Result<Readi
     let mut sorted = positions.to_vec();
     sorted.sort_unstable();
     let edited = places(checkpoint, ask, &sorted, &ask.edits)?;
-    let base = match ask.wish.compare {
-        true => Some(places(checkpoint, ask, &sorted, &[])?),
-        false => None,
+    let base = if ask.wish.compare {
+        Some(places(checkpoint, ask, &sorted, &[])?)
+    } else {
+        None
     };
     let mut words = BTreeMap::new();
     let mut name = |id: u32| {

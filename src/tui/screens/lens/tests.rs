@@ -5,11 +5,12 @@
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::desk::{Desk, clashes};
+use super::keys::KEYS;
 use super::modes::{Ends, Mode};
 use super::reading::{Column, Held, Place, Reading, WINDOW, Wish, window};
-use super::{KEYS, LensScreen, editor, twin};
+use super::{LensScreen, editor, twin};
 use crate::hooks::{Edit, EditOp, HookPoint, Point};
-use crate::lens::{Cell, LensOptions, Ranked, logit_lens};
+use crate::lens::{Cell, LensOptions, Ranked, StreamOptions, logit_lens, stream_lens};
 use crate::text::Message;
 use crate::tui::screen::{Payload, Reply, Screen};
 use crate::tui::shared::{Intervention, ModelState, Prompt, Token};
@@ -122,18 +123,15 @@ fn an_intervention_makes_values_old_and_compares_with_the_unedited_model() {
     assert_eq!(screen.held.base(4, 2).unwrap(), &before);
     assert_ne!(screen.held.place(4, 2).unwrap(), &before);
     // Below the edit nothing changed.
+    let norm = |place: &Place| place.cell.norm;
     assert_eq!(
-        screen.held.place(1, 2).unwrap().cell.norm,
-        before_norm(&screen)
+        screen.held.place(1, 2).map(norm),
+        screen.held.base(1, 2).map(norm)
     );
     assert!(
         desk.draw(&screen, 120, 40)
             .contains("with interventions minus without")
     );
-}
-
-fn before_norm(screen: &LensScreen) -> f64 {
-    screen.held.base(1, 2).unwrap().cell.norm
 }
 
 #[test]
@@ -151,23 +149,28 @@ fn a_projection_needs_a_direction_and_is_the_dot_product() {
     .unwrap();
     desk.refresh(&mut screen);
     desk.work(&mut screen);
-    // Adding 4 times a vector of length 2 along it, from layer 1 on, moves what layer 0 left by 8.
-    let without = {
-        let mut chips = desk.shared.interventions.clone();
-        chips[0].on = false;
-        desk.shared.intervene(|all| *all = chips);
-        let with = screen.held.place(1, 1).unwrap().projection.unwrap();
-        desk.refresh(&mut screen);
-        desk.work(&mut screen);
-        let without = screen.held.place(1, 1).unwrap().projection.unwrap();
-        assert!(
-            (with - without).abs() < 1e-6,
-            "layer 0 lies below the edit: {with} {without}"
-        );
-        without
+    let facts = desk.shared.model.facts().unwrap();
+    let ids: Vec<u32> = desk.shared.tokens.iter().map(|token| token.id).collect();
+    let (_, direction) = super::reading::direction(&desk.shared).unwrap();
+    let options = StreamOptions {
+        direction: Some(direction.to_vec()),
+        ..StreamOptions::default()
     };
-    let cell = &screen.held.place(1, 1).unwrap().cell;
-    assert!(without.abs() <= cell.norm + 1e-6);
+    let edits = desk.shared.edits();
+    let read = stream_lens(&facts.checkpoint.decoder, &ids, &options, &edits).unwrap();
+    let dots = read.projections.unwrap().dots;
+    for (row, dots) in dots.iter().enumerate() {
+        for (at, dot) in dots.iter().enumerate() {
+            assert_eq!(screen.held.place(row, at).unwrap().projection, Some(*dot));
+        }
+    }
+    desk.press(&mut screen, "v");
+    assert_eq!(screen.mode, Mode::Top);
+    assert_eq!(
+        desk.asks(),
+        0,
+        "what was read with projections serves without"
+    );
 }
 
 #[test]
@@ -374,8 +377,8 @@ fn scales_end_where_they_say() {
         Ends::Shown.of(Mode::Entropy, 100, &shades[1..3]),
         (2.0, 4.0)
     );
-    assert_eq!(Ends::Whole.of(Mode::Rank, 1000, &shades), (0.0, 3.0));
-    assert_eq!(Mode::Rank.shade(100.0), 2.0);
+    assert_eq!(Ends::Whole.of(Mode::Rank, 1000, &shades), (-3.0, 0.0));
+    assert_eq!(Mode::Rank.shade(100.0), -2.0);
     for mode in Mode::ALL {
         assert_eq!(Mode::named(mode.name()).unwrap(), mode);
     }
@@ -383,7 +386,7 @@ fn scales_end_where_they_say() {
 
 #[test]
 fn the_command_line_reads_the_same_tokens() {
-    let (mut desk, screen) = (Desk::reading("-5 and it's"), LensScreen::default());
+    let (mut desk, mut screen) = (Desk::reading("-5 and it's"), LensScreen::default());
     let line = screen.command_line(&desk.shared).unwrap();
     let last = desk.shared.tokens.len() - 1;
     assert_eq!(
@@ -395,6 +398,12 @@ fn the_command_line_reads_the_same_tokens() {
     let line = screen.command_line(&desk.shared).unwrap();
     assert!(
         line.contains("--add 'a b.safetensors@1*4' --chat Hello"),
+        "{line}"
+    );
+    screen.mode = Mode::Projection;
+    let line = screen.command_line(&desk.shared).unwrap();
+    assert!(
+        line.contains("--show projection --direction 'a b.safetensors' --add"),
         "{line}"
     );
     let mut turns = Prompt::user("Hello");

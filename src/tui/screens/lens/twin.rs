@@ -31,6 +31,16 @@ pub fn edits(shared: &Shared) -> Result<String, String> {
     Ok(options)
 }
 
+/// The file of the direction that is projected on: what stands before the place in `--ablate DIR@LAYERS` and `--add`.
+pub fn direction(shared: &Shared) -> Option<&str> {
+    let (chip, _) = super::reading::directed(shared)?;
+    let spec = match chip.options.as_slice() {
+        [option, spec, ..] if option == "--ablate" || option == "--add" => spec,
+        _ => return None,
+    };
+    Some(spec.rsplit_once('@').map_or(spec, |(file, _)| file))
+}
+
 /// A prompt as the command line takes it.
 pub struct Words {
     /// Through the chat template, as a user's turn.

@@ -451,13 +451,13 @@ fn title(screen: &LensScreen, view: &View, (lo, hi): (f32, f32)) -> String {
     }
     if screen.compares(view.shared) {
         let (unit, most) = match mode {
-            Mode::Rank => ("factor", format!("{:.1}", 10f32.powf(hi))),
+            Mode::Rank => ("factor", format!("{:.2}", 10f32.powf(hi))),
             _ => ("difference", mode.difference(hi)),
         };
         return format!("{what}: with interventions minus without, largest {unit} {most}");
     }
     let end = |shade: f32| match mode {
-        Mode::Rank => mode.digits(10f32.powf(shade)),
+        Mode::Rank => mode.digits(10f32.powf(-shade)),
         _ => mode.digits(shade),
     };
     format!("{what}, {} to {}", end(lo), end(hi))

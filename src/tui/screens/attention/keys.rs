@@ -1,0 +1,84 @@
+//! The keys of the attention screen.
+
+use crate::tui::keys::{Binding, bind};
+
+/// The table that drives dispatch, footer and help.
+pub(super) const KEYS: &[Binding] = &[
+    bind("> .", "next_head", "head", "The next head"),
+    bind("< ,", "previous_head", "", "The head before"),
+    bind("K", "deeper", "layer", "One layer deeper"),
+    bind("J", "shallower", "", "One layer back"),
+    bind(
+        "j down",
+        "later",
+        "query",
+        "The next query: the token that looks",
+    ),
+    bind("k up", "earlier", "", "The query before"),
+    bind(
+        "l right",
+        "next_key",
+        "key",
+        "The next key: the token that is looked at",
+    ),
+    bind("h left", "previous_key", "", "The key before"),
+    bind(
+        "x",
+        "cut_head",
+        "cut head",
+        "Knock the head out: its z is set to 0 at every position; again brings it back",
+    ),
+    bind(
+        "E",
+        "cut_edge",
+        "cut edge",
+        "Knock the edge from query to key out in this head, before the softmax; again brings it back",
+    ),
+    bind(
+        "i",
+        "impact",
+        "impact",
+        "What the next token would lose without each head of this layer, one pass a head",
+    ),
+    bind(
+        "w",
+        "weighted",
+        "weighted",
+        "Weight times the length of what the head moves from there; or the weight alone",
+    ),
+    bind(
+        "S",
+        "scores",
+        "scores",
+        "Scores before the softmax; or the weights again",
+    ),
+    bind("d", "digits", "", "Numbers in the cells, or colours alone"),
+    bind("g home", "first_key", "", "The first key"),
+    bind("G end", "own_key", "", "The query itself as key"),
+    bind(
+        "enter",
+        "strongest",
+        "",
+        "The key with the largest number in this row",
+    ),
+    bind(
+        "o",
+        "follow",
+        "",
+        "The key becomes the query: follow the information back",
+    ),
+    bind(
+        "a",
+        "lens",
+        "lens",
+        "Back to the lens at this layer and token",
+    ),
+    bind("+ =", "wider", "", "Wider cells"),
+    bind("_", "narrower", "", "Narrower cells"),
+    bind(
+        "r",
+        "again",
+        "",
+        "Compute it again, after it failed or was stopped",
+    ),
+];
