@@ -55,6 +55,13 @@ impl Lines {
         }
     }
 
+    /// A line behind a lead, cut where it is too long.
+    pub(super) fn one(&mut self, lead: &str, text: &str, style: Style) {
+        let text = format!("{lead}{}", cells::prose(text, self.theme.ascii));
+        let line = cells::fit(&text, self.wide, self.theme.ascii);
+        self.all.push((line, style));
+    }
+
     fn blank(&mut self) {
         self.all.push((String::new(), self.theme.text()));
     }

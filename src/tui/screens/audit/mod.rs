@@ -1,13 +1,15 @@
 //! Audit: the signals of a checkpoint with their verdicts, and what stands behind each number.
 //!
 //! Always: what is shown is an audit as the library made it or as a file holds it; nothing is judged again here. State and
-//! keys in this file; rows in `rows.rs`, a signal's text in `detail.rs`, its charts in `plot.rs`, its prompts in `items.rs`,
+//! keys in this file; rows in `rows.rs`, a signal's text in `detail.rs`, its charts in `plot.rs`, `curves.rs` and `tracks.rs`, its prompts in `items.rs`,
 //! the worker's part in `work.rs`, drawing in `view.rs`.
 
+mod curves;
 mod detail;
 mod items;
 mod plot;
 mod rows;
+mod tracks;
 mod view;
 mod work;
 
@@ -188,11 +190,18 @@ impl AuditScreen {
 
     fn show(&mut self, index: usize) {
         self.shown = index;
-        self.selected = 0;
+        self.selected = self.worst();
         self.part = None;
         self.explaining = false;
         self.trouble = None;
         self.enter();
+    }
+
+    /// The first row that the verdict on the whole comes from.
+    fn worst(&self) -> usize {
+        let Some(audit) = self.audit() else { return 0 };
+        let decides = |row: &Row| row.signal().is_some_and(|s| s.verdict == audit.verdict);
+        self.rows().iter().position(decides).unwrap_or(0)
     }
 
     /// From the top of whatever is shown now.

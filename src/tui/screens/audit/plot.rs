@@ -7,18 +7,20 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
 
+use super::curves::curves;
 use super::detail::Lines;
-use crate::audit::charts::{Bar, Chart, Mark, Plot, Series, Strip};
+use super::tracks::{Row, tracks};
+use crate::audit::charts::{Chart, Mark, Plot};
 use crate::audit::wording;
 use crate::tui::cells::{self, HeatMap, put};
 use crate::tui::theme::{Scale, Theme};
 
 /// Points of one series, bars, strips or draws that are looked at.
-const MOST_POINTS: usize = 8192;
+pub(super) const MOST_POINTS: usize = 8192;
 /// Rows and columns of a heat map that are looked at.
 const MOST_CELLS: usize = 512;
 /// Columns of the labels at the left.
-const LABEL: u16 = 9;
+pub(super) const LABEL: u16 = 9;
 
 /// Draws title, sentence, plot and legend. `layer` is marked where the chart is by layer.
 pub(super) fn draw(chart: &Chart, area: Rect, layer: usize, theme: Theme, buf: &mut Buffer) {
@@ -73,12 +75,12 @@ fn write(lines: &[(String, Style)], area: Rect, from: u16, buf: &mut Buffer) {
     }
 }
 
-fn number(value: f64) -> String {
+pub(super) fn number(value: f64) -> String {
     wording::number("", value)
 }
 
 /// The ends of all that is finite, apart at least a little; none where there is nothing, or too much to subtract.
-fn range(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
+pub(super) fn range(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
     let (low, high) = values
         .filter(|value| value.is_finite())
         .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| {
@@ -95,18 +97,18 @@ fn range(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
 }
 
 /// Which of `count` places a value has between two ends; none outside.
-fn place(value: f64, (low, high): (f64, f64), count: usize) -> Option<usize> {
+pub(super) fn place(value: f64, (low, high): (f64, f64), count: usize) -> Option<usize> {
     let part = (value - low) / (high - low);
     (count > 0 && (-1e-9..=1.0 + 1e-9).contains(&part))
         .then(|| (part * (count - 1) as f64).round() as usize)
 }
 
-fn by_layer(label: &str) -> bool {
+pub(super) fn by_layer(label: &str) -> bool {
     label.to_lowercase().contains("layer")
 }
 
 /// A series' mark where colours cannot tell it.
-fn mark(i: usize, theme: Theme) -> &'static str {
+pub(super) fn mark(i: usize, theme: Theme) -> &'static str {
     const MARKS: [(&str, &str); 5] = [("●", "*"), ("○", "o"), ("▲", "^"), ("□", "#"), ("◆", "x")];
     let (unicode, ascii) = MARKS[i % MARKS.len()];
     theme.pick(unicode, ascii)
@@ -155,131 +157,14 @@ fn legend(chart: &Chart, layer: usize, foot: &mut Lines, theme: Theme) {
             theme.warning(),
         );
     }
-    let axes = format!(
-        "across: {}; up: {}",
-        name(&chart.x_label),
-        name(&chart.y_label)
-    );
-    foot.add("", &axes, theme.dim());
-}
-
-fn name(label: &str) -> &str {
-    if label.is_empty() { "no unit" } else { label }
-}
-
-/// Curves over a common axis: the canvas has the marks, the frame around it the ends.
-fn curves(
-    chart: &Chart,
-    series: &[Series],
-    area: Rect,
-    layer: usize,
-    theme: Theme,
-    buf: &mut Buffer,
-) {
-    let points = || {
-        series
-            .iter()
-            .flat_map(|one| one.points.iter().take(MOST_POINTS))
-    };
-    let bands = series
-        .iter()
-        .flat_map(|one| one.band.iter().take(MOST_POINTS))
-        .flat_map(|(low, high)| [*low, *high]);
-    let rules = chart.rules.iter().map(|rule| rule.at);
-    let x = range(points().map(|point| point.0));
-    let y = range(points().map(|point| point.1).chain(bands).chain(rules));
-    let (Some(x), Some(y)) = (x, y) else {
-        put(buf, area, 0, 0, "no finite point", theme.dim());
-        return;
-    };
-    let canvas = Rect {
-        x: area.x + LABEL,
-        width: area.width - LABEL,
-        height: area.height - 1,
-        ..area
-    };
-    let (wide, high) = (usize::from(canvas.width), usize::from(canvas.height));
-    let row = |value: f64| place(value, y, high).map(|at| (high - 1 - at) as u16);
-    let column = |value: f64| place(value, x, wide).map(|at| at as u16);
-    ends(area, y, theme, buf);
-    for (i, at) in [x.0, x.1].into_iter().enumerate() {
-        let text = number(at);
-        let shift = if i == 0 {
-            LABEL
-        } else {
-            area.width - (text.len() as u16).min(area.width)
-        };
-        put(buf, area, shift, area.height - 1, &text, theme.dim());
-    }
-    for at in chart.rules.iter().filter_map(|rule| row(rule.at)) {
-        put(
-            buf,
-            canvas,
-            0,
-            at,
-            &theme.pick("┄", "-").repeat(wide),
-            theme.warning(),
-        );
-    }
-    if let Some(at) = column(layer as f64).filter(|_| by_layer(&chart.x_label)) {
-        for line in 0..canvas.height {
-            put(buf, canvas, at, line, theme.pick("│", "|"), theme.dim());
-        }
-    }
-    for (i, one) in series.iter().enumerate() {
-        let style = theme.category(i);
-        for (point, (low, high)) in one.points.iter().zip(&one.band).take(MOST_POINTS) {
-            let Some(at) = column(point.0) else { continue };
-            for end in [low, high] {
-                if let Some(line) = row(*end) {
-                    put(buf, canvas, at, line, theme.pick("·", "."), style);
-                }
-            }
-        }
-        for pair in one.points[..one.points.len().min(MOST_POINTS)].windows(2) {
-            between(pair[0], pair[1], &column, &row, (x, wide), |at, line| {
-                put(buf, canvas, at, line, mark(i, theme), style);
-            });
-        }
-        if let [only] = &one.points[..]
-            && let (Some(at), Some(line)) = (column(only.0), row(only.1))
-        {
-            put(buf, canvas, at, line, mark(i, theme), style);
-        }
-    }
-}
-
-/// The cells between two points of a curve, both ends included.
-fn between(
-    from: (f64, f64),
-    to: (f64, f64),
-    column: &dyn Fn(f64) -> Option<u16>,
-    row: &dyn Fn(f64) -> Option<u16>,
-    (x, wide): ((f64, f64), usize),
-    mut paint: impl FnMut(u16, u16),
-) {
-    let (Some(first), Some(last)) = (column(from.0), column(to.0)) else {
-        return;
-    };
-    if first == last || to.0 <= from.0 {
-        for (x, y) in [from, to] {
-            if let (Some(at), Some(line)) = (column(x), row(y)) {
-                paint(at, line);
-            }
-        }
-        return;
-    }
-    for at in first..=last {
-        let here = x.0 + (x.1 - x.0) * f64::from(at) / (wide.max(2) - 1) as f64;
-        let part = ((here - from.0) / (to.0 - from.0)).clamp(0.0, 1.0);
-        if let Some(line) = row(from.1 + part * (to.1 - from.1)) {
-            paint(at, line);
-        }
-    }
+    let axes = [("across", &chart.x_label), ("up", &chart.y_label)];
+    let said = axes.iter().filter(|(_, label)| !label.is_empty());
+    let axes: Vec<String> = said.map(|(way, label)| format!("{way}: {label}")).collect();
+    foot.add("", &axes.join("; "), theme.dim());
 }
 
 /// The largest value above, the smallest below.
-fn ends(area: Rect, (low, high): (f64, f64), theme: Theme, buf: &mut Buffer) {
+pub(super) fn ends(area: Rect, (low, high): (f64, f64), theme: Theme, buf: &mut Buffer) {
     for (line, value) in [(0, high), (area.height.saturating_sub(2), low)] {
         let text = number(value);
         let room = usize::from(LABEL - 1);
@@ -292,161 +177,6 @@ fn ends(area: Rect, (low, high): (f64, f64), theme: Theme, buf: &mut Buffer) {
             &cells::fit(&text, room, theme.ascii),
             theme.dim(),
         );
-    }
-}
-
-/// A bar or a strip of dots: one line.
-struct Row<'a> {
-    label: &'a str,
-    estimate: Option<f64>,
-    interval: Option<(f64, f64)>,
-    points: &'a [f64],
-}
-
-impl<'a> Row<'a> {
-    fn of_bar(bar: &'a Bar) -> Self {
-        Self {
-            label: &bar.label,
-            estimate: Some(bar.value),
-            interval: bar.interval,
-            points: &[],
-        }
-    }
-
-    fn of_strip(strip: &'a Strip) -> Self {
-        let points = &strip.points[..strip.points.len().min(MOST_POINTS)];
-        Self {
-            label: &strip.label,
-            estimate: strip.estimate,
-            interval: strip.interval,
-            points,
-        }
-    }
-
-    fn numbers(&self) -> impl Iterator<Item = f64> + '_ {
-        let ends = self.interval.map(|(low, high)| [low, high]);
-        self.points
-            .iter()
-            .copied()
-            .chain(self.estimate)
-            .chain(ends.into_iter().flatten())
-    }
-
-    fn words(&self) -> String {
-        let ends = self.interval.map_or_else(String::new, |(low, high)| {
-            format!(" [{}, {}]", number(low), number(high))
-        });
-        self.estimate
-            .map_or_else(String::new, |value| format!("{}{ends}", number(value)))
-    }
-}
-
-/// One line for each row, on a common axis: dots, interval, estimate; `filled` from zero, as bars are.
-fn tracks(chart: &Chart, rows: &[Row], filled: bool, area: Rect, theme: Theme, buf: &mut Buffer) {
-    let zero = filled.then_some(0.0);
-    let all = rows
-        .iter()
-        .flat_map(Row::numbers)
-        .chain(chart.rules.iter().map(|rule| rule.at))
-        .chain(zero);
-    let Some(axis) = range(all) else {
-        put(buf, area, 0, 0, "no finite number", theme.dim());
-        return;
-    };
-    let words: Vec<String> = rows.iter().map(Row::words).collect();
-    let widest = |texts: &mut dyn Iterator<Item = usize>| texts.max().unwrap_or(0);
-    let label = widest(
-        &mut rows
-            .iter()
-            .map(|row| cells::width(&cells::prose(row.label, theme.ascii))),
-    )
-    .min(usize::from(area.width) / 4);
-    let value = widest(&mut words.iter().map(String::len)).min(usize::from(area.width) / 3);
-    let room = usize::from(area.width).saturating_sub(label + value + 2);
-    let left = label as u16 + 1;
-    let lines = area.height - 1;
-    for (i, (row, words)) in rows.iter().zip(&words).enumerate() {
-        let y = i as u16;
-        if y + 1 == lines && rows.len() > usize::from(lines) {
-            put(
-                buf,
-                area,
-                0,
-                y,
-                &format!("{} more", rows.len() - i),
-                theme.dim(),
-            );
-            break;
-        }
-        let name = cells::fit(&cells::prose(row.label, theme.ascii), label, theme.ascii);
-        put(buf, area, 0, y, &name, theme.text());
-        track(
-            row,
-            filled,
-            axis,
-            Rect {
-                x: area.x + left,
-                y: area.y + y,
-                width: room as u16,
-                height: 1,
-            },
-            theme,
-            buf,
-        );
-        for at in chart
-            .rules
-            .iter()
-            .filter_map(|rule| place(rule.at, axis, room))
-        {
-            put(
-                buf,
-                area,
-                left + at as u16,
-                y,
-                theme.pick("┊", "|"),
-                theme.warning(),
-            );
-        }
-        put(buf, area, left + room as u16 + 1, y, words, theme.text());
-    }
-    let bottom = (rows.len() as u16).min(lines);
-    let (low, high) = (number(axis.0), number(axis.1));
-    put(buf, area, left, bottom, &low, theme.dim());
-    let at = (left + room as u16).saturating_sub(high.len() as u16);
-    put(buf, area, at, bottom, &high, theme.dim());
-}
-
-fn track(row: &Row, filled: bool, axis: (f64, f64), line: Rect, theme: Theme, buf: &mut Buffer) {
-    let room = usize::from(line.width);
-    let at = |value: f64| place(value, axis, room).map(|at| at as u16);
-    for point in row.points.iter().filter_map(|value| at(*value)) {
-        put(buf, line, point, 0, theme.pick("·", "."), theme.dim());
-    }
-    if let (true, Some(from), Some(to)) = (filled, at(0.0), row.estimate.and_then(at)) {
-        let (from, to) = (from.min(to), from.max(to));
-        put(
-            buf,
-            line,
-            from,
-            0,
-            &theme.pick("▄", "#").repeat(usize::from(to - from) + 1),
-            theme.category(1),
-        );
-    }
-    if let Some((Some(low), Some(high))) = row.interval.map(|(low, high)| (at(low), at(high)))
-        && low <= high
-    {
-        put(
-            buf,
-            line,
-            low,
-            0,
-            &theme.pick("━", "=").repeat(usize::from(high - low) + 1),
-            theme.accent(),
-        );
-    }
-    if let Some(estimate) = row.estimate.and_then(at) {
-        put(buf, line, estimate, 0, theme.pick("●", "*"), theme.title());
     }
 }
 

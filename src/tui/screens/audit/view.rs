@@ -140,13 +140,21 @@ fn overview(
     let theme = *view.theme;
     let wide = usize::from(area.width);
     let audit = held.audit.as_ref();
-    let mut head = summary(screen, held, wide, theme);
-    head.truncate(usize::from(area.height / 3));
+    let room = usize::from(area.height / 4).max(2);
+    let mut head = summary(screen, held, wide, theme, true);
+    if head.len() > room {
+        head = summary(screen, held, wide, theme, false);
+    }
+    head.truncate(room);
     for (i, (text, style)) in head.iter().enumerate() {
         pen::line(area, i as u16, text, *style, buf);
     }
     let top = head.len() as u16;
-    let below = if area.height >= 16 { 5 } else { 0 };
+    let below = match area.height {
+        0..14 => 0,
+        14..30 => 4,
+        _ => 5,
+    };
     let at = Rect {
         y: area.y + top,
         height: area.height - top - below,
@@ -189,8 +197,8 @@ fn overview(
     }
 }
 
-/// The verdict on the checkpoint, what it was made with, and why.
-fn summary(screen: &AuditScreen, held: &Held, wide: usize, theme: Theme) -> Vec<Line> {
+/// The verdict on the checkpoint, what it was made with, and why: in whole sentences, or a line for each.
+fn summary(screen: &AuditScreen, held: &Held, wide: usize, theme: Theme, whole: bool) -> Vec<Line> {
     let audit = held.audit.as_ref();
     let mut lines = Lines::new(wide, theme);
     let (mark, word, style) = theme.verdict(audit.verdict);
@@ -228,11 +236,17 @@ fn summary(screen: &AuditScreen, held: &Held, wide: usize, theme: Theme) -> Vec<
         audit.policy.name
     );
     lines.add(" ", &text, theme.dim());
-    for reason in audit.reasons.iter().take(16) {
-        lines.add(" - ", reason, theme.text());
-    }
-    for warning in audit.warnings.iter().take(16) {
-        lines.add(" ! ", warning, theme.warning());
+    let reasons = audit.reasons.iter().map(|text| (" - ", text, theme.text()));
+    let warnings = audit
+        .warnings
+        .iter()
+        .map(|text| (" ! ", text, theme.warning()));
+    for (lead, text, style) in reasons.take(16).chain(warnings.take(16)) {
+        if whole {
+            lines.add(lead, text, style);
+        } else {
+            lines.one(lead, text, style);
+        }
     }
     lines.all
 }
@@ -395,14 +409,7 @@ fn drilled(
         hits.add(place.intersection(area), Target::Place(PARTS, 0, i));
         at = end + 1;
     }
-    put(
-        buf,
-        area,
-        at,
-        1,
-        "tab: next, i: explain, esc: back",
-        theme.dim(),
-    );
+    put(buf, area, at, 1, "tab, i: explain, esc", theme.dim());
     let skipped = 2.min(area.height);
     let body = Rect {
         y: area.y + skipped,
