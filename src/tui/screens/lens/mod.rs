@@ -389,11 +389,6 @@ impl Screen for LensScreen {
         if len == 0 || refused || self.stopped.as_ref() == Some(&wish) {
             return;
         }
-        let under_way =
-            |asked: &Asked| asked.wish.serves(&wish) && asked.positions.contains(&cursor);
-        if self.asked.as_ref().is_some_and(under_way) {
-            return;
-        }
         let nothing = Held::default();
         let held = if self.held.tokens == cx.shared.tokens {
             &self.held
@@ -401,10 +396,15 @@ impl Screen for LensScreen {
             &nothing
         };
         let near = cursor.saturating_sub(NEAR)..(cursor + NEAR + 1).min(len);
-        if !held.missing(&wish, near, cursor).is_empty() {
-            let positions = held.missing(&wish, window(len, cursor), cursor);
-            self.ask(wish, positions, cx);
+        let wanted = held.missing(&wish, near, cursor);
+        let under_way = |asked: &Asked| {
+            asked.wish.serves(&wish) && wanted.iter().all(|at| asked.positions.contains(at))
+        };
+        if wanted.is_empty() || self.asked.as_ref().is_some_and(under_way) {
+            return;
         }
+        let positions = held.missing(&wish, window(len, cursor), cursor);
+        self.ask(wish, positions, cx);
     }
 
     fn reply(&mut self, reply: Reply, _cx: &mut Context) {

@@ -262,6 +262,15 @@ fn a_far_step_in_a_long_text_asks_for_what_is_missing_only() {
     desk.press(&mut screen, "0");
     assert_eq!(desk.asks(), 1);
     desk.work(&mut screen);
+    // The cursor's own column is there, one near it is not: that is asked for once, not with every message.
+    desk.shared.position = WINDOW - 10;
+    desk.refresh(&mut screen);
+    desk.refresh(&mut screen);
+    assert_eq!(desk.asks(), 1);
+    desk.commands.clear();
+    desk.reply(&mut screen, Reply::Cancelled);
+    desk.shared.position = 0;
+    desk.refresh(&mut screen);
     assert_eq!(screen.held.columns.len(), 2 * WINDOW);
     assert!(
         desk.draw(&screen, 160, 30)
