@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod frame;
+mod generate;
 mod mistreated;
 mod screens;
 mod terminal;
