@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer};
 
 use super::{LensError, Positions};
 use crate::hooks::{Captured, Edit, HookPoint, Hooks, Point};
-use crate::model::{Batch, Decoder, LogitsAt, ModelError};
+use crate::model::{Batch, Cancel, Decoder, LogitsAt, ModelError};
 
 /// Bytes of work space for one chunk of positions; per position about 32 bytes a vocabulary entry are in use.
 const WORK_BYTES: usize = 128 << 20;
@@ -184,6 +184,7 @@ pub(super) fn in_chunks(
         let targets: Vec<u32> = (0..positions.len()).map(target).collect();
         let probabilities = reference.probabilities();
         for (row, cells) in lens.rows.iter().zip(&mut lens.cells) {
+            Cancel::check()?;
             let logits = Logits::of(model, &captured, *row, positions)?;
             cells.extend(logits.cells(&reference, &probabilities, &targets, options.top_k)?);
         }

@@ -47,6 +47,17 @@ impl Cancel {
         work()
     }
 
+    /// For work between passes: an error once a stop was asked for on this thread.
+    ///
+    /// # Errors
+    /// [`super::ModelError::Cancelled`].
+    pub fn check() -> Result<(), super::ModelError> {
+        if Self::current().requested() {
+            return Err(super::ModelError::Cancelled);
+        }
+        Ok(())
+    }
+
     /// What passes on this thread look at.
     pub(super) fn current() -> Self {
         CURRENT

@@ -280,8 +280,20 @@ impl Shared {
     }
 }
 
-/// A word for a POSIX shell.
+/// A word for a shell. What acts on a terminal is escaped, for which bash's and zsh's `$'…'` is needed.
 pub fn quoted(word: &str) -> String {
+    if word.chars().any(|c| c.is_control() && c != '\n') {
+        let escaped: String = word
+            .chars()
+            .map(|c| match c {
+                '\'' | '\\' => format!("\\{c}"),
+                c if c.is_ascii_control() => format!("\\x{:02x}", c as u32),
+                c if c.is_control() => format!("\\u{:04x}", c as u32),
+                c => c.to_string(),
+            })
+            .collect();
+        return format!("$'{escaped}'");
+    }
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:@,+*".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         word.to_string()

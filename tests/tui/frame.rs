@@ -45,6 +45,7 @@ fn words_are_quoted_for_a_shell() {
     assert_eq!(quoted("a/b-1.gguf"), "a/b-1.gguf");
     assert_eq!(quoted("it's $HOME"), r"'it'\''s $HOME'");
     assert_eq!(quoted(""), "''");
+    assert_eq!(quoted("a\u{1b}[0m'\\"), r"$'a\x1b[0m\'\\'");
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! The workbench in a real terminal, driven through tmux: it starts, takes keys, leaves the terminal as it was. Where tmux
 //! is missing the test says that it did not run.
 
+#![allow(clippy::print_stderr)] // says when it did not run
+
 use std::process::Command;
 use std::time::{Duration, Instant};
 
