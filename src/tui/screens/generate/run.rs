@@ -326,14 +326,14 @@ mod tests {
         let mut store = Store::default();
         let words = |id: u32| id.to_string();
         run(&order, &model, &mut store, &words, &mut |event| {
-            ends.push(event.what)
+            ends.push(event.what);
         })
         .unwrap();
         assert_eq!(ends.last(), Some(&Happened::Ended(End::Stop)));
         order.stop.clear();
         order.max_new = 2;
         run(&order, &model, &mut store, &words, &mut |event| {
-            ends.push(event.what)
+            ends.push(event.what);
         })
         .unwrap();
         assert_eq!(ends.last(), Some(&Happened::Ended(End::Length)));

@@ -32,7 +32,7 @@ impl Stage {
                 text: format!("t{id}"),
             })
             .collect();
-        stage.with(|screen, cx| screen.refresh(cx));
+        stage.with(Screen::refresh);
         stage
     }
 
@@ -57,7 +57,7 @@ impl Stage {
                     self.with(|screen, cx| screen.act(action, cx));
                 }
             }
-            self.with(|screen, cx| screen.refresh(cx));
+            self.with(Screen::refresh);
         }
     }
 
@@ -114,7 +114,7 @@ impl Stage {
                 on: true,
             });
         });
-        self.with(|screen, cx| screen.refresh(cx));
+        self.with(Screen::refresh);
     }
 
     fn ids(&self, side: usize) -> Vec<u32> {
@@ -165,7 +165,7 @@ fn an_answer_comes_once_and_an_intervention_leaves_the_unedited_one_alone() {
     assert_eq!(stage.asked(), 1);
     stage.answer(PLAIN, &[5, 6, 7]);
     stage.over();
-    stage.with(|screen, cx| screen.refresh(cx));
+    stage.with(Screen::refresh);
     assert_eq!((stage.asked(), stage.ids(PLAIN)), (1, vec![5, 6, 7]));
     stage.intervene();
     assert_eq!(stage.asked(), 2);
@@ -185,7 +185,7 @@ fn an_answer_comes_once_and_an_intervention_leaves_the_unedited_one_alone() {
     // Another prompt makes both anew.
     stage.shared.tokens.pop();
     stage.shared.intervene(|_| {});
-    stage.with(|screen, cx| screen.refresh(cx));
+    stage.with(Screen::refresh);
     assert!(
         stage
             .screen
