@@ -140,7 +140,7 @@ fn overview(
     let theme = *view.theme;
     let wide = usize::from(area.width);
     let audit = held.audit.as_ref();
-    let room = usize::from(area.height / 4).max(2);
+    let room = usize::from((area.height / 4).max(2).min(area.height));
     let mut head = summary(screen, held, wide, theme, true);
     if head.len() > room {
         head = summary(screen, held, wide, theme, false);

@@ -65,7 +65,7 @@ fn listed(screen: &mut ModelsScreen, shared: &mut Shared) {
         local: None,
     };
     with(screen, shared, |screen, cx| {
-        screen.reply(Reply::Done(Box::new(answer)), cx)
+        screen.reply(Reply::Done(Box::new(answer)), cx);
     });
 }
 
@@ -119,12 +119,12 @@ fn enter_opens_what_is_here_and_fetches_what_is_not() {
     let (mut screen, mut shared) = (ModelsScreen::default(), ready());
     listed(&mut screen, &mut shared);
     let wishes = with(&mut screen, &mut shared, |screen, cx| {
-        screen.act("open", cx)
+        screen.act("open", cx);
     });
     assert!(matches!(&wishes[..], [Command::Open(name)] if name == "smollm2-135m-instruct"));
     screen.selected = 1;
     let wishes = with(&mut screen, &mut shared, |screen, cx| {
-        screen.act("open", cx)
+        screen.act("open", cx);
     });
     assert!(
         matches!(&wishes[..], [Command::Ask { what, .. }] if what.starts_with("fetching qwen"))
@@ -135,7 +135,7 @@ fn enter_opens_what_is_here_and_fetches_what_is_not() {
         result: Err("no network".into()),
     };
     with(&mut screen, &mut shared, |screen, cx| {
-        screen.reply(Reply::Done(Box::new(failed)), cx)
+        screen.reply(Reply::Done(Box::new(failed)), cx);
     });
     assert!(text(&screen, &shared, 80, 24).contains("no network"));
     screen.selected = 2;
@@ -154,11 +154,11 @@ fn a_name_is_typed_fetched_and_opened() {
     assert!(screen.takes_text() && text(&screen, &shared, 80, 24).contains("a/b"));
     let enter = KeyEvent::new(KeyCode::Enter, KeyModifiers::NONE);
     let wishes = with(&mut screen, &mut shared, |screen, cx| {
-        screen.text_key(enter, cx)
+        screen.text_key(enter, cx);
     });
     assert!(matches!(&wishes[..], [Command::Ask { what, .. }] if what == "fetching a/b"));
     let stop = with(&mut screen, &mut shared, |screen, cx| {
-        assert!(screen.cancel(cx))
+        assert!(screen.cancel(cx));
     });
     assert!(matches!(stop[0], Command::StopJob));
     let got = Answer::Fetched {
@@ -166,7 +166,7 @@ fn a_name_is_typed_fetched_and_opened() {
         result: Ok(7),
     };
     let wishes = with(&mut screen, &mut shared, |screen, cx| {
-        screen.reply(Reply::Done(Box::new(got)), cx)
+        screen.reply(Reply::Done(Box::new(got)), cx);
     });
     assert!(matches!(&wishes[..], [Command::Open(name)] if name == "a/b"));
 }
@@ -190,25 +190,25 @@ fn a_model_that_failed_says_why_and_what_to_try() {
 #[test]
 fn the_open_model_is_described_once_and_compared() {
     let (mut screen, mut shared) = (ModelsScreen::default(), ready());
-    let asks = with(&mut screen, &mut shared, |screen, cx| screen.refresh(cx));
+    let asks = with(&mut screen, &mut shared, Screen::refresh);
     assert_eq!(asks.len(), 2);
-    assert!(with(&mut screen, &mut shared, |screen, cx| screen.refresh(cx)).is_empty());
+    assert!(with(&mut screen, &mut shared, Screen::refresh).is_empty());
     let checkpoint = Arc::clone(&shared.model.facts().unwrap().checkpoint);
     let described = work::describe(&checkpoint);
     with(&mut screen, &mut shared, |screen, cx| {
-        screen.reply(Reply::Done(Box::new(described)), cx)
+        screen.reply(Reply::Done(Box::new(described)), cx);
     });
     let id = checkpoint.fingerprint().unwrap().id();
     assert!(text(&screen, &shared, 200, 40).contains(&id[..40]));
     for (spec, expected) in [("toy:3", "no field"), ("nothing-there", "nothing-there")] {
         let answer = work::compare(&checkpoint, spec);
         with(&mut screen, &mut shared, |screen, cx| {
-            screen.reply(Reply::Done(Box::new(answer)), cx)
+            screen.reply(Reply::Done(Box::new(answer)), cx);
         });
         assert!(text(&screen, &shared, 120, 40).contains(expected), "{spec}");
     }
     with(&mut screen, &mut shared, |screen, cx| {
-        assert!(screen.cancel(cx))
+        assert!(screen.cancel(cx));
     });
     assert!(matches!(screen.side, Side::Facts));
 }

@@ -164,8 +164,7 @@ fn facts(screen: &ModelsScreen, view: &View, area: Rect, buf: &mut Buffer) {
             checked(result, *theme),
         ),
     };
-    let inner = pen::panel(area, &cells::prose(&title, theme.ascii), theme, buf);
-    let wide = usize::from(inner.width);
+    let wide = usize::from(area.width.saturating_sub(2));
     let wrapped: Vec<Line> = lines
         .into_iter()
         .flat_map(|(text, style)| {
@@ -173,8 +172,13 @@ fn facts(screen: &ModelsScreen, view: &View, area: Rect, buf: &mut Buffer) {
             fold(&text, wide).into_iter().map(move |line| (line, style))
         })
         .collect();
-    let most = wrapped.len().saturating_sub(inner.height.into());
+    let most = wrapped
+        .len()
+        .saturating_sub(area.height.saturating_sub(2).into());
     screen.most.set(most);
+    let more = if most > 0 { "; ctrl-d: more" } else { "" };
+    let title = cells::prose(&format!("{title}{more}"), theme.ascii);
+    let inner = pen::panel(area, &title, theme, buf);
     for (i, (text, style)) in wrapped
         .iter()
         .skip(screen.scroll.min(most))
