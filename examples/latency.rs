@@ -1,6 +1,7 @@
 //! What the workbench feels like while a model computes on every core: key to frame, drawing, memory. One JSON line each.
 //!
 //! `cargo run --release --example latency -- MODEL [KEYS]`; the model is a GGUF file or a folder.
+#![allow(clippy::print_stdout)] // it is a program of its own
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -19,10 +19,10 @@ const HOUSE: &[(&str, &[&str])] = &[
     ("steer", &["files", "config", "hooks", "model", "text"]),
     ("audit", &["files", "hooks", "model", "text", "steer"]),
     (
-        "cli",
+        "tui",
         &[
-            "files",
             "config",
+            "files",
             "hooks",
             "text",
             "model",
@@ -33,8 +33,9 @@ const HOUSE: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "tui",
+        "cli",
         &[
+            "files",
             "config",
             "hooks",
             "text",
