@@ -22,7 +22,7 @@ mod run;
 mod system;
 mod tui;
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -108,8 +108,9 @@ pub fn main() -> ExitCode {
     };
     let out = cli.global.out();
     let Some(command) = cli.command.or_else(bare) else {
-        // As with `--help`: a closed stream cannot be told about.
-        let _ = Cli::command().print_long_help();
+        // Without a terminal nothing was asked for. A closed stream cannot be told about.
+        let help = Cli::command().render_long_help();
+        let _ = writeln!(std::io::stderr(), "{help}");
         return ExitCode::from(2);
     };
     let outcome = interrupt::install()
