@@ -158,7 +158,8 @@ fn an_early_stop_returns_the_same_tensors() {
             .unwrap();
         assert!(out.logits.is_none());
         assert!(
-            gap(&out.captured[&point], &whole.captured[&point]) == 0.0,
+            // Not to the bit: who captures every point has the pattern formed, and then attention goes by that way.
+            gap(&out.captured[&point], &whole.captured[&point]) < 2e-6,
             "{point}"
         );
     }
@@ -170,7 +171,7 @@ fn an_early_stop_returns_the_same_tensors() {
         )
         .unwrap();
     let want = whole.captured[&at("resid_post.1")].narrow(1, 5, 3).unwrap();
-    assert!(gap(&last.captured[&at("resid_post.1")], &want) == 0.0);
+    assert!(gap(&last.captured[&at("resid_post.1")], &want) < 2e-6);
 }
 
 #[test]
