@@ -53,6 +53,8 @@ pub fn run(args: &Args, out: &Out, started: Instant) -> anyhow::Result<Outcome> 
                 Theme::names().join(", ")
             )
         })?,
+        // What a script draws goes into files, whatever this terminal shows.
+        None if args.script.is_some() => Theme::dark(),
         None => Theme::detect(&|name| std::env::var(name).ok(), utf8()),
     };
     let how = args.how.clone();
