@@ -249,7 +249,7 @@ fn timings(app: &App, area: Rect, buf: &mut Buffer) {
         format!("frames        {}", t.frames),
         format!("memory        {memory}"),
     ];
-    let at = pen::popup(area, 58, lines.len() as u16 + 2);
+    let at = cells::popup(area, 58, lines.len() as u16 + 2);
     let inner = pen::panel(at, "timings", &app.theme, buf);
     for (i, text) in lines.iter().enumerate() {
         let text = cells::fit(text, inner.width.into(), app.theme.ascii);

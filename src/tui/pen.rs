@@ -13,10 +13,7 @@ use crate::text::visible::cut_with;
 
 /// Writes text that is already visible and fitted on a row of an area.
 pub fn line(area: Rect, row: u16, text: &str, style: Style, buf: &mut Buffer) {
-    let area = area.intersection(buf.area);
-    if row < area.height && area.width > 0 {
-        buf.set_stringn(area.x, area.y + row, text, area.width.into(), style);
-    }
+    cells::put(buf, area, 0, row, text, style);
 }
 
 /// Empties a row of an area.
@@ -57,20 +54,9 @@ pub fn panel(area: Rect, title: &str, theme: &Theme, buf: &mut Buffer) -> Rect {
     inner
 }
 
-/// A rectangle of at most this size in the middle of an area.
-pub fn popup(area: Rect, width: u16, height: u16) -> Rect {
-    let (width, height) = (width.min(area.width), height.min(area.height));
-    Rect {
-        x: area.x + (area.width - width) / 2,
-        y: area.y + (area.height - height) / 2,
-        width,
-        height,
-    }
-}
-
 /// A card: what is empty, going on, or wrong, in words that wrap.
 pub fn card(area: Rect, title: &str, body: &str, theme: &Theme, buf: &mut Buffer) {
-    let at = popup(area, 64, 12);
+    let at = cells::popup(area, 64, 12);
     let inner = panel(at, title, theme, buf);
     let text = cells::prose(body, theme.ascii);
     for (i, row) in wrapped(&text, inner.width.into()).iter().enumerate() {

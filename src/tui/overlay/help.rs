@@ -77,7 +77,7 @@ impl Help {
     /// Draws it over the screen.
     pub fn view(&self, theme: &Theme, area: Rect, buf: &mut Buffer) {
         let lines = self.lines();
-        let at = pen::popup(area, 76, lines.len() as u16 + 5);
+        let at = cells::popup(area, 76, lines.len() as u16 + 5);
         let inner = pen::panel(at, &format!("help: {}", self.title), theme, buf);
         if inner.height < 2 {
             return;

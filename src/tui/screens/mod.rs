@@ -6,6 +6,7 @@ pub mod generate;
 pub mod hooks;
 pub mod lens;
 pub mod models;
+mod unready;
 
 use super::screen::Screen;
 

@@ -10,7 +10,7 @@ use super::reading::{LEAST, Layer, Value};
 use super::{AttentionScreen, EDGE, HEAD, KEY, chip, edge_label, head_label, token};
 use crate::tui::cells::{self, Card, HeatMap};
 use crate::tui::screen::{Hits, Target, View};
-use crate::tui::shared::ModelState;
+use crate::tui::screens::unready::{self, say};
 use crate::tui::theme::{Scale, Theme};
 
 /// Columns of the list of heads, and the least width at which it stands beside the pattern.
@@ -97,40 +97,10 @@ pub(super) fn draw(
 /// What stands in place of everything while there is nothing to show.
 fn card(screen: &AttentionScreen, view: &View) -> Option<Card> {
     let (theme, shared) = (view.theme, view.shared);
-    let say = |title: &str, style: Style, body: String, footer: &str| {
-        Some(Card {
-            title: title.to_owned(),
-            style,
-            body: vec![body],
-            footer: footer.to_owned(),
-        })
-    };
-    match &shared.model {
-        ModelState::None => {
-            return say(
-                "No model is open",
-                theme.dim(),
-                "Attention is read from an open model.".into(),
-                ":open NAME opens one; `toy` is always there",
-            );
-        }
-        ModelState::Loading { name } => {
-            return say(
-                "Opening",
-                theme.accent(),
-                format!("{name} is being opened."),
-                "",
-            );
-        }
-        ModelState::Failed { name, why } => {
-            return say(
-                "The model could not be opened",
-                theme.error(),
-                format!("{name}: {why}"),
-                ":open NAME opens another",
-            );
-        }
-        ModelState::Ready(_) => {}
+    let say = |title: &str, style, body, footer: &str| Some(say(title, style, body, footer));
+    let unready = unready::model(shared, *theme, "Attention is read from an open model.", "");
+    if unready.is_some() {
+        return unready;
     }
     if let Some(why) = &shared.prompt_error {
         return say(
@@ -276,28 +246,25 @@ impl Drawing<'_> {
                 },
             };
             let text = format!("{mark}H{head:<3}{kind:<15} {score:>5} {course}");
-            let style = if head == self.head() {
-                theme.cursor()
-            } else {
-                self.style()
+            let at = Rect {
+                y: inner.y + y,
+                height: 1,
+                ..inner
             };
-            cells::put(
-                buf,
-                inner,
-                0,
-                y,
-                &cells::fit(&text, inner.width.into(), theme.ascii),
-                style,
-            );
-            hits.add(
-                Rect {
-                    y: inner.y + y,
-                    height: 1,
-                    ..inner
-                },
-                Target::Place(HEAD, 0, head),
-            );
+            self.row(at, &text, head == self.head(), buf);
+            hits.add(at, Target::Place(HEAD, 0, head));
         }
+    }
+
+    /// One row of a list.
+    fn row(&self, at: Rect, text: &str, current: bool, buf: &mut Buffer) {
+        let style = if current {
+            self.theme.cursor()
+        } else {
+            self.style()
+        };
+        let text = cells::fit(text, at.width.into(), self.theme.ascii);
+        cells::put(buf, at, 0, 0, &text, style);
     }
 
     /// Where the query looks, key by key, as a line.
@@ -336,27 +303,13 @@ impl Drawing<'_> {
             let cut = self.cut(&edge_label(self.layer.wish.layer, head, query, *key));
             let mark = if cut { theme.pick("⊘", "x") } else { " " };
             let text = format!("{mark}{key:>4} {word} {:>6.3} {bar}", row[*key]);
-            let style = if *key == self.key() {
-                theme.cursor()
-            } else {
-                self.style()
+            let at = Rect {
+                y: inner.y + y,
+                height: 1,
+                ..inner
             };
-            cells::put(
-                buf,
-                inner,
-                0,
-                y,
-                &cells::fit(&text, inner.width.into(), theme.ascii),
-                style,
-            );
-            hits.add(
-                Rect {
-                    y: inner.y + y,
-                    height: 1,
-                    ..inner
-                },
-                Target::Place(KEY, *key, 0),
-            );
+            self.row(at, &text, *key == self.key(), buf);
+            hits.add(at, Target::Place(KEY, *key, 0));
         }
     }
 

@@ -16,7 +16,7 @@ pub(super) fn draw(screen: &GenerateScreen, view: &View, area: Rect, buf: &mut B
         Mode::Keys => {}
         Mode::Prompt(field) => {
             let title = "prompt: Enter takes it, Alt-Enter begins a line, Esc leaves it";
-            let inner = pen::panel(pen::popup(area, 78, 8), title, view.theme, buf);
+            let inner = pen::panel(cells::popup(area, 78, 8), title, view.theme, buf);
             field.draw(buf, inner, *view.theme, true);
         }
         Mode::Pick(picker) => pick(picker, view, area, buf),
@@ -25,7 +25,7 @@ pub(super) fn draw(screen: &GenerateScreen, view: &View, area: Rect, buf: &mut B
 }
 
 fn rows(title: &str, rows: &[(String, bool)], view: &View, area: Rect, buf: &mut Buffer) {
-    let at = pen::popup(area, 84, rows.len() as u16 + 2);
+    let at = cells::popup(area, 84, rows.len() as u16 + 2);
     let inner = pen::panel(at, title, view.theme, buf);
     for (i, (text, selected)) in rows.iter().enumerate() {
         let style = if *selected {
@@ -44,7 +44,7 @@ fn rows(title: &str, rows: &[(String, bool)], view: &View, area: Rect, buf: &mut
 
 fn pick(picker: &Picker, view: &View, area: Rect, buf: &mut Buffer) {
     if let Some(field) = &picker.file {
-        let at = pen::popup(area, 78, 4);
+        let at = cells::popup(area, 78, 4);
         let inner = pen::panel(
             at,
             "FILE or FILE:TENSOR; Enter takes it, Esc goes back",

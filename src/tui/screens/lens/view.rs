@@ -4,7 +4,6 @@
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
-use ratatui::style::Style;
 
 use super::editor::Editor;
 use super::modes::Mode;
@@ -12,7 +11,7 @@ use super::reading::{Place, direction, window};
 use super::{CELL, LensScreen, Pane, TOKEN, detail};
 use crate::tui::cells::{self, Card, HeatMap};
 use crate::tui::screen::{Hits, Target, View};
-use crate::tui::shared::ModelState;
+use crate::tui::screens::unready::{self, say};
 use crate::tui::theme::Scale;
 
 /// The list beside the map, and the least width at which there is one.
@@ -76,41 +75,16 @@ pub(super) fn draw(
 /// What stands in place of map and list while there is nothing in them.
 fn card(screen: &LensScreen, view: &View) -> Option<Card> {
     let theme = view.theme;
-    let say = |title: &str, style: Style, body: String, footer: &str| {
-        Some(Card {
-            title: title.to_owned(),
-            style,
-            body: vec![body],
-            footer: footer.to_owned(),
-        })
-    };
+    let say = |title: &str, style, body, footer: &str| Some(say(title, style, body, footer));
     let shared = view.shared;
-    match &shared.model {
-        ModelState::None => {
-            return say(
-                "No model is open",
-                theme.dim(),
-                "The lens reads an open model.".into(),
-                ":open NAME opens one; `toy` is always there",
-            );
-        }
-        ModelState::Loading { name } => {
-            return say(
-                "Opening",
-                theme.accent(),
-                format!("{name} is being opened."),
-                "the prompt can be edited meanwhile: p",
-            );
-        }
-        ModelState::Failed { name, why } => {
-            return say(
-                "The model could not be opened",
-                theme.error(),
-                format!("{name}: {why}"),
-                ":open NAME opens another",
-            );
-        }
-        ModelState::Ready(_) => {}
+    let unready = unready::model(
+        shared,
+        *theme,
+        "The lens reads an open model.",
+        "the prompt can be edited meanwhile: p",
+    );
+    if unready.is_some() {
+        return unready;
     }
     if let Some(why) = &shared.prompt_error {
         return say(
