@@ -14,7 +14,9 @@ use super::{
 use crate::model::fetch::Cache;
 use crate::tui::{
     app::App,
-    log,
+    background::worth_asking,
+    log, panics,
+    plain::{Manner, Plain},
     runtime::{self, Opener},
     script::{self, Stage},
     theme::Theme,
@@ -24,6 +26,7 @@ use crate::tui::{
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   candlescope tui smollm2-135m-instruct
+  candlescope tui smollm2-135m-instruct --plain
   candlescope tui toy --script keys.txt --size 120x40 --dump out/")]
 pub struct Args {
     /// A folder, a .gguf file, a known name or ORG/NAME; `toy` is a tiny model made in memory
@@ -34,6 +37,9 @@ pub struct Args {
     /// Drive it with the keys in this file instead of a terminal
     #[arg(long, value_name = "FILE")]
     script: Option<PathBuf>,
+    /// A dialogue in plain lines instead of a screen, for screen readers and pipes: no escapes, no boxes; type `help`
+    #[arg(long, conflicts_with_all = ["script", "theme"])]
+    plain: bool,
     /// Size of the screen that a script draws
     #[arg(long, value_name = "WxH", default_value = "120x40")]
     size: String,
@@ -63,12 +69,18 @@ pub fn run(args: &Args, out: &Out, started: Instant) -> anyhow::Result<Outcome> 
         let quiet = Out::new(false, When::Never, true);
         how.open(name, &quiet).map_err(|error| format!("{error:#}"))
     });
+    panics::watch();
     let app = App::new(theme);
     if let Ok(cache) = Cache::new() {
         log::to(cache.root().join("workbench.log"));
     }
+    if args.plain {
+        return plain(args, app, opener);
+    }
     let Some(file) = &args.script else {
-        runtime::in_terminal(app, &args.model, opener, started)?;
+        let env = |name: &str| std::env::var(name).ok();
+        let ask = args.theme.is_none() && worth_asking(&env);
+        runtime::in_terminal(app, &args.model, opener, started, ask)?;
         return Ok(Outcome::Done);
     };
     let size = script::size(&args.size).map_err(|why| anyhow::anyhow!("--{why}"))?;
@@ -85,6 +97,23 @@ pub fn run(args: &Args, out: &Out, started: Instant) -> anyhow::Result<Outcome> 
     }
     stage.wait()?;
     out.line(&crate::tui::export::text(&stage.frame()))?;
+    Ok(Outcome::Done)
+}
+
+/// The dialogue in plain lines on the standard streams.
+fn plain(args: &Args, app: App, opener: Opener) -> anyhow::Result<Outcome> {
+    use std::io::IsTerminal;
+    let manner = Manner {
+        ascii: !utf8(),
+        prompt: std::io::stdin().is_terminal(),
+    };
+    let (input, output) = (std::io::stdin(), std::io::stdout());
+    let mut dialogue = Plain::new(app, &args.model, opener, input, output, manner)?;
+    if let Some(folder) = &args.dump {
+        std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+        dialogue.export_to(folder.clone());
+    }
+    dialogue.run()?;
     Ok(Outcome::Done)
 }
 

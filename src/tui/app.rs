@@ -3,19 +3,20 @@
 //! Always: no terminal and no thread here, so that tests drive it without either; the order is input first, then replies.
 //! Drawing is in `frame.rs`.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use crossterm::event::{
     Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseButton, MouseEventKind,
 };
 
+use super::broken::Broken;
 use super::keys::{self, GLOBAL};
 use super::overlay::{Overlay, palette::Palette};
 use super::screen::{Command, Context, Hits, Reply, Screen, Target};
 use super::screens;
 use super::shared::{ModelFacts, ModelState, Shared};
-use super::theme::Theme;
+use super::theme::{Background, Theme};
 use super::work::{Lane, Pending};
 
 /// Everything that happens.
@@ -51,6 +52,10 @@ pub enum Msg {
         /// The model, or why not.
         result: Box<Result<ModelFacts, String>>,
     },
+    /// A line as after `:`.
+    Command(String),
+    /// The terminal has said what its background is.
+    Background(Background),
     /// Time passes: spinner, notices.
     Tick,
 }
@@ -61,6 +66,8 @@ pub enum Effect {
     Do(Command),
     /// Write the exports of the current frame.
     Export,
+    /// End a request whose screen is no more.
+    Abandon(u64),
     /// Take the mouse, or give it back.
     Mouse(bool),
     /// Suspend to the shell.
@@ -132,21 +139,34 @@ pub struct App {
     pub tick: usize,
     /// Whether something changed since the last frame.
     pub dirty: bool,
+    /// Nobody chose a theme, so it follows what the terminal says of its background.
+    pub follows: bool,
     /// Set when it is over.
     pub quit: bool,
     /// The newest opening of a model.
     pub generation: u64,
+    /// Makes all screens anew; one is taken out of it where one has panicked.
+    pub(super) table: fn() -> Vec<Box<dyn Screen>>,
+    /// Screens that panicked, by number, until the user has seen it.
+    pub(super) broken: BTreeMap<usize, Broken>,
+    /// The screen whose code runs now.
+    pub(super) acting: usize,
+    pub(super) effects: Vec<Effect>,
     hits: Hits,
-    effects: Vec<Effect>,
     asked_to_quit: bool,
 }
 
 impl App {
     /// All screens, the first shown.
     pub fn new(theme: Theme) -> Self {
+        Self::with_screens(theme, screens::table)
+    }
+
+    /// The screens of a table, the first shown.
+    pub fn with_screens(theme: Theme, table: fn() -> Vec<Box<dyn Screen>>) -> Self {
         Self {
             shared: Shared::default(),
-            screens: screens::table(),
+            screens: table(),
             current: 0,
             overlay: Overlay::None,
             theme,
@@ -157,10 +177,14 @@ impl App {
             mouse: true,
             tick: 0,
             dirty: true,
+            follows: false,
             quit: false,
             generation: 0,
-            hits: Hits::default(),
+            table,
+            broken: BTreeMap::new(),
+            acting: 0,
             effects: Vec::new(),
+            hits: Hits::default(),
             asked_to_quit: false,
         }
     }
@@ -173,6 +197,18 @@ impl App {
     /// Takes what happened; gives what is to be done.
     pub fn update(&mut self, msg: Msg) -> Vec<Effect> {
         self.dirty |= !matches!(msg, Msg::Tick);
+        let doing = match msg {
+            Msg::Input(_) => "answering a key",
+            Msg::Command(_) => "obeying a command",
+            Msg::Reply { .. } => "taking a result",
+            _ => "taking a message",
+        };
+        self.guarded(doing, |app| app.message(msg));
+        self.guarded("asking for what is out of date", Self::refresh);
+        std::mem::take(&mut self.effects)
+    }
+
+    fn message(&mut self, msg: Msg) {
         match msg {
             Msg::Input(event) => self.input(event),
             Msg::Reply {
@@ -193,10 +229,11 @@ impl App {
                     self.opened(name, *result);
                 }
             }
+            Msg::Command(line) => self.command(&line),
+            Msg::Background(background) if self.follows => self.theme.background = background,
+            Msg::Background(_) => {}
             Msg::Tick => self.passed(),
         }
-        self.refresh();
-        std::mem::take(&mut self.effects)
     }
 
     fn passed(&mut self) {
@@ -223,8 +260,12 @@ impl App {
     }
 
     fn reply(&mut self, id: u64, screen: &'static str, reply: Reply) {
+        let abandoned = self.pending.iter().any(|p| p.id == id && p.abandoned);
         if !matches!(reply, Reply::Part(_)) {
             self.pending.retain(|p| p.id != id);
+        }
+        if abandoned {
+            return;
         }
         if let Some(index) = self.screens.iter().position(|s| s.id() == screen) {
             self.with(index, |screen, cx| screen.reply(reply, cx));
@@ -291,7 +332,7 @@ impl App {
                 return;
             }
         }
-        if self.screen().takes_text() {
+        if self.takes_text() {
             if key.code == KeyCode::Esc {
                 self.with_current(|screen, cx| {
                     screen.cancel(cx);
@@ -313,6 +354,8 @@ impl App {
         }
         if let Some(action) = keys::action(GLOBAL, key) {
             self.global(action, asked);
+        } else if self.broken().is_some() {
+            self.say("this screen panicked; esc shows it again");
         } else if let Some(action) = keys::action(self.screen().bindings(), key) {
             match self.screen().enabled(action, &self.shared) {
                 Ok(()) => self.with_current(|screen, cx| screen.act(action, cx)),
@@ -387,6 +430,7 @@ impl App {
             }
             "theme" => {
                 self.theme = self.theme.next();
+                self.follows = false;
                 self.say(format!("theme: {}", self.theme.name()));
             }
             "cancel" => self.cancel(),
@@ -409,64 +453,13 @@ impl App {
     }
 
     fn cancel(&mut self) {
+        if self.broken.remove(&self.current).is_some() {
+            return;
+        }
         let mut done = false;
         self.with_current(|screen, cx| done = screen.cancel(cx));
         if !done && self.pending.iter().any(|p| p.lane == Lane::Interactive) {
             self.effects.push(Effect::Do(Command::Stop));
-        }
-    }
-
-    /// A line typed after `:`.
-    fn command(&mut self, line: &str) {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let Some((&first, rest)) = words.split_first() else {
-            return;
-        };
-        if let Some(index) = self.screens.iter().position(|s| s.id() == first) {
-            self.show(index);
-            if rest.is_empty() {
-                return;
-            }
-        }
-        match (first, rest) {
-            ("quit" | "q", []) => self.quit = true,
-            ("help", []) => self.overlay = Overlay::help(self.screen()),
-            ("open", [_, ..]) => {
-                let name = rest.join(" ");
-                self.wish(Command::Open(name));
-            }
-            ("theme", [name]) => match Theme::named(name) {
-                Some(theme) => self.theme = theme,
-                None => self.say(format!(
-                    "no theme `{name}`; there are {}",
-                    Theme::names().join(", ")
-                )),
-            },
-            ("layer", [number]) => match number.parse::<usize>() {
-                Ok(layer) if layer < self.shared.layers() => self.shared.layer = layer,
-                _ => self.say(format!(
-                    "layer `{number}`: expected 0 to {}",
-                    self.shared.layers() - 1
-                )),
-            },
-            _ => {
-                let mut answer = None;
-                let rest_of_screen: &[&str] = if self.screen().id() == first {
-                    rest
-                } else {
-                    &words
-                };
-                self.with_current(|screen, cx| answer = screen.command(rest_of_screen, cx));
-                match answer {
-                    Some(Ok(())) => {}
-                    Some(Err(why)) => self.say(why),
-                    None => {
-                        let known = super::overlay::palette::known(&self.screens);
-                        let near = crate::tui::overlay::palette::nearest(first, &known);
-                        self.say(format!("no command `{first}`; {near}"));
-                    }
-                }
-            }
         }
     }
 
@@ -486,7 +479,7 @@ impl App {
         }
     }
 
-    fn show(&mut self, index: usize) {
+    pub(super) fn show(&mut self, index: usize) {
         self.current = index;
         self.dirty = true;
     }
@@ -496,12 +489,15 @@ impl App {
         self.with_current(|screen, cx| screen.refresh(cx));
     }
 
-    fn with_current(&mut self, change: impl FnOnce(&mut dyn Screen, &mut Context)) {
-        self.with(self.current, change);
+    pub(super) fn with_current(&mut self, change: impl FnOnce(&mut dyn Screen, &mut Context)) {
+        if self.broken().is_none() {
+            self.with(self.current, change);
+        }
     }
 
     fn with(&mut self, index: usize, change: impl FnOnce(&mut dyn Screen, &mut Context)) {
         let mut commands = Vec::new();
+        let before = std::mem::replace(&mut self.acting, index);
         let screen = self.screens[index].as_mut();
         let mut cx = Context {
             screen: screen.id(),
@@ -509,12 +505,13 @@ impl App {
             commands: &mut commands,
         };
         change(screen, &mut cx);
+        self.acting = before;
         for command in commands {
             self.wish(command);
         }
     }
 
-    fn wish(&mut self, command: Command) {
+    pub(super) fn wish(&mut self, command: Command) {
         match command {
             Command::Say(text) => self.say(text),
             Command::Go(id) => self.go(id),
@@ -529,8 +526,12 @@ impl App {
         }
     }
 
-    /// The places of the frame that was drawn last.
-    pub fn set_hits(&mut self, hits: Hits) {
+    /// The frame that was drawn last: its places, and whether the screen panicked; gives what is to be done.
+    pub fn set_hits(&mut self, mut hits: Hits) -> Vec<Effect> {
+        if let Some(panic) = hits.panic.take() {
+            self.reset(self.current, "drawing", panic);
+        }
         self.hits = hits;
+        std::mem::take(&mut self.effects)
     }
 }

@@ -7,9 +7,11 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 
 use super::app::{App, Timings};
+use super::broken::Broken;
 use super::cells;
-use super::keys::{self, GLOBAL};
+use super::keys::{self, Binding, GLOBAL};
 use super::overlay::Overlay;
+use super::panics::caught;
 use super::pen;
 use super::screen::{Hits, Target, View};
 use super::shared::ModelState;
@@ -41,14 +43,7 @@ pub fn draw(app: &App, area: Rect, buf: &mut Buffer) -> Hits {
         height: area.height - 3,
         ..area
     };
-    let screen = app.screen();
-    let view = View {
-        shared: &app.shared,
-        theme: &app.theme,
-        busy: app.pending.iter().any(|p| p.screen == screen.id()),
-    };
-    screen.view(&view, body, buf, &mut hits);
-    footer(app, area, buf, &mut hits);
+    screen(app, area, body, buf, &mut hits);
     if app.show_timings {
         timings(app, body, buf);
     }
@@ -58,6 +53,43 @@ pub fn draw(app: &App, area: Rect, buf: &mut Buffer) -> Hits {
         Overlay::Palette(palette) => palette.view(&app.theme, area, buf),
     }
     hits
+}
+
+/// The screen and its keys; a card where it has panicked, or does so now.
+fn screen(app: &App, area: Rect, body: Rect, buf: &mut Buffer, hits: &mut Hits) {
+    if let Some(broken) = app.broken() {
+        broken.card(app.theme, body, buf);
+        return footer(app, &[], area, buf, hits);
+    }
+    let screen = app.screen();
+    let places = hits.count();
+    let drawn = caught(|| {
+        let view = View {
+            shared: &app.shared,
+            theme: &app.theme,
+            busy: app.pending.iter().any(|p| p.screen == screen.id()),
+        };
+        screen.view(&view, body, buf, hits);
+        if screen.takes_text() {
+            typing(app, area, buf);
+        } else {
+            footer(app, screen.bindings(), area, buf, hits);
+        }
+    });
+    if let Err(panic) = drawn {
+        hits.forget_after(places);
+        for row in body.y..area.bottom() {
+            pen::clear_line(area, row - area.y, buf);
+        }
+        let broken = Broken {
+            screen: screen.id(),
+            doing: "drawing",
+            panic,
+        };
+        broken.card(app.theme, body, buf);
+        footer(app, &[], area, buf, hits);
+        hits.panic = Some(broken.panic);
+    }
 }
 
 /// Writes pieces from left to right while they fit.
@@ -179,30 +211,48 @@ fn header(app: &App, area: Rect, buf: &mut Buffer, hits: &mut Hits) {
     }
 }
 
-fn footer(app: &App, area: Rect, buf: &mut Buffer, hits: &mut Hits) {
-    let theme = &app.theme;
-    let row = area.height - 1;
-    if let Some(notice) = &app.notice {
-        let text = cells::prose(&notice.text, theme.ascii);
-        let text = cells::fit(&text, area.width.into(), theme.ascii);
-        pen::line(area, row, &text, theme.accent(), buf);
+/// A notice takes the footer while it is shown.
+fn notice(app: &App, area: Rect, buf: &mut Buffer) -> bool {
+    let Some(notice) = &app.notice else {
+        return false;
+    };
+    let text = cells::prose(&notice.text, app.theme.ascii);
+    let text = cells::fit(&text, area.width.into(), app.theme.ascii);
+    pen::line(area, area.height - 1, &text, app.theme.accent(), buf);
+    true
+}
+
+/// The footer while every key is text.
+fn typing(app: &App, area: Rect, buf: &mut Buffer) {
+    if notice(app, area, buf) {
         return;
     }
+    let mut pen = Pen {
+        area,
+        row: area.height - 1,
+        column: 0,
+        buf,
+    };
+    for (key, word) in [("enter", "take it"), ("esc", "leave it")] {
+        pen.write(&format!(" {key}"), app.theme.key());
+        pen.write(&format!(" {word} "), app.theme.dim());
+    }
+}
+
+/// The keys: of the screen first, then those that mean the same everywhere.
+fn footer(app: &App, own: &[Binding], area: Rect, buf: &mut Buffer, hits: &mut Hits) {
+    if notice(app, area, buf) {
+        return;
+    }
+    let theme = &app.theme;
+    let row = area.height - 1;
     let mut pen = Pen {
         area,
         row,
         column: 0,
         buf,
     };
-    if app.screen().takes_text() {
-        for (key, word) in [("enter", "take it"), ("esc", "leave it")] {
-            pen.write(&format!(" {key}"), theme.key());
-            pen.write(&format!(" {word} "), theme.dim());
-        }
-        return;
-    }
-    let of_screen = app.screen().bindings().iter();
-    for binding in of_screen.chain(GLOBAL).filter(|b| !b.short.is_empty()) {
+    for binding in own.iter().chain(GLOBAL).filter(|b| !b.short.is_empty()) {
         let can = GLOBAL.iter().any(|b| b.action == binding.action)
             || app.screen().enabled(binding.action, &app.shared).is_ok();
         let first = binding.keys.split(' ').next().unwrap_or_default();

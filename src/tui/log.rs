@@ -2,7 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 static FILE: OnceLock<PathBuf> = OnceLock::new();
@@ -11,6 +11,11 @@ static FILE: OnceLock<PathBuf> = OnceLock::new();
 pub fn to(file: PathBuf) {
     // The first one stays; there is one workbench in a process.
     let _ = FILE.set(file);
+}
+
+/// Where lines go, once that is known.
+pub fn file() -> Option<&'static Path> {
+    FILE.get().map(PathBuf::as_path)
 }
 
 /// Appends a line. A log that cannot be written is silent: there is nowhere to complain.

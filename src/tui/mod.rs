@@ -5,14 +5,20 @@
 //! in `screens/` and a line in its table. Everything shown is a library result that a command prints too.
 
 pub mod app;
+pub mod background;
+pub mod broken;
 pub mod cells;
+mod command;
 pub mod export;
 pub mod field;
+pub mod filter;
 pub mod frame;
 pub mod keys;
 pub mod log;
 pub mod overlay;
+pub mod panics;
 pub mod pen;
+pub mod plain;
 pub mod runtime;
 pub mod screen;
 pub mod screens;

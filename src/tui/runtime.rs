@@ -3,6 +3,7 @@
 //! Always: a frame is drawn when something changed, at once after a key, else at most thirty times a second; keys go before
 //! replies, so that a stream of tokens cannot starve them; the terminal is restored on every way out, a panic included.
 
+use std::cell::Cell;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,10 +17,13 @@ use ratatui::Terminal;
 use ratatui::backend::{Backend, CrosstermBackend};
 
 use super::app::{App, Effect, Msg, Timings};
+use super::background::{self, Answers, Sieve, Sifted};
+use super::export::{self, Around};
+use super::frame;
+use super::panics::{self, caught};
 use super::screen::{Command, Work};
 use super::shared::ModelFacts;
 use super::work::{Lane, Pending, Worker};
-use super::{export, frame};
 use crate::model::Checkpoint;
 
 /// Opens a model by name: the caller knows caches and hubs, the workbench does not.
@@ -67,6 +71,8 @@ pub struct Runtime<B: Backend> {
     ticked: Instant,
     /// Whether there is a terminal that escapes may be written to.
     attached: bool,
+    /// What is between it and us.
+    around: Around,
 }
 
 impl<B: Backend> Runtime<B>
@@ -94,6 +100,7 @@ where
             exports: PathBuf::from("."),
             ticked: started,
             attached: false,
+            around: Around::Nothing,
         })
     }
 
@@ -172,13 +179,14 @@ where
             }
             Effect::Do(Command::Open(name)) => self.start_opening(name),
             Effect::Do(Command::Copy(text)) => match export::osc52(&text) {
-                Ok(escape) => self.escape(&escape),
+                Ok(escape) => self.escape(&export::wrapped(&escape, self.around)),
                 Err(why) => self.app.say(why.to_string()),
             },
             Effect::Do(Command::Stop) => self.worker.stop(Lane::Interactive),
             Effect::Do(Command::StopJob) => self.worker.stop(Lane::Job),
             Effect::Do(_) => {}
             Effect::Export => self.export(),
+            Effect::Abandon(id) => self.worker.abandon(id),
             Effect::Mouse(ours) => {
                 let mut escape = String::new();
                 // Writing to a String cannot fail.
@@ -208,6 +216,7 @@ where
             since: Instant::now(),
             share: None,
             note: String::new(),
+            abandoned: false,
         });
     }
 
@@ -224,8 +233,7 @@ where
         );
         self.opening += 1;
         let work = move || {
-            let opened = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| opener(&name)));
-            let result = match opened {
+            let result = match caught(|| opener(&name)) {
                 Ok(Ok(checkpoint)) => Ok(ModelFacts {
                     name: checkpoint.name.clone(),
                     config: checkpoint.config().clone(),
@@ -234,9 +242,9 @@ where
                     checkpoint: Arc::new(checkpoint),
                 }),
                 Ok(Err(why)) => Err(why),
-                Err(_) => {
-                    Err("opening it is a defect of candlescope: it panicked; see the log".into())
-                }
+                Err(panic) => Err(format!(
+                    "opening it is a defect of candlescope: {panic}; the log says more"
+                )),
             };
             let _ = to.send(Msg::Opened {
                 generation,
@@ -272,7 +280,9 @@ where
             .map_err(|error| TuiError::Terminal(error.to_string()))?;
         let now = Instant::now();
         if let Some(hits) = hits {
-            self.app.set_hits(hits);
+            for effect in self.app.set_hits(hits) {
+                self.perform(effect);
+            }
         }
         let timings = &mut self.app.timings;
         Timings::push(&mut timings.draw, now - before);
@@ -315,7 +325,7 @@ where
         let area = self.terminal.current_buffer_mut().area;
         let mut buffer = ratatui::buffer::Buffer::empty(area);
         frame::draw(&self.app, area, &mut buffer);
-        let data = self.app.screen().data(&self.app.shared);
+        let data = self.app.data();
         let name = format!("candlescope-{}", self.app.screen().id());
         match export::write(&self.exports, &name, &buffer, self.app.theme, data.as_ref()) {
             Ok(files) => self.app.say(format!("written: {}", files.join(", "))),
@@ -352,6 +362,20 @@ where
 }
 
 static ENTERED: AtomicBool = AtomicBool::new(false);
+
+thread_local! {
+    /// The thread that owns the terminal.
+    static UI: Cell<bool> = const { Cell::new(false) };
+}
+
+/// What a panic that nobody catches calls first. True if it may be printed: the terminal is the shell's again, since the
+/// thread that owned it is ending, or it was never ours. On any other thread the frames go on, and print over it.
+pub(super) fn given_back() -> bool {
+    if UI.get() {
+        Guard::restore();
+    }
+    !ENTERED.load(Ordering::SeqCst)
+}
 
 /// The terminal while it is ours. Dropping it gives it back.
 struct Guard;
@@ -398,7 +422,7 @@ impl Drop for Guard {
     }
 }
 
-/// Runs the workbench in this terminal.
+/// Runs the workbench in this terminal; `ask`s it for its background, which the theme then follows.
 ///
 /// # Errors
 /// No terminal, or one that fails.
@@ -407,32 +431,47 @@ pub fn in_terminal(
     model: &str,
     opener: Opener,
     started: Instant,
+    ask: bool,
 ) -> Result<(), TuiError> {
     use std::io::IsTerminal;
     if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
         return Err(TuiError::NoTerminal);
     }
-    let ui = std::thread::current().id();
-    let before = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |info| {
-        // A panic in a request is answered with a card; only this thread's ends the workbench.
-        if std::thread::current().id() == ui {
-            Guard::restore();
-            before(info);
-        } else {
-            super::log::line(&info.to_string());
-        }
-    }));
+    UI.set(true);
+    panics::watch();
     let guard = Guard::enter(app.mouse);
+    let answers = if ask {
+        background::ask()
+    } else {
+        Answers::default()
+    };
+    let mut sieve = ask.then(|| Sieve::after(&answers));
     let backend = CrosstermBackend::new(std::io::stdout());
     let mut runtime = Runtime::new(app, backend, opener, started)?;
     runtime.attached = true;
+    runtime.around = Around::detect(&|name| std::env::var(name).ok());
+    runtime.app.follows = ask;
+    if let Some(background) = answers.background {
+        runtime.app.update(Msg::Background(background));
+    }
     let to = runtime.sender();
     std::thread::Builder::new()
         .name("input".into())
         .spawn(move || {
+            for key in answers.keys() {
+                let _ = to.send(Msg::Input(Event::Key(key)));
+            }
             while let Ok(event) = event::read() {
-                if to.send(Msg::Input(event)).is_err() {
+                let sifted = match &mut sieve {
+                    Some(sieve) => sieve.sift(event),
+                    None => Sifted {
+                        events: vec![event],
+                        background: None,
+                    },
+                };
+                let mut all = sifted.events.into_iter().map(Msg::Input);
+                let mut all = all.by_ref().chain(sifted.background.map(Msg::Background));
+                if all.any(|msg| to.send(msg).is_err()) {
                     break;
                 }
             }

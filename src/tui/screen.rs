@@ -11,6 +11,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use super::keys::Binding;
+use super::panics::Panic;
 use super::shared::Shared;
 use super::theme::Theme;
 use super::work::{Lane, Ticket};
@@ -125,14 +126,28 @@ pub enum Target {
     Place(u16, usize, usize),
 }
 
-/// The places of a drawn frame that answer to the mouse; the last one drawn is on top.
+/// What a drawn frame tells back: the places that answer to the mouse, the last one drawn on top.
 #[derive(Debug, Default)]
-pub struct Hits(Vec<(Rect, Target)>);
+pub struct Hits {
+    places: Vec<(Rect, Target)>,
+    /// The screen panicked; a card was drawn in its place.
+    pub panic: Option<Panic>,
+}
 
 impl Hits {
     /// A place that was drawn.
     pub fn add(&mut self, area: Rect, target: Target) {
-        self.0.push((area, target));
+        self.places.push((area, target));
+    }
+
+    /// Number of places so far, for [`Self::forget_after`].
+    pub fn count(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Forgets places that were drawn after the first so many.
+    pub fn forget_after(&mut self, count: usize) {
+        self.places.truncate(count);
     }
 
     /// What lies at a cell.
@@ -143,7 +158,7 @@ impl Hits {
                 && column < area.x.saturating_add(area.width)
                 && row < area.y.saturating_add(area.height)
         };
-        self.0
+        self.places
             .iter()
             .rev()
             .find(|(area, _)| inside(area))
@@ -246,6 +261,13 @@ pub trait Screen {
 
     /// Draws it.
     fn view(&self, view: &View, area: Rect, buf: &mut Buffer, hits: &mut Hits);
+
+    /// What is under the cursor and around it in words, a line each, the most wanted first: what `--plain` says of the
+    /// screen before its rows. Foreign text may stand in it raw; no drawn bars and no glyphs.
+    fn spoken(&self, shared: &Shared) -> Vec<String> {
+        let _ = shared;
+        Vec::new()
+    }
 
     /// The command line that shows the same; `None` while there is nothing to show.
     fn command_line(&self, shared: &Shared) -> Option<String>;

@@ -4,15 +4,15 @@
 //! Always: a request is answered exactly once with its end (done, failed, cancelled); a panic in it is an answer, not the
 //! end of the thread; passes of a replaced request stop at the next block.
 
-use std::any::Any;
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::app::Msg;
+use super::log;
+use super::panics::caught;
 use super::screen::{Payload, Reply, Work};
 use crate::model::{Cancel, Checkpoint};
 
@@ -122,6 +122,16 @@ impl Line {
             cancel.request();
         }
     }
+
+    /// Stops one request if it runs here, or takes it out if it waits here.
+    fn drop_one(&self, id: u64) -> Option<Request> {
+        let mut queue = lock(&self.queue.0);
+        if let Some((_, cancel)) = queue.running.as_ref().filter(|(running, _)| *running == id) {
+            cancel.request();
+        }
+        let at = queue.waiting.iter().position(|request| request.id == id)?;
+        queue.waiting.remove(at)
+    }
 }
 
 /// Waits for a request; nothing when the lane is closed.
@@ -153,25 +163,17 @@ pub(super) fn answer(request: Request, cancel: Cancel, to: &Sender<Msg>) {
         work, checkpoint, ..
     } = request;
     let run = || cancel.watch(|| work(&checkpoint, &ticket));
-    let reply = match catch_unwind(AssertUnwindSafe(run)) {
+    let reply = match caught(run) {
         // What was cancelled on the way may have ended as an error, or just in time.
         Ok(Err(_)) if cancel.requested() => Reply::Cancelled,
         Ok(Ok(value)) => Reply::Done(value),
         Ok(Err(why)) => Reply::Failed(why),
         Err(panic) => Reply::Failed(format!(
-            "this is a defect of candlescope: {}. The workbench goes on; see the log",
-            words(panic.as_ref())
+            "this is a defect of candlescope: {panic}. The workbench goes on; see the log{}",
+            log::file().map_or_else(String::new, |file| format!(", {}", file.display()))
         )),
     };
     ticket.send(reply);
-}
-
-fn words(panic: &(dyn Any + Send)) -> String {
-    panic
-        .downcast_ref::<&str>()
-        .map(ToString::to_string)
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "a panic without words".into())
 }
 
 /// Both lanes.
@@ -219,12 +221,7 @@ impl Worker {
         let mut queue = lock(&line.queue.0);
         if lane == Lane::Interactive {
             for replaced in queue.waiting.drain(..) {
-                let _ = self.to.send(Msg::Reply {
-                    id: replaced.id,
-                    screen: replaced.screen,
-                    lane,
-                    reply: Reply::Cancelled,
-                });
+                self.cancelled(&replaced);
             }
             if let Some((_, cancel)) = &queue.running {
                 cancel.request();
@@ -233,6 +230,25 @@ impl Worker {
         queue.waiting.push_back(request);
         line.queue.1.notify_one();
         id
+    }
+
+    /// Ends one request, waiting or running, with [`Reply::Cancelled`] or what it comes to before it hears of it.
+    pub fn abandon(&self, id: u64) {
+        for line in [&self.interactive, &self.jobs] {
+            if let Some(request) = line.drop_one(id) {
+                self.cancelled(&request);
+            }
+        }
+    }
+
+    fn cancelled(&self, request: &Request) {
+        // Nobody listens any more when the workbench is closing.
+        let _ = self.to.send(Msg::Reply {
+            id: request.id,
+            screen: request.screen,
+            lane: request.lane,
+            reply: Reply::Cancelled,
+        });
     }
 
     /// Asks what runs in a lane to stop.
@@ -274,4 +290,6 @@ pub struct Pending {
     pub share: Option<f64>,
     /// What it is doing, where it says so.
     pub note: String,
+    /// The screen that asked is no more; what comes is dropped.
+    pub abandoned: bool,
 }

@@ -4,6 +4,8 @@
 mod frame;
 mod generate;
 mod mistreated;
+mod panics;
+mod plain;
 mod screens;
 mod terminal;
 mod worker;

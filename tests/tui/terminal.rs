@@ -7,12 +7,38 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// A tmux server of this test's own.
-struct Tmux {
+pub(super) struct Tmux {
     socket: String,
 }
 
 impl Tmux {
-    fn run(&self, args: &[&str]) -> Option<String> {
+    /// A shell in 100 columns and 30 lines; none without tmux.
+    pub(super) fn start(name: &str) -> Option<Self> {
+        let tmux = Self {
+            socket: format!("candlescope-test-{name}-{}", std::process::id()),
+        };
+        let shell = "env PS1='ready> ' sh";
+        tmux.run(&["new-session", "-d", "-x", "100", "-y", "30", shell])?;
+        tmux.until("ready>");
+        Some(tmux)
+    }
+
+    /// Runs a command and says `same-CODE` after it if the modes of the terminal are as before.
+    pub(super) fn between_modes(&self, command: &str) {
+        let line = format!(
+            "A=$(stty -g); {command}; C=$?; B=$(stty -g); test \"$A\" = \"$B\" && echo same-$C"
+        );
+        self.keys(&[&line, "Enter"]);
+    }
+
+    /// Whether there is the alternate screen, a cursor, and somebody who takes the mouse.
+    pub(super) fn modes(&self) -> String {
+        let asked = "#{alternate_on} #{cursor_flag} #{mouse_any_flag}";
+        let modes = self.run(&["display-message", "-p", asked]);
+        modes.unwrap_or_default().trim().to_owned()
+    }
+
+    pub(super) fn run(&self, args: &[&str]) -> Option<String> {
         let out = Command::new("tmux")
             .args(["-L", &self.socket, "-f", "/dev/null"])
             .args(args)
@@ -23,16 +49,16 @@ impl Tmux {
             .then(|| String::from_utf8_lossy(&out.stdout).into_owned())
     }
 
-    fn screen(&self) -> String {
+    pub(super) fn screen(&self) -> String {
         self.run(&["capture-pane", "-p"]).unwrap_or_default()
     }
 
-    fn keys(&self, keys: &[&str]) {
+    pub(super) fn keys(&self, keys: &[&str]) {
         self.run(&[&["send-keys"], keys].concat()).unwrap();
     }
 
     /// Until the screen says so.
-    fn until(&self, what: &str) -> String {
+    pub(super) fn until(&self, what: &str) -> String {
         let from = Instant::now();
         loop {
             let screen = self.screen();
@@ -56,31 +82,12 @@ impl Drop for Tmux {
 
 #[test]
 fn in_tmux_it_opens_answers_keys_and_leaves_the_terminal_as_it_was() {
-    let tmux = Tmux {
-        socket: format!("candlescope-test-{}", std::process::id()),
-    };
-    if tmux
-        .run(&[
-            "new-session",
-            "-d",
-            "-x",
-            "100",
-            "-y",
-            "30",
-            "env PS1='ready> ' sh",
-        ])
-        .is_none()
-    {
+    let Some(tmux) = Tmux::start("frame") else {
         eprintln!("not run: tmux is missing");
         return;
-    }
-    tmux.until("ready>");
+    };
     let binary = env!("CARGO_BIN_EXE_candlescope");
-    // The modes of the terminal before and after, and the exit code.
-    let line = format!(
-        "stty -g > /dev/null; A=$(stty -g); {binary}; C=$?; B=$(stty -g); test \"$A\" = \"$B\" && echo same-$C"
-    );
-    tmux.keys(&[&line, "Enter"]);
+    tmux.between_modes(binary);
     tmux.until("toy");
     tmux.keys(&["?"]);
     tmux.until("type to search");
@@ -95,6 +102,11 @@ fn in_tmux_it_opens_answers_keys_and_leaves_the_terminal_as_it_was() {
     tmux.until("points, layer");
     tmux.keys(&["q"]);
     let after = tmux.until("same-0");
+    assert_eq!(
+        tmux.modes(),
+        "0 1 0",
+        "no alternate screen, a cursor, no mouse"
+    );
     assert!(
         after.contains("ready>"),
         "the shell's screen is back:\n{after}"

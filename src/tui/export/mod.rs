@@ -10,7 +10,7 @@ mod html;
 mod runs;
 mod svg;
 
-pub use copy::{COPY_LIMIT, TooMuch, osc52};
+pub use copy::{Around, COPY_LIMIT, TooMuch, osc52, wrapped};
 pub use csv::csv;
 pub use files::write;
 pub use html::html;

@@ -7,6 +7,7 @@
 
 mod keys;
 mod reading;
+mod spoken;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -410,6 +411,10 @@ impl Screen for AttentionScreen {
 
     fn view(&self, view: &View, area: Rect, buf: &mut Buffer, hits: &mut Hits) {
         view::draw(self, view, area, buf, hits);
+    }
+
+    fn spoken(&self, shared: &Shared) -> Vec<String> {
+        spoken::lines(self, shared)
     }
 
     fn command_line(&self, shared: &Shared) -> Option<String> {

@@ -441,7 +441,8 @@ impl Drawing<'_> {
     }
 }
 
-fn words(value: Value) -> &'static str {
+/// The name of a value.
+pub(super) fn words(value: Value) -> &'static str {
     match value {
         Value::Weight => "weight",
         Value::Weighted => "weight x ||W_O v||",

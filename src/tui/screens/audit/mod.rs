@@ -9,6 +9,7 @@ mod detail;
 mod items;
 mod plot;
 mod rows;
+mod spoken;
 mod tracks;
 mod view;
 mod work;
@@ -537,6 +538,10 @@ impl Screen for AuditScreen {
 
     fn view(&self, view: &View, area: Rect, buf: &mut Buffer, hits: &mut Hits) {
         view::draw(self, view, area, buf, hits);
+    }
+
+    fn spoken(&self, _shared: &Shared) -> Vec<String> {
+        spoken::lines(self)
     }
 
     fn command_line(&self, shared: &Shared) -> Option<String> {

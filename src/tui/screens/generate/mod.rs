@@ -13,6 +13,7 @@ mod order;
 mod picker;
 mod popups;
 mod run;
+mod spoken;
 mod steering;
 mod stream;
 #[cfg(test)]
@@ -355,6 +356,10 @@ impl Screen for GenerateScreen {
 
     fn view(&self, view: &View, area: Rect, buf: &mut Buffer, hits: &mut Hits) {
         view::draw(self, view, area, buf, hits);
+    }
+
+    fn spoken(&self, _shared: &Shared) -> Vec<String> {
+        spoken::lines(self)
     }
 
     fn command_line(&self, shared: &Shared) -> Option<String> {

@@ -214,6 +214,37 @@ impl Screen for HooksScreen {
         view::draw(self, view, area, buf, hits);
     }
 
+    fn spoken(&self, shared: &Shared) -> Vec<String> {
+        let rows = rows(shared);
+        let Some(row) = rows.get(self.selected) else {
+            return Vec::new();
+        };
+        let at = self.at(shared);
+        let mut lines = vec![
+            format!(
+                "point {} of {}: {at}, {}",
+                self.selected + 1,
+                rows.len(),
+                row.shape
+            ),
+            row.missing.unwrap_or(row.info.definition).to_owned(),
+        ];
+        match (&self.failed, &self.seen) {
+            (Some(why), _) => lines.push(format!("failed: {why}")),
+            (None, Some((version, seen))) => {
+                let old = *version != shared.version();
+                lines.push(view::numbers(seen, old));
+                let norms: Vec<String> =
+                    seen.norms.iter().map(|norm| format!("{norm:.1}")).collect();
+                if !norms.is_empty() {
+                    lines.push(format!("norm by position: {}", norms.join(" ")));
+                }
+            }
+            (None, None) => lines.push("enter runs the prompt and says what passes here".into()),
+        }
+        lines
+    }
+
     fn command_line(&self, shared: &Shared) -> Option<String> {
         let facts = shared.model.facts()?;
         Some(format!(

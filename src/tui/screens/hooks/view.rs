@@ -110,10 +110,11 @@ fn words(row: &Row) -> &str {
     row.missing.unwrap_or(row.info.definition)
 }
 
-fn describe(seen: &Seen, old: bool, view: &View) -> Vec<String> {
+/// What was seen, as numbers.
+pub(super) fn numbers(seen: &Seen, old: bool) -> String {
     let old = if old { " (before the last change)" } else { "" };
     let shape: Vec<String> = seen.shape.iter().map(ToString::to_string).collect();
-    let mut lines = vec![format!(
+    format!(
         "{} [{}]{old}: mean {:.4}, sd {:.4}, from {:.3} to {:.3}{}",
         seen.at,
         shape.join(", "),
@@ -126,7 +127,11 @@ fn describe(seen: &Seen, old: bool, view: &View) -> Vec<String> {
         } else {
             String::new()
         }
-    )];
+    )
+}
+
+fn describe(seen: &Seen, old: bool, view: &View) -> Vec<String> {
+    let mut lines = vec![numbers(seen, old)];
     if !seen.norms.is_empty() {
         let highest = seen.norms.iter().copied().fold(f32::MIN_POSITIVE, f32::max);
         let line: String = seen

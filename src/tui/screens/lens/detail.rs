@@ -183,7 +183,7 @@ fn facts(
 }
 
 /// From which layer on the target is the likeliest token.
-fn settled(column: &Column) -> String {
+pub(super) fn settled(column: &Column) -> String {
     let ranks: Vec<usize> = column
         .places
         .iter()

@@ -13,6 +13,7 @@ mod editor;
 mod keys;
 mod modes;
 mod reading;
+mod spoken;
 #[cfg(test)]
 mod tests;
 pub(super) mod twin;
@@ -499,6 +500,10 @@ impl Screen for LensScreen {
 
     fn view(&self, view: &View, area: Rect, buf: &mut Buffer, hits: &mut Hits) {
         view::draw(self, view, area, buf, hits);
+    }
+
+    fn spoken(&self, shared: &Shared) -> Vec<String> {
+        spoken::lines(self, shared)
     }
 
     fn command_line(&self, shared: &Shared) -> Option<String> {

@@ -378,6 +378,15 @@ impl Screen for ModelsScreen {
         view::draw(self, view, area, buf, hits);
     }
 
+    fn spoken(&self, shared: &Shared) -> Vec<String> {
+        let mut lines: Vec<String> = self.row(shared).map_or_else(Vec::new, |row| {
+            vec![format!("selected: {}, {}", row.name, row.standing.word())]
+        });
+        lines.extend(self.trouble.iter().map(|why| format!("failed: {why}")));
+        lines.extend(view::told(self, shared));
+        lines
+    }
+
     fn command_line(&self, shared: &Shared) -> Option<String> {
         let name = || shared.model.facts().map(|facts| quoted(&facts.name));
         Some(match &self.side {

@@ -10,7 +10,7 @@ use crate::text::amount::{bytes, parameters};
 use crate::tui::cells::{self, Entry, Table};
 use crate::tui::pen;
 use crate::tui::screen::{Hits, Target, View};
-use crate::tui::shared::{ModelFacts, ModelState};
+use crate::tui::shared::{ModelFacts, ModelState, Shared};
 use crate::tui::theme::Theme;
 
 /// From here on the facts stand beside the table.
@@ -137,33 +137,20 @@ fn entry(row: &Row, theme: Theme) -> Vec<Entry> {
 
 type Line = (String, Style);
 
+/// What the facts say, for a dialogue in lines: verdicts as words, without glyphs.
+pub(super) fn told(screen: &ModelsScreen, shared: &Shared) -> Vec<String> {
+    let (title, lines) = side(screen, shared, Theme::no_colour());
+    let words = |(text, _): Line| {
+        let text = text.trim_start_matches(['✔', '✖', '+', 'x']);
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let lines = lines.into_iter().map(words).filter(|line| !line.is_empty());
+    std::iter::once(title).chain(lines).collect()
+}
+
 fn facts(screen: &ModelsScreen, view: &View, area: Rect, buf: &mut Buffer) {
     let theme = view.theme;
-    let (title, lines) = match (&screen.side, &view.shared.model) {
-        (_, ModelState::Loading { name }) => {
-            let text = format!("{name} is being opened; the screens go on when it is there");
-            ("opening".to_owned(), vec![(text, theme.text())])
-        }
-        (_, ModelState::Failed { name, why }) => {
-            ("could not be opened".to_owned(), failed(name, why, *theme))
-        }
-        (_, ModelState::None) => {
-            let text =
-                "enter opens the selected model; `toy` needs nothing and opens at once".to_owned();
-            ("no model".to_owned(), vec![(text, theme.text())])
-        }
-        (Side::Facts, ModelState::Ready(facts)) => {
-            ("open model".to_owned(), opened(screen, facts, *theme))
-        }
-        (Side::Compared { with, result }, ModelState::Ready(facts)) => {
-            let title = format!("configs: {} beside {with} (esc closes)", facts.name);
-            (title, compared(result, *theme))
-        }
-        (Side::Checked(result), ModelState::Ready(facts)) => (
-            format!("{} held against itself (esc closes)", facts.name),
-            checked(result, *theme),
-        ),
-    };
+    let (title, lines) = side(screen, view.shared, *theme);
     let wide = usize::from(area.width.saturating_sub(2));
     let wrapped: Vec<Line> = lines
         .into_iter()
@@ -186,6 +173,35 @@ fn facts(screen: &ModelsScreen, view: &View, area: Rect, buf: &mut Buffer) {
         .enumerate()
     {
         pen::line(inner, i as u16, text, *style, buf);
+    }
+}
+
+/// The title and the lines of what is open, compared or checked.
+fn side(screen: &ModelsScreen, shared: &Shared, theme: Theme) -> (String, Vec<Line>) {
+    match (&screen.side, &shared.model) {
+        (_, ModelState::Loading { name }) => {
+            let text = format!("{name} is being opened; the screens go on when it is there");
+            ("opening".to_owned(), vec![(text, theme.text())])
+        }
+        (_, ModelState::Failed { name, why }) => {
+            ("could not be opened".to_owned(), failed(name, why, theme))
+        }
+        (_, ModelState::None) => {
+            let text =
+                "enter opens the selected model; `toy` needs nothing and opens at once".to_owned();
+            ("no model".to_owned(), vec![(text, theme.text())])
+        }
+        (Side::Facts, ModelState::Ready(facts)) => {
+            ("open model".to_owned(), opened(screen, facts, theme))
+        }
+        (Side::Compared { with, result }, ModelState::Ready(facts)) => {
+            let title = format!("configs: {} beside {with} (esc closes)", facts.name);
+            (title, compared(result, theme))
+        }
+        (Side::Checked(result), ModelState::Ready(facts)) => (
+            format!("{} held against itself (esc closes)", facts.name),
+            checked(result, theme),
+        ),
     }
 }
 
