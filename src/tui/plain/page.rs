@@ -82,8 +82,9 @@ impl<W: Write> Plain<W> {
 
     /// The rows that the filter leaves.
     fn left(&self, data: &Data) -> Vec<usize> {
-        let fits = |row: &usize| self.filter.matches(&data.rows[*row].join(" "));
-        (0..data.rows.len()).filter(fits).collect()
+        // What is heard is what is searched.
+        let rows = data.rows.iter().map(|row| words::row(&data.headers, row));
+        self.filter.left(rows)
     }
 }
 
