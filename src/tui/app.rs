@@ -11,6 +11,7 @@ use crossterm::event::{
 };
 
 use super::broken::Broken;
+use super::filter::Filter;
 use super::keys::{self, GLOBAL};
 use super::overlay::{Overlay, palette::Palette};
 use super::screen::{Command, Context, Hits, Reply, Screen, Target};
@@ -147,6 +148,10 @@ pub struct App {
     pub generation: u64,
     /// Makes all screens anew; one is taken out of it where one has panicked.
     pub(super) table: fn() -> Vec<Box<dyn Screen>>,
+    /// By screen and list.
+    pub(super) filters: BTreeMap<(&'static str, &'static str), Filter>,
+    /// The filter is being written.
+    pub(super) filtering: bool,
     /// Screens that panicked, by number, until the user has seen it.
     pub(super) broken: BTreeMap<usize, Broken>,
     /// The screen whose code runs now.
@@ -181,6 +186,8 @@ impl App {
             quit: false,
             generation: 0,
             table,
+            filters: BTreeMap::new(),
+            filtering: false,
             broken: BTreeMap::new(),
             acting: 0,
             effects: Vec::new(),
@@ -278,6 +285,9 @@ impl App {
             Event::Paste(text) => {
                 if let Overlay::Palette(palette) = &mut self.overlay {
                     palette.paste(&text);
+                } else if self.filtering {
+                    let before = self.narrowed().map_or_else(String::new, |n| n.text);
+                    self.set_filter(&(before + text.lines().next().unwrap_or_default()));
                 } else {
                     self.with_current(|screen, cx| screen.paste(&text, cx));
                 }
@@ -332,6 +342,9 @@ impl App {
                 return;
             }
         }
+        if self.filtering && self.filter_key(key) {
+            return;
+        }
         if self.takes_text() {
             if key.code == KeyCode::Esc {
                 self.with_current(|screen, cx| {
@@ -384,6 +397,7 @@ impl App {
     fn global(&mut self, action: &'static str, asked: bool) {
         match action {
             "help" => self.overlay = Overlay::help(self.screen()),
+            "filter" => self.open_filter(),
             "command" => self.overlay = Overlay::Palette(Palette::default()),
             "quit" => {
                 if self.pending.iter().any(|p| p.lane == Lane::Job) && !asked {
@@ -456,6 +470,9 @@ impl App {
         if self.broken.remove(&self.current).is_some() {
             return;
         }
+        if self.clear_filter() {
+            return;
+        }
         let mut done = false;
         self.with_current(|screen, cx| done = screen.cancel(cx));
         if !done && self.pending.iter().any(|p| p.lane == Lane::Interactive) {
@@ -480,6 +497,7 @@ impl App {
     }
 
     pub(super) fn show(&mut self, index: usize) {
+        self.filtering = false;
         self.current = index;
         self.dirty = true;
     }

@@ -124,6 +124,8 @@ impl App {
             pending.abandoned = true;
             self.effects.push(Effect::Abandon(pending.id));
         }
+        self.filters.retain(|(of, _), _| *of != screen);
+        self.filtering = false;
         self.overlay = Overlay::None;
         self.broken.insert(
             index,

@@ -1,7 +1,11 @@
 //! The words after `/`: which rows of a list are left, and how the cursor moves among them.
 //!
 //! Always: a row is left if it holds every word, in any case and anywhere; without words all are left. The frame keeps one
-//! filter for each list (`Shared::filter`) and edits it; a screen names its list and its rows, and draws what is left.
+//! filter for each list of each screen and edits it here; a screen names its list with its rows, and draws what is left.
+
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+
+use super::app::App;
 
 /// Longest filter, bytes.
 const LONGEST: usize = 256;
@@ -12,12 +16,6 @@ pub struct Filter {
     text: String,
     words: Vec<String>,
 }
-
-/// A filter that leaves everything.
-pub static ALL: Filter = Filter {
-    text: String::new(),
-    words: Vec::new(),
-};
 
 impl Filter {
     /// Of a text as it was typed; what is too long is cut.
@@ -80,6 +78,101 @@ pub fn step(left: &[usize], at: usize, by: isize) -> usize {
     left.get(to).copied().unwrap_or(at)
 }
 
+/// How far a list is narrowed, for the footer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Narrowed {
+    /// The filter as it was typed.
+    pub text: String,
+    /// Rows that are left.
+    pub left: usize,
+    /// Of so many.
+    pub of: usize,
+}
+
+impl App {
+    /// `/`: from now on keys are the filter's.
+    pub(super) fn open_filter(&mut self) {
+        match self.screen().list(&self.shared) {
+            Some(_) => self.filtering = true,
+            None => self.say("there is no list here that could be filtered"),
+        }
+    }
+
+    /// How far the list of the screen is narrowed; none without a list or a filter that is being written.
+    pub(super) fn narrowed(&self) -> Option<Narrowed> {
+        if self.filters.is_empty() && !self.filtering {
+            return None;
+        }
+        let list = self.screen().list(&self.shared)?;
+        let filter = self.filters.get(&(self.screen().id(), list.name));
+        let filter = filter.filter(|filter| !filter.is_empty());
+        if filter.is_none() && !self.filtering {
+            return None;
+        }
+        let of = list.rows.len();
+        Some(Narrowed {
+            text: filter.map_or_else(String::new, |filter| filter.text().to_owned()),
+            left: filter.map_or(of, |filter| filter.left(&list.rows).len()),
+            of,
+        })
+    }
+
+    /// Another filter for the list of the screen that is shown.
+    pub(super) fn set_filter(&mut self, text: &str) {
+        let Some(list) = self.screen().list(&self.shared) else {
+            return;
+        };
+        let filter = Filter::new(text);
+        self.with_current(|screen, cx| screen.narrow(list.name, &filter, cx));
+        let key = (self.screen().id(), list.name);
+        if filter.text().is_empty() {
+            self.filters.remove(&key);
+        } else {
+            self.filters.insert(key, filter);
+        }
+    }
+
+    /// Clears the filter of the list that is shown; false if there is none.
+    pub(super) fn clear_filter(&mut self) -> bool {
+        let there = self.broken().is_none() && self.narrowed().is_some();
+        if there {
+            self.set_filter("");
+        }
+        there
+    }
+
+    /// A key while the filter is written; true if it was one of its keys.
+    pub(super) fn filter_key(&mut self, key: KeyEvent) -> bool {
+        let Some(mut text) = self.narrowed().map(|narrowed| narrowed.text) else {
+            // The list went away under it.
+            self.filtering = false;
+            return false;
+        };
+        let control = key.modifiers.contains(KeyModifiers::CONTROL);
+        match key.code {
+            KeyCode::Enter => self.filtering = false,
+            KeyCode::Esc => {
+                self.set_filter("");
+                self.filtering = false;
+            }
+            KeyCode::Backspace => {
+                // Out of an empty field, as out of the command line.
+                self.filtering = text.pop().is_some();
+                self.set_filter(&text);
+            }
+            KeyCode::Char('u') if control => self.set_filter(""),
+            KeyCode::Char(c) if !control => {
+                text.push(c);
+                self.set_filter(&text);
+            }
+            // The rows that are left can be walked while it is written.
+            KeyCode::Up | KeyCode::Down => return false,
+            _ => {}
+        }
+        true
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,7 +191,6 @@ mod tests {
             assert!(Filter::new(empty).is_empty() && Filter::new(empty).matches(""));
         }
         assert_eq!(Filter::new(&"é".repeat(500)).text().len(), LONGEST);
-        assert_eq!(Filter::default(), ALL);
     }
 
     #[test]

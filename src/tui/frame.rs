@@ -9,6 +9,7 @@ use ratatui::style::Style;
 use super::app::{App, Timings};
 use super::broken::Broken;
 use super::cells;
+use super::filter::Narrowed;
 use super::keys::{self, Binding, GLOBAL};
 use super::overlay::Overlay;
 use super::panics::caught;
@@ -239,9 +240,36 @@ fn typing(app: &App, area: Rect, buf: &mut Buffer) {
     }
 }
 
+/// What the list is narrowed to, and how to be done with that.
+fn filter(app: &App, narrowed: &Narrowed, pen: &mut Pen) {
+    let theme = &app.theme;
+    let text = cells::prose(&narrowed.text, theme.ascii);
+    let text = cells::fit(&text, cells::width(&text).min(40), theme.ascii);
+    let cursor = if app.filtering {
+        theme.pick("▏", "|")
+    } else {
+        ""
+    };
+    let dot = theme.pick("·", "-");
+    let (left, of) = (narrowed.left, narrowed.of);
+    pen.write(
+        &format!(" filter: {text}{cursor} {dot} {left} of {of} "),
+        theme.accent(),
+    );
+    let keys = if app.filtering {
+        &[("enter", "keeps it"), ("esc", "shows all")][..]
+    } else {
+        &[("esc", "shows all")]
+    };
+    for (key, word) in keys {
+        pen.write(&format!(" {key}"), theme.key());
+        pen.write(&format!(" {word} "), theme.dim());
+    }
+}
+
 /// The keys: of the screen first, then those that mean the same everywhere.
 fn footer(app: &App, own: &[Binding], area: Rect, buf: &mut Buffer, hits: &mut Hits) {
-    if notice(app, area, buf) {
+    if !app.filtering && notice(app, area, buf) {
         return;
     }
     let theme = &app.theme;
@@ -252,6 +280,14 @@ fn footer(app: &App, own: &[Binding], area: Rect, buf: &mut Buffer, hits: &mut H
         column: 0,
         buf,
     };
+    if app.broken().is_none()
+        && let Some(narrowed) = app.narrowed()
+    {
+        filter(app, &narrowed, &mut pen);
+        if app.filtering {
+            return;
+        }
+    }
     for binding in own.iter().chain(GLOBAL).filter(|b| !b.short.is_empty()) {
         let can = GLOBAL.iter().any(|b| b.action == binding.action)
             || app.screen().enabled(binding.action, &app.shared).is_ok();

@@ -53,6 +53,12 @@ pub const GLOBAL: &[Binding] = &[
         "undo",
         "Take the last change of the interventions back",
     ),
+    bind(
+        "/",
+        "filter",
+        "filter",
+        "Show only the rows of the list that hold what you type; Enter keeps it, Esc shows all again",
+    ),
     bind("Z", "redo", "", "Make it again"),
     bind(
         "X",

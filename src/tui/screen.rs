@@ -10,6 +10,7 @@ use crossterm::event::KeyEvent;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
+use super::filter::{Filter, Listed};
 use super::keys::Binding;
 use super::panics::Panic;
 use super::shared::Shared;
@@ -246,6 +247,17 @@ pub trait Screen {
     fn cancel(&mut self, cx: &mut Context) -> bool {
         let _ = cx;
         false
+    }
+
+    /// The list that `/` narrows now, with all its rows; none if there is none.
+    fn list(&self, shared: &Shared) -> Option<Listed> {
+        let _ = shared;
+        None
+    }
+
+    /// From now on its list shows what this filter leaves; the cursor goes to a row that is left.
+    fn narrow(&mut self, list: &'static str, filter: &Filter, cx: &mut Context) {
+        let _ = (list, filter, cx);
     }
 
     /// A command typed after `:`, such as `layer 12`; `None` if it is not one of this screen.

@@ -87,9 +87,18 @@ fn a_command_that_is_none_gets_a_hint_and_help_is_searched() {
         "{text}"
     );
     press(&mut stage, "?");
+    press(&mut stage, "type screen NEXT");
+    let text = export::text(&stage.frame());
+    assert!(text.contains("The next screen") && !text.contains("The previous screen"));
+    press(&mut stage, "esc");
+    let text = export::text(&stage.frame());
+    assert!(
+        text.contains("The previous screen"),
+        "cleared, still open: {text}"
+    );
     press(&mut stage, "type clip");
     assert!(!export::text(&stage.frame()).contains("The next screen"));
-    press(&mut stage, "esc");
+    press(&mut stage, "esc esc");
     press(&mut stage, "?");
     assert!(export::text(&stage.frame()).contains("The next screen"));
 }

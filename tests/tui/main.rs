@@ -1,6 +1,7 @@
 //! The workbench without a terminal: every screen drawn, driven and mistreated on the toy model.
 #![allow(clippy::unwrap_used)]
 
+mod filter;
 mod frame;
 mod generate;
 mod mistreated;

@@ -231,7 +231,7 @@ fn in_tmux_a_caught_panic_leaves_the_workbench_and_another_leaves_the_terminal_a
     };
     let this = std::env::current_exe().unwrap();
     let child = format!(
-        "{} --exact panics::in_a_terminal --ignored --nocapture",
+        "RUST_BACKTRACE=0 {} --exact panics::in_a_terminal --ignored --nocapture",
         this.display()
     );
     tmux.between_modes(&child);

@@ -57,7 +57,7 @@ fn the_lens_is_read_at_the_cursor_and_its_rows_are_narrowed() {
     line(&lines, &["prompt \"one two\""]);
     line(&lines, &["layer 1, after token"]);
     line(&lines, &["next token 1: \"", "percent"]);
-    line(&lines, &["likeliest by layer: embedding \""]);
+    line(&lines, &["likeliest by layer: embedding"]);
     line(&lines, &["rows; more reads them"]);
     line(&lines, &["rows 1 to 20, of"]);
     let row = line(

@@ -38,6 +38,25 @@ impl Tmux {
         modes.unwrap_or_default().trim().to_owned()
     }
 
+    /// `y` reaches tmux's own clipboard, where it takes one.
+    fn copies(&self, begins: &str) {
+        self.run(&["set-option", "-s", "set-clipboard", "on"]);
+        self.keys(&["y"]);
+        self.until("copied: ");
+        let from = Instant::now();
+        loop {
+            let buffer = self.run(&["show-buffer"]).unwrap_or_default();
+            if buffer.starts_with(begins) {
+                return;
+            }
+            assert!(
+                from.elapsed() < Duration::from_secs(60),
+                "copied `{buffer}`"
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     pub(super) fn run(&self, args: &[&str]) -> Option<String> {
         let out = Command::new("tmux")
             .args(["-L", &self.socket, "-f", "/dev/null"])
@@ -95,6 +114,7 @@ fn in_tmux_it_opens_answers_keys_and_leaves_the_terminal_as_it_was() {
     tmux.keys(&[":"]);
     tmux.keys(&["hooks", "Enter"]);
     tmux.until("points, layer");
+    tmux.copies("candlescope hooks toy --point ");
     tmux.run(&["resize-window", "-x", "25", "-y", "5"]).unwrap();
     tmux.until("too small");
     tmux.run(&["resize-window", "-x", "120", "-y", "40"])

@@ -9,7 +9,9 @@ const XTERM: &[u8] = b"\x1b]11;rgb:1e1e/1e1e/2e2e\x1b\\\x1b[?64;1;2c";
 
 fn took(pieces: &[&[u8]]) -> Answers {
     let mut answers = Answers::default();
-    pieces.iter().for_each(|piece| answers.take(piece));
+    for piece in pieces {
+        answers.take(piece);
+    }
     answers
 }
 
@@ -63,8 +65,8 @@ fn what_was_typed_meanwhile_stays() {
 
 #[test]
 fn hostile_answers_say_nothing_and_cost_nothing() {
-    let long = [b"\x1b]11;rgb:".as_slice(), &[b'f'; 1 << 16], b"\x07"].concat();
-    let many = [b'x'; 1 << 16];
+    let long = [b"\x1b]11;rgb:".as_slice(), &vec![b'f'; 1 << 16], b"\x07"].concat();
+    let many = vec![b'x'; 1 << 16];
     for bytes in [
         long.as_slice(),
         b"\x1b]11;rgb:ff/ff/ff",

@@ -5,6 +5,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use crate::tui::cells;
+use crate::tui::filter::Filter;
 use crate::tui::keys::{Binding, GLOBAL};
 use crate::tui::pen;
 use crate::tui::screen::Screen;
@@ -34,7 +35,13 @@ impl Help {
     /// A key; true when it closes the help.
     pub fn key(&mut self, key: KeyEvent) -> bool {
         match key.code {
+            KeyCode::Esc if !self.search.is_empty() => {
+                self.search.clear();
+                self.offset = 0;
+            }
             KeyCode::Esc | KeyCode::Enter => return true,
+            // The key that begins a filter elsewhere; here typing does.
+            KeyCode::Char('/') if self.search.is_empty() => {}
             KeyCode::Char('?') if self.search.is_empty() => return true,
             KeyCode::Down | KeyCode::PageDown => self.offset += 1,
             KeyCode::Up | KeyCode::PageUp => self.offset = self.offset.saturating_sub(1),
@@ -55,10 +62,10 @@ impl Help {
 
     /// The lines that are left: key, words.
     pub fn lines(&self) -> Vec<(String, String)> {
-        let search = self.search.to_lowercase();
+        let search = Filter::new(&self.search);
         let wanted = |binding: &&Binding| {
             search.is_empty()
-                || binding.help.to_lowercase().contains(&search)
+                || search.matches(binding.help)
                 || binding.keys.split(' ').any(|key| key == self.search)
         };
         let line = |binding: &Binding| (binding.keys.to_string(), binding.help.to_string());
@@ -68,7 +75,7 @@ impl Help {
         );
         let mut lines: Vec<_> = self.screen.iter().filter(wanted).map(line).collect();
         lines.extend(GLOBAL.iter().filter(wanted).map(line));
-        if search.is_empty() || numbers.1.to_lowercase().contains(&search) {
+        if search.matches(&numbers.1) {
             lines.push(numbers);
         }
         lines
@@ -92,7 +99,11 @@ impl Help {
         let typed = if self.search.is_empty() {
             "type to search; Esc closes".to_string()
         } else {
-            format!("search: {}", self.search)
+            let dot = theme.pick("·", "-");
+            let search = cells::prose(&self.search, theme.ascii);
+            // The keys of the screen, those of every screen, and the numbers.
+            let of = self.screen.len() + GLOBAL.len() + 1;
+            format!("filter: {search} {dot} {} of {of}; Esc clears", lines.len())
         };
         pen::line(inner, 1, &typed, theme.accent(), buf);
         let room = usize::from(inner.height).saturating_sub(3);

@@ -238,11 +238,16 @@ impl<W: Write> Plain<W> {
 
     fn screens(&mut self) -> Result<(), TuiError> {
         let app = &self.runtime.app;
-        let line = |(i, screen): (usize, &Box<dyn crate::tui::screen::Screen>)| {
+        let mut lines = Vec::new();
+        for (i, screen) in app.screens.iter().enumerate() {
             let here = if i == app.current { ", shown now" } else { "" };
-            format!("{}: {}{here}: {}", i + 1, screen.id(), screen.about())
-        };
-        let lines: Vec<String> = app.screens.iter().enumerate().map(line).collect();
+            lines.push(format!(
+                "{}: {}{here}: {}",
+                i + 1,
+                screen.id(),
+                screen.about()
+            ));
+        }
         lines.iter().try_for_each(|line| self.say(line))
     }
 

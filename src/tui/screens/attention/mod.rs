@@ -21,6 +21,7 @@ use ratatui::layout::Rect;
 use crate::lens::HeadSummary;
 use crate::lens::knockout::Cut;
 use crate::tui::cells;
+use crate::tui::filter::{Filter, Listed, step};
 use crate::tui::keys::Binding;
 use crate::tui::screen::{Command, Context, Data, Hits, Screen, View};
 use crate::tui::shared::{Intervention, Shared};
@@ -51,6 +52,7 @@ pub struct AttentionScreen {
     wants_impact: bool,
     digits: bool,
     cell_width: u16,
+    filter: Filter,
 }
 
 impl Default for AttentionScreen {
@@ -70,6 +72,7 @@ impl Default for AttentionScreen {
             wants_impact: false,
             digits: true,
             cell_width: 4,
+            filter: Filter::default(),
         }
     }
 }
@@ -96,6 +99,25 @@ impl AttentionScreen {
 
     fn kind(&self, head: usize) -> Option<&HeadSummary> {
         self.layer.as_ref()?.kinds.get(head)
+    }
+
+    /// The heads as text.
+    fn texts(&self, shared: &Shared) -> Vec<String> {
+        let text = |head| {
+            let kind = self.kind(head).map_or("", |summary| summary.kind.label());
+            let cut = chip(shared, &head_label(shared.layer, head));
+            let cut = if cut.is_some() { " cut" } else { "" };
+            format!("h{head} {kind}{cut}")
+        };
+        (0..heads(shared)).map(text).collect()
+    }
+
+    /// The heads that the filter leaves.
+    fn left(&self, shared: &Shared) -> Vec<usize> {
+        if self.filter.is_empty() {
+            return (0..heads(shared)).collect();
+        }
+        self.filter.left(self.texts(shared))
     }
 
     /// The effect, if it is of the interventions as they are.
@@ -221,8 +243,8 @@ impl Screen for AttentionScreen {
         let (layer, query) = (cx.shared.layer, cx.shared.position);
         let last = cx.shared.tokens.len().saturating_sub(1);
         match action {
-            "next_head" => self.head = (head + 1).min(heads(cx.shared) - 1),
-            "previous_head" => self.head = head.saturating_sub(1),
+            "next_head" => self.head = step(&self.left(cx.shared), head, 1),
+            "previous_head" => self.head = step(&self.left(cx.shared), head, -1),
             "deeper" => cx.shared.layer = (layer + 1).min(cx.shared.layers() - 1),
             "shallower" => cx.shared.layer = layer.saturating_sub(1),
             "later" => cx.shared.position = (query + 1).min(last),
@@ -375,6 +397,18 @@ impl Screen for AttentionScreen {
             self.stopped = self.asked;
         }
         false
+    }
+
+    fn list(&self, shared: &Shared) -> Option<Listed> {
+        self.layer.as_ref().map(|_| Listed {
+            name: "heads",
+            rows: self.texts(shared),
+        })
+    }
+
+    fn narrow(&mut self, _list: &'static str, filter: &Filter, cx: &mut Context) {
+        self.filter = filter.clone();
+        self.head = step(&self.left(cx.shared), self.head(cx.shared), 0);
     }
 
     fn command(&mut self, words: &[&str], cx: &mut Context) -> Option<Result<(), String>> {

@@ -216,10 +216,16 @@ impl Drawing<'_> {
         );
         let inner = cells::panel(buf, area, &title, false, theme);
         let room = usize::from(inner.height);
-        let from = cells::scroll(Some(self.head()), 0, room, self.layer.heads);
+        let left = self.screen.left(shared);
+        let place = left.partition_point(|head| *head < self.head());
+        let from = cells::scroll(Some(place), 0, room, left.len());
+        if left.is_empty() {
+            cells::put(buf, inner, 0, 0, "no head holds these words", theme.dim());
+        }
         let most = impacts.map_or(0.0, |kl| kl.iter().copied().fold(0.0, f64::max));
-        for head in from..(from + room).min(self.layer.heads) {
-            let y = (head - from) as u16;
+        let shown = left.iter().copied().filter(|head| *head < self.layer.heads);
+        for (y, head) in shown.skip(from).take(room).enumerate() {
+            let y = y as u16;
             let cut = self.cut(&head_label(self.layer.wish.layer, head));
             let mark = if cut { theme.pick("⊘", "x") } else { " " };
             let (kind, score) = match self.screen.kind(head) {

@@ -25,6 +25,18 @@ pub(super) fn shown<'a>(
         .filter(move |item| label.is_none_or(|label| item.label == label))
 }
 
+/// What `/` searches of a prompt.
+pub(super) fn text(item: &Item) -> String {
+    format!(
+        "{} {} {} {} {}",
+        item.id,
+        item.label,
+        item.flags.join(" "),
+        excerpt(&item.prompt_excerpt),
+        excerpt(&item.completion_excerpt)
+    )
+}
+
 /// The labels there are, in order.
 pub(super) fn labels(signal: &SignalResult) -> Vec<String> {
     let mut labels: Vec<String> = signal.items.iter().map(|item| item.label.clone()).collect();
@@ -42,7 +54,11 @@ pub(super) fn draw(
     buf: &mut Buffer,
     hits: &mut Hits,
 ) {
-    let items: Vec<&Item> = shown(signal, screen.label.as_deref()).collect();
+    let items = screen.prompts(signal);
+    if items.is_empty() && !signal.items.is_empty() {
+        let why = "no prompt holds these words; esc shows all again";
+        return pen::card(area, "no prompts", why, view.theme, buf);
+    }
     if items.is_empty() {
         let why = "no prompt stands behind this number alone: it is computed from weights, directions or whole sets of prompts";
         return pen::card(area, "no prompts", why, view.theme, buf);

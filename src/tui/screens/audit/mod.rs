@@ -21,7 +21,8 @@ use std::sync::Arc;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use crate::audit::result::{Audit, SignalResult};
+use crate::audit::result::{Audit, Item, SignalResult};
+use crate::tui::filter::{Filter as Words, Listed};
 use crate::tui::keys::{Binding, bind};
 use crate::tui::screen::{Command, Context, Data, Hits, Reply, Screen, View};
 use crate::tui::shared::{ModelState, Shared, quoted};
@@ -152,6 +153,10 @@ pub struct AuditScreen {
     item: usize,
     /// Prompts with this label alone.
     label: Option<String>,
+    /// Signals with these words alone.
+    words: Words,
+    /// Prompts with these words alone.
+    prompt_words: Words,
     scroll: usize,
     /// How far the last frame could scroll: the layout is known to the drawing alone.
     most: Cell<usize>,
@@ -167,8 +172,22 @@ impl AuditScreen {
     }
 
     fn rows(&self) -> Vec<Row<'_>> {
-        self.audit()
-            .map_or_else(Vec::new, |audit| rows::rows(audit, self.filter))
+        self.audit().map_or_else(Vec::new, |audit| self.of(audit))
+    }
+
+    /// The rows of an audit that both filters leave.
+    fn of<'a>(&self, audit: &'a Audit) -> Vec<Row<'a>> {
+        let mut rows = rows::rows(audit, self.filter);
+        rows.retain(|row| self.words.is_empty() || self.words.matches(&row.text()));
+        rows
+    }
+
+    /// The prompts of a signal that label and filter leave.
+    fn prompts<'a>(&'a self, signal: &'a SignalResult) -> Vec<&'a Item> {
+        let words = &self.prompt_words;
+        items::shown(signal, self.label.as_deref())
+            .filter(|item| words.is_empty() || words.matches(&items::text(item)))
+            .collect()
     }
 
     fn row(&self) -> Option<Row<'_>> {
@@ -304,9 +323,7 @@ impl AuditScreen {
         } else if self.part == Some(Part::Charts) {
             self.chart = moved(self.chart, signal.map_or(0, |signal| signal.charts.len()));
         } else if self.part == Some(Part::Prompts) {
-            let count = signal.map_or(0, |signal| {
-                items::shown(signal, self.label.as_deref()).count()
-            });
+            let count = signal.map_or(0, |signal| self.prompts(signal).len());
             self.item = moved(self.item, count);
         } else {
             self.selected = moved(self.selected, self.rows().len());
@@ -480,6 +497,39 @@ impl Screen for AuditScreen {
         }
     }
 
+    fn list(&self, _shared: &Shared) -> Option<Listed> {
+        let audit = self.audit()?;
+        match (self.explaining, self.part) {
+            (false, None) => Some(Listed {
+                name: "signals",
+                rows: rows::rows(audit, self.filter)
+                    .iter()
+                    .map(|row| row.text())
+                    .collect(),
+            }),
+            (false, Some(Part::Prompts)) => Some(Listed {
+                name: "prompts",
+                rows: items::shown(self.signal()?, self.label.as_deref())
+                    .map(items::text)
+                    .collect(),
+            }),
+            _ => None,
+        }
+    }
+
+    fn narrow(&mut self, list: &'static str, filter: &Words, _cx: &mut Context) {
+        if list == "prompts" {
+            self.prompt_words = filter.clone();
+            self.item = 0;
+            return;
+        }
+        let id = self.row().map(|row| row.id().to_owned());
+        self.words = filter.clone();
+        let mut rows = self.rows().into_iter();
+        let at = rows.position(|row| Some(row.id()) == id.as_deref());
+        self.selected = at.unwrap_or(0);
+    }
+
     fn cancel(&mut self, cx: &mut Context) -> bool {
         if self.explaining {
             self.explaining = false;
@@ -563,7 +613,7 @@ impl Screen for AuditScreen {
     }
 
     fn data(&self, _shared: &Shared) -> Option<Data> {
-        self.audit().map(|audit| rows::data(audit, self.filter))
+        self.audit().map(|audit| rows::data(audit, self.rows()))
     }
 }
 

@@ -37,6 +37,21 @@ impl<'a> Row<'a> {
         }
     }
 
+    /// What `/` searches.
+    pub(super) fn text(self) -> String {
+        match self {
+            Self::Signal(signal) => format!(
+                "{} {} {} {} {}",
+                signal.verdict.word(),
+                signal.title,
+                signal.id,
+                quantity(signal),
+                signal.reason
+            ),
+            Self::Skipped(skipped) => format!("not run {} {}", skipped.title, skipped.id),
+        }
+    }
+
     /// Its result.
     pub(super) fn signal(self) -> Option<&'a SignalResult> {
         match self {
@@ -99,7 +114,7 @@ const HEADERS: [&str; 16] = [
 ];
 
 /// The table as rows, and the audit itself as JSON.
-pub(super) fn data(audit: &Audit, filter: Filter) -> Data {
+pub(super) fn data(audit: &Audit, rows: Vec<Row>) -> Data {
     let number = |value: Option<f64>| value.map_or_else(String::new, |value| value.to_string());
     let row = |row: Row| match row {
         Row::Signal(signal) => {
@@ -142,7 +157,7 @@ pub(super) fn data(audit: &Audit, filter: Filter) -> Data {
     };
     Data {
         headers: HEADERS.map(String::from).into(),
-        rows: rows(audit, filter).into_iter().map(row).collect(),
+        rows: rows.into_iter().map(row).collect(),
         // An audit is plain data; what could not be written would be null.
         json: serde_json::to_value(audit).unwrap_or_default(),
     }

@@ -1,6 +1,5 @@
 //! The audit in words, for a dialogue in lines: the verdict on the whole, then the signal under the cursor, or its prompts.
 
-use super::items;
 use super::rows::{Row, quantity};
 use super::{AuditScreen, Part, Running};
 use crate::audit::result::{Audit, SignalResult, excerpt};
@@ -102,7 +101,7 @@ fn quantities(signal: &SignalResult, lines: &mut Vec<String>) {
 }
 
 fn prompt(screen: &AuditScreen, signal: &SignalResult, lines: &mut Vec<String>) {
-    let shown: Vec<_> = items::shown(signal, screen.label.as_deref()).collect();
+    let shown = screen.prompts(signal);
     let at = screen.item.min(shown.len().saturating_sub(1));
     let Some(item) = shown.get(at) else {
         return lines.push("no prompt stands behind this number alone".to_owned());

@@ -190,6 +190,9 @@ fn overview(
         Some(Row::Skipped(skipped)) => {
             lines.add("", &format!("did not run: {}", skipped.why), theme.dim());
         }
+        None if !screen.words.is_empty() => {
+            lines.add("", "no signal holds these words", theme.dim());
+        }
         None => lines.add("", "every signal passed; f shows all", theme.good()),
     }
     for (i, (text, style)) in lines.all.iter().enumerate() {
@@ -260,7 +263,7 @@ fn table(
     hits: &mut Hits,
 ) {
     let theme = *view.theme;
-    let shown = rows::rows(audit, screen.filter);
+    let shown = screen.of(audit);
     let title = match screen.filter {
         Filter::All => format!("{} signals", audit.signals.len()),
         Filter::NotPassed => format!(

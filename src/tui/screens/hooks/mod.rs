@@ -9,6 +9,7 @@ use ratatui::layout::Rect;
 
 use crate::hooks::{HookPoint, Hooks, POINTS, PointInfo};
 use crate::model::{Batch, Checkpoint, LogitsAt};
+use crate::tui::filter::{Filter, Listed, step};
 use crate::tui::keys::{Binding, bind};
 use crate::tui::screen::{Context, Data, Hits, Reply, Screen, View};
 use crate::tui::shared::{Shared, quoted};
@@ -56,6 +57,7 @@ pub struct HooksScreen {
     selected: usize,
     seen: Option<(u64, Seen)>,
     failed: Option<String>,
+    filter: Filter,
 }
 
 /// A point with what the model says about it.
@@ -77,7 +79,25 @@ fn rows(shared: &Shared) -> Vec<Row> {
     POINTS.iter().map(row).collect()
 }
 
+/// The rows as text.
+fn texts(shared: &Shared) -> Vec<String> {
+    let text = |row: Row| {
+        let why = row.missing.unwrap_or_default();
+        let (name, alias) = (row.info.name, row.info.alias);
+        format!("{name} {} {why} {} {alias}", row.shape, row.info.definition)
+    };
+    rows(shared).into_iter().map(text).collect()
+}
+
 impl HooksScreen {
+    /// The points that the filter leaves, by number.
+    fn left(&self, shared: &Shared) -> Vec<usize> {
+        if self.filter.is_empty() {
+            return (0..rows(shared).len()).collect();
+        }
+        self.filter.left(texts(shared))
+    }
+
     fn at(&self, shared: &Shared) -> HookPoint {
         let info = &POINTS[self.selected.min(POINTS.len() - 1)];
         HookPoint::new(info.point, if info.per_layer { shared.layer } else { 0 })
@@ -173,12 +193,12 @@ impl Screen for HooksScreen {
     }
 
     fn act(&mut self, action: &'static str, cx: &mut Context) {
-        let last = POINTS.len() - 1;
+        let left = self.left(cx.shared);
         match action {
-            "down" => self.selected = (self.selected + 1).min(last),
-            "up" => self.selected = self.selected.saturating_sub(1),
-            "first" => self.selected = 0,
-            "last" => self.selected = last,
+            "down" => self.selected = step(&left, self.selected, 1),
+            "up" => self.selected = step(&left, self.selected, -1),
+            "first" => self.selected = left.first().copied().unwrap_or(self.selected),
+            "last" => self.selected = left.last().copied().unwrap_or(self.selected),
             "deeper" => cx.shared.layer = (cx.shared.layer + 1).min(cx.shared.layers() - 1),
             "shallower" => cx.shared.layer = cx.shared.layer.saturating_sub(1),
             "capture" => self.capture(cx),
@@ -204,6 +224,18 @@ impl Screen for HooksScreen {
             Reply::Failed(why) => self.failed = Some(why),
             Reply::Part(_) | Reply::Cancelled => {}
         }
+    }
+
+    fn list(&self, shared: &Shared) -> Option<Listed> {
+        shared.model.facts().map(|_| Listed {
+            name: "points",
+            rows: texts(shared),
+        })
+    }
+
+    fn narrow(&mut self, _list: &'static str, filter: &Filter, cx: &mut Context) {
+        self.filter = filter.clone();
+        self.selected = step(&self.left(cx.shared), self.selected, 0);
     }
 
     fn cancel(&mut self, _cx: &mut Context) -> bool {

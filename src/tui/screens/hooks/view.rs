@@ -45,11 +45,22 @@ pub(super) fn draw(
     );
     let room = usize::from(inner.height);
     let selected = screen.selected.min(rows.len() - 1);
-    let offset = selected
+    let left = screen.left(view.shared);
+    let place = left.partition_point(|i| *i < selected);
+    let offset = place
         .saturating_sub(room / 2)
-        .min(rows.len().saturating_sub(room));
-    for (i, row) in rows.iter().enumerate().skip(offset).take(room) {
-        let at = (i - offset) as u16;
+        .min(left.len().saturating_sub(room));
+    if left.is_empty() {
+        pen::line(
+            inner,
+            0,
+            "no point holds these words",
+            view.theme.dim(),
+            buf,
+        );
+    }
+    for (at, i) in left.iter().copied().skip(offset).take(room).enumerate() {
+        let (at, row) = (at as u16, &rows[i]);
         let style = match row.missing {
             _ if i == selected => view.theme.cursor(),
             Some(_) => view.theme.dim(),

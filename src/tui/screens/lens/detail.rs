@@ -54,8 +54,23 @@ pub(super) fn draw(
     let style = if old { theme.stale() } else { theme.text() };
     let most = place.cell.top.first().map_or(1.0, |top| top.probability) as f32;
     let high = usize::from(list.height);
-    let from = screen.picked.saturating_sub(high.saturating_sub(1));
-    for (i, top) in place.cell.top.iter().enumerate().skip(from).take(high) {
+    let left = screen.left(shared);
+    let at = left.partition_point(|i| *i < screen.picked);
+    let from = at.saturating_sub(high.saturating_sub(1));
+    if left.is_empty() {
+        cells::put(
+            buf,
+            list,
+            0,
+            0,
+            "no listed token holds these words",
+            theme.dim(),
+        );
+    }
+    let top = left
+        .iter()
+        .filter_map(|i| Some((*i, place.cell.top.get(*i)?)));
+    for (y, (i, top)) in top.skip(from).take(high).enumerate() {
         let word = cells::fit(
             &cells::visible(screen.held.word(top.id), theme.ascii),
             WORD,
@@ -80,7 +95,7 @@ pub(super) fn draw(
         );
         let text = format!("{mark}{word} {share} {bar}");
         let here = screen.pane == Pane::List && i == screen.picked;
-        let y = (i - from) as u16;
+        let y = y as u16;
         let style = if here { theme.cursor() } else { style };
         cells::put(
             buf,

@@ -27,6 +27,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use crate::tui::cells;
+use crate::tui::filter::{Filter, Listed, step};
 use crate::tui::keys::Binding;
 use crate::tui::screen::{Context, Data, Hits, Reply, Screen, View};
 use crate::tui::shared::Shared;
@@ -81,6 +82,7 @@ pub struct LensScreen {
     embedding: bool,
     cell_width: u16,
     editor: Option<Editor>,
+    filter: Filter,
 }
 
 impl Default for LensScreen {
@@ -102,6 +104,7 @@ impl Default for LensScreen {
             embedding: false,
             cell_width: 10,
             editor: None,
+            filter: Filter::default(),
         }
     }
 }
@@ -142,23 +145,46 @@ impl LensScreen {
         place.map_or(0, |place| place.cell.top.len())
     }
 
+    /// They as text, as they are drawn.
+    fn texts(&self, shared: &Shared) -> Vec<String> {
+        let place = self.held.place(self.row(shared), shared.position);
+        let top = place.into_iter().flat_map(|place| &place.cell.top);
+        top.map(|top| cells::visible(self.held.word(top.id), false))
+            .collect()
+    }
+
+    /// Those of them that the filter leaves, by number.
+    fn left(&self, shared: &Shared) -> Vec<usize> {
+        if self.filter.is_empty() {
+            return (0..self.listed(shared)).collect();
+        }
+        self.filter.left(self.texts(shared))
+    }
+
     fn vertical(&mut self, rows: isize, cx: &mut Context) {
         if self.pane == Pane::List {
-            let last = self.listed(cx.shared).saturating_sub(1);
-            self.picked = self.picked.saturating_add_signed(-rows).min(last);
+            self.picked = step(&self.left(cx.shared), self.picked, -rows);
         } else {
             let row = self.row(cx.shared).saturating_add_signed(rows);
             self.set_row(row, cx);
-            self.picked = 0;
+            self.pick_first(cx.shared);
         }
     }
 
     fn horizontal(&mut self, to: usize, cx: &mut Context) {
         cx.shared.position = to.min(cx.shared.tokens.len().saturating_sub(1));
-        self.picked = 0;
+        self.pick_first(cx.shared);
+    }
+
+    /// The likeliest of the tokens that are left.
+    fn pick_first(&mut self, shared: &Shared) {
+        self.picked = self.left(shared).first().copied().unwrap_or(0);
     }
 
     fn take_target(&mut self, cx: &mut Context) {
+        if !self.left(cx.shared).contains(&self.picked) {
+            return cx.say("no listed token holds the filter\'s words");
+        }
         let place = self.held.place(self.row(cx.shared), cx.shared.position);
         let Some(top) = place.and_then(|place| place.cell.top.get(self.picked)) else {
             return;
@@ -442,6 +468,18 @@ impl Screen for LensScreen {
             self.stopped = Some(asked.wish.clone());
         }
         false
+    }
+
+    fn list(&self, shared: &Shared) -> Option<Listed> {
+        (self.listed(shared) > 0).then(|| Listed {
+            name: "next tokens",
+            rows: self.texts(shared),
+        })
+    }
+
+    fn narrow(&mut self, _list: &'static str, filter: &Filter, cx: &mut Context) {
+        self.filter = filter.clone();
+        self.picked = step(&self.left(cx.shared), self.picked, 0);
     }
 
     fn command(&mut self, words: &[&str], cx: &mut Context) -> Option<Result<(), String>> {

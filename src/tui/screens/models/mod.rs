@@ -21,6 +21,7 @@ use crate::model::describe::Description;
 use crate::model::listing::{Listing, Local};
 use crate::model::self_check::Finding;
 use crate::tui::field::{Field, Outcome};
+use crate::tui::filter::{Filter, Listed};
 use crate::tui::keys::{Binding, bind};
 use crate::tui::screen::{Command, Context, Data, Hits, Reply, Screen, View};
 use crate::tui::shared::{ModelState, Shared, quoted};
@@ -99,13 +100,21 @@ pub struct ModelsScreen {
     typing: bool,
     fetching: Option<String>,
     scroll: usize,
+    filter: Filter,
     /// How far the last frame could scroll: the layout is known to the drawing alone.
     most: Cell<usize>,
 }
 
 impl ModelsScreen {
-    fn rows(&self, shared: &Shared) -> Vec<Row> {
+    fn all(&self, shared: &Shared) -> Vec<Row> {
         rows::rows(self.listed.as_ref(), &self.local, shared)
+    }
+
+    /// The rows that the filter leaves.
+    fn rows(&self, shared: &Shared) -> Vec<Row> {
+        let mut rows = self.all(shared);
+        rows.retain(|row| self.filter.matches(&row.text()));
+        rows
     }
 
     fn row(&self, shared: &Shared) -> Option<Row> {
@@ -324,6 +333,20 @@ impl Screen for ModelsScreen {
             Reply::Cancelled => self.asked = self.listed.is_some(),
             Reply::Part(_) => {}
         }
+    }
+
+    fn list(&self, shared: &Shared) -> Option<Listed> {
+        Some(Listed {
+            name: "models",
+            rows: self.all(shared).iter().map(Row::text).collect(),
+        })
+    }
+
+    fn narrow(&mut self, _list: &'static str, filter: &Filter, cx: &mut Context) {
+        let spec = self.row(cx.shared).map(|row| row.spec);
+        self.filter = filter.clone();
+        let mut rows = self.rows(cx.shared).into_iter();
+        self.selected = rows.position(|row| Some(row.spec) == spec).unwrap_or(0);
     }
 
     fn cancel(&mut self, cx: &mut Context) -> bool {

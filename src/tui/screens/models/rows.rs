@@ -54,6 +54,14 @@ pub(super) struct Row {
     pub about: String,
 }
 
+impl Row {
+    /// What `/` searches.
+    pub(super) fn text(&self) -> String {
+        let standing = self.standing.word();
+        format!("{standing} {} {} {}", self.name, self.licence, self.about)
+    }
+}
+
 /// All rows: named models, then further ones of the cache, then those of the folder, then the open one if it is none of
 /// these.
 pub(super) fn rows(listed: Option<&Listing>, local: &[Local], shared: &Shared) -> Vec<Row> {
