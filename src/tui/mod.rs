@@ -1,7 +1,8 @@
 //! The terminal workbench: `candlescope` in a terminal.
 //!
 //! Messages come in, `app.rs` changes the state, `frame.rs` and the screens draw it; `work.rs` runs the model on threads
-//! of its own; `runtime.rs` is the loop around them in a terminal, `script.rs` the same without one. A screen is a folder
+//! of its own; `runtime.rs` is the loop around them in a terminal, `script.rs` the same without one,
+//! `plain/` the same in lines of text. A screen is a folder
 //! in `screens/` and a line in its table. Everything shown is a library result that a command prints too.
 
 pub mod app;

@@ -94,10 +94,7 @@ fn heads_tokens_and_models_are_narrowed_too() {
     // In the lens the filter is of the list beside the map: the last of its tokens is one of them.
     let mut stage = shown("lens", Theme::dark(), (120, 40));
     let spoken = stage.runtime.app.spoken();
-    let last = spoken
-        .iter()
-        .filter(|line| line.starts_with("next token "))
-        .next_back();
+    let last = spoken.iter().rfind(|line| line.starts_with("next token "));
     let word: String = last.unwrap().split('"').nth(1).unwrap().trim().into();
     press(&mut stage, "/");
     press(&mut stage, &format!("type {word}"));

@@ -90,7 +90,7 @@ fn a_knocked_out_head_is_told_once_with_what_it_changes() {
     let lines = said("attention\nx\nx\ncommand\nquit\n");
     line(&lines, &["layer 3, head 0 of"]);
     line(&lines, &["query ", "looks at keys, by weight: "]);
-    line(&lines, &["intervention 1: ", "head 3.0, on"]);
+    line(&lines, &["intervention 1: cut head 3.0, on"]);
     line(
         &lines,
         &["interventions change the next token: KL without to with"],

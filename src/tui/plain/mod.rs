@@ -43,6 +43,8 @@ pub struct Plain<W: Write> {
     /// Written before a line is read, where somebody sits there.
     prompt: bool,
     filter: Filter,
+    /// The screen that was said last; the filter is of it.
+    screen: &'static str,
     /// The row that `more` begins with.
     next: usize,
     /// The lines about the context as they were said last.
@@ -98,6 +100,7 @@ impl<W: Write> Plain<W> {
             ascii: manner.ascii,
             prompt: manner.prompt,
             filter: Filter::default(),
+            screen: "",
             next: 0,
             said: Vec::new(),
             noticed: None,

@@ -65,7 +65,7 @@ impl<W: Write> Plain<W> {
         }
         let line = line.trim();
         if let Some(words) = line.strip_prefix('/') {
-            self.filter = Filter::new(words);
+            self.filter = Filter::new(words.trim());
             self.next = 0;
             return self.rows(true);
         }

@@ -5,10 +5,14 @@ use std::time::Instant;
 
 use super::{Plain, words};
 use crate::tui::app::App;
+use crate::tui::filter::Filter;
 use crate::tui::runtime::TuiError;
 use crate::tui::screen::Data;
 use crate::tui::shared::ModelState;
 use crate::tui::work::Lane;
+
+/// What chips say with a glyph.
+const GLYPHS: [(&str, &str); 3] = [("⊘", "cut"), ("⊖", "ablate"), ("⊕", "add")];
 
 /// Rows of a page.
 const ROWS: usize = 20;
@@ -18,6 +22,9 @@ impl<W: Write> Plain<W> {
     pub(super) fn page(&mut self) -> Result<(), TuiError> {
         let app = &mut self.runtime.app;
         let screen = app.screen().id();
+        if std::mem::replace(&mut self.screen, screen) != screen {
+            self.filter = Filter::default();
+        }
         let context = context(app);
         let spoken = app.spoken();
         let broken = app.broken().map(super::super::broken::Broken::lines);
@@ -114,7 +121,11 @@ pub(super) fn context(app: &App) -> Vec<String> {
     }
     for (i, chip) in shared.interventions.iter().enumerate() {
         let on = if chip.on { "on" } else { "off" };
-        lines.push(format!("intervention {}: {}, {on}", i + 1, chip.label));
+        let mut label = chip.label.clone();
+        for (glyph, word) in GLYPHS {
+            label = label.replace(glyph, word);
+        }
+        lines.push(format!("intervention {}: {label}, {on}", i + 1));
     }
     lines
 }

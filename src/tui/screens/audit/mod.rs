@@ -7,6 +7,7 @@
 mod curves;
 mod detail;
 mod items;
+mod narrow;
 mod plot;
 mod rows;
 mod spoken;
@@ -21,7 +22,7 @@ use std::sync::Arc;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use crate::audit::result::{Audit, Item, SignalResult};
+use crate::audit::result::{Audit, SignalResult};
 use crate::tui::filter::{Filter as Words, Listed};
 use crate::tui::keys::{Binding, bind};
 use crate::tui::screen::{Command, Context, Data, Hits, Reply, Screen, View};
@@ -173,21 +174,6 @@ impl AuditScreen {
 
     fn rows(&self) -> Vec<Row<'_>> {
         self.audit().map_or_else(Vec::new, |audit| self.of(audit))
-    }
-
-    /// The rows of an audit that both filters leave.
-    fn of<'a>(&self, audit: &'a Audit) -> Vec<Row<'a>> {
-        let mut rows = rows::rows(audit, self.filter);
-        rows.retain(|row| self.words.is_empty() || self.words.matches(&row.text()));
-        rows
-    }
-
-    /// The prompts of a signal that label and filter leave.
-    fn prompts<'a>(&'a self, signal: &'a SignalResult) -> Vec<&'a Item> {
-        let words = &self.prompt_words;
-        items::shown(signal, self.label.as_deref())
-            .filter(|item| words.is_empty() || words.matches(&items::text(item)))
-            .collect()
     }
 
     fn row(&self) -> Option<Row<'_>> {
@@ -498,36 +484,11 @@ impl Screen for AuditScreen {
     }
 
     fn list(&self, _shared: &Shared) -> Option<Listed> {
-        let audit = self.audit()?;
-        match (self.explaining, self.part) {
-            (false, None) => Some(Listed {
-                name: "signals",
-                rows: rows::rows(audit, self.filter)
-                    .iter()
-                    .map(|row| row.text())
-                    .collect(),
-            }),
-            (false, Some(Part::Prompts)) => Some(Listed {
-                name: "prompts",
-                rows: items::shown(self.signal()?, self.label.as_deref())
-                    .map(items::text)
-                    .collect(),
-            }),
-            _ => None,
-        }
+        self.listed()
     }
 
     fn narrow(&mut self, list: &'static str, filter: &Words, _cx: &mut Context) {
-        if list == "prompts" {
-            self.prompt_words = filter.clone();
-            self.item = 0;
-            return;
-        }
-        let id = self.row().map(|row| row.id().to_owned());
-        self.words = filter.clone();
-        let mut rows = self.rows().into_iter();
-        let at = rows.position(|row| Some(row.id()) == id.as_deref());
-        self.selected = at.unwrap_or(0);
+        self.take_words(list, filter);
     }
 
     fn cancel(&mut self, cx: &mut Context) -> bool {

@@ -6,6 +6,9 @@ use super::{LensScreen, Pane};
 use crate::text::visible::visible;
 use crate::tui::shared::Shared;
 
+/// Tokens that are said while the cursor is in the map; in the list all are.
+const LIKELIEST: usize = 8;
+
 pub(super) fn lines(screen: &LensScreen, shared: &Shared) -> Vec<String> {
     if let Some(editor) = &screen.editor {
         return vec![format!("editing the prompt: {}", editor.field().text())];
@@ -35,8 +38,10 @@ pub(super) fn lines(screen: &LensScreen, shared: &Shared) -> Vec<String> {
     }
     let base = column.base.as_ref().and_then(|base| base.get(row));
     let was = |text: Option<String>| text.map_or_else(String::new, |text| format!(", was {text}"));
-    for (i, top) in place.cell.top.iter().enumerate() {
-        let here = if screen.pane == Pane::List && i == screen.picked {
+    let picked = screen.pane == Pane::List;
+    let most = if picked { usize::MAX } else { LIKELIEST };
+    for (i, top) in place.cell.top.iter().enumerate().take(most) {
+        let here = if picked && i == screen.picked {
             ", selected"
         } else {
             ""
