@@ -469,3 +469,48 @@ fn it_draws_every_part_at_any_size_in_every_theme() {
         }
     }
 }
+
+#[test]
+fn words_narrow_the_signals_and_apart_from_them_the_prompts() {
+    let mut bench = Bench::with_audit(fake::audit());
+    let list = bench.screen.list(&bench.shared).unwrap();
+    assert_eq!(
+        (list.name, list.rows.len()),
+        ("signals", bench.screen.rows().len())
+    );
+    // The last signal that has prompts, by its own name.
+    let audit = fake::audit();
+    let signal = audit.signals.iter().rfind(|s| !s.items.is_empty()).unwrap();
+    bench.at(&signal.id);
+    let words = Words::new(&signal.id.to_uppercase());
+    bench.does(|screen, cx| screen.narrow("signals", &words, cx));
+    assert!(bench.screen.rows().len() < list.rows.len());
+    assert_eq!(
+        bench.screen.row().unwrap().id(),
+        signal.id,
+        "it stays under the cursor"
+    );
+    let rows = bench.screen.data(&bench.shared).unwrap().rows;
+    assert_eq!(
+        rows.len(),
+        bench.screen.rows().len(),
+        "files hold what is shown"
+    );
+    bench.screen.part = Some(Part::Prompts);
+    let list = bench.screen.list(&bench.shared).unwrap();
+    assert_eq!(
+        (list.name, list.rows.len()),
+        ("prompts", signal.items.len())
+    );
+    let id = &signal.items.last().unwrap().id;
+    let of_item = Words::new(id);
+    bench.does(|screen, cx| screen.narrow("prompts", &of_item, cx));
+    let left = bench.screen.prompts(signal);
+    assert!(left.iter().any(|item| item.id == *id), "{id}");
+    bench.does(|screen, cx| screen.narrow("prompts", &Words::new("no-such-word"), cx));
+    bench.shows(&["no prompt holds these words"]);
+    bench.screen.part = None;
+    bench.does(|screen, cx| screen.narrow("signals", &Words::new("no-such-word"), cx));
+    bench.shows(&["no signal holds these words"]);
+    assert!(bench.screen.enabled("drill", &bench.shared).is_err());
+}
