@@ -88,7 +88,8 @@ impl Ticket {
 #[derive(Default)]
 struct Queue {
     waiting: VecDeque<Request>,
-    running: Option<(u64, Cancel)>,
+    /// Whose request runs.
+    running: Option<(&'static str, Cancel)>,
     closed: bool,
 }
 
@@ -122,6 +123,18 @@ impl Line {
             cancel.request();
         }
     }
+
+    /// Takes a screen's requests out of the queue, and stops the one that runs if it is its own.
+    fn withdraw(&self, screen: &str) -> Vec<Request> {
+        let mut queue = lock(&self.queue.0);
+        if let Some((_, cancel)) = queue.running.as_ref().filter(|(whose, _)| *whose == screen) {
+            cancel.request();
+        }
+        let all = queue.waiting.drain(..);
+        let (taken, kept): (Vec<_>, Vec<_>) = all.partition(|request| request.screen == screen);
+        queue.waiting = kept.into();
+        taken
+    }
 }
 
 /// Waits for a request; nothing when the lane is closed.
@@ -133,7 +146,7 @@ fn next(line: &(Mutex<Queue>, Condvar)) -> Option<(Request, Cancel)> {
         }
         if let Some(request) = queue.waiting.pop_front() {
             let cancel = Cancel::new();
-            queue.running = Some((request.id, cancel.clone()));
+            queue.running = Some((request.screen, cancel.clone()));
             return Some((request, cancel));
         }
         queue = line.1.wait(queue).unwrap_or_else(PoisonError::into_inner);
@@ -219,12 +232,7 @@ impl Worker {
         let mut queue = lock(&line.queue.0);
         if lane == Lane::Interactive {
             for replaced in queue.waiting.drain(..) {
-                let _ = self.to.send(Msg::Reply {
-                    id: replaced.id,
-                    screen: replaced.screen,
-                    lane,
-                    reply: Reply::Cancelled,
-                });
+                self.cancelled(&replaced);
             }
             if let Some((_, cancel)) = &queue.running {
                 cancel.request();
@@ -233,6 +241,22 @@ impl Worker {
         queue.waiting.push_back(request);
         line.queue.1.notify_one();
         id
+    }
+
+    /// Takes a screen's jobs back: those that wait are cancelled at once, one that runs is asked to stop.
+    pub fn withdraw(&self, screen: &str) {
+        for request in self.jobs.withdraw(screen) {
+            self.cancelled(&request);
+        }
+    }
+
+    fn cancelled(&self, request: &Request) {
+        let _ = self.to.send(Msg::Reply {
+            id: request.id,
+            screen: request.screen,
+            lane: request.lane,
+            reply: Reply::Cancelled,
+        });
     }
 
     /// Asks what runs in a lane to stop.

@@ -2,11 +2,13 @@
 //!
 //! Always: what is shown is an audit as the library made it or as a file holds it; nothing is judged again here. State and
 //! keys in this file; rows in `rows.rs`, a signal's text in `detail.rs`, its charts in `plot.rs`, `curves.rs` and `tracks.rs`, its prompts in `items.rs`,
-//! the worker's part in `work.rs`, drawing in `view.rs`.
+//! what one is run with in
+//! `order.rs`, the worker's part in `work.rs`, drawing in `view.rs`.
 
 mod curves;
 mod detail;
 mod items;
+mod order;
 mod plot;
 mod rows;
 mod tracks;
@@ -21,11 +23,13 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use crate::audit::result::{Audit, SignalResult};
+use crate::audit::verdict::Verdict;
 use crate::tui::keys::{Binding, bind};
 use crate::tui::screen::{Command, Context, Data, Hits, Reply, Screen, View};
 use crate::tui::shared::{ModelState, Shared, quoted};
 use rows::{Filter, Row};
-use work::{Answer, Order, Started};
+use order::{Order, Running, Stand};
+use work::Answer;
 
 const KEYS: &[Binding] = &[
     bind(
@@ -75,6 +79,24 @@ const KEYS: &[Binding] = &[
         "shallower",
         "",
         "In charts by layer: one layer back",
+    ),
+    bind(
+        "n",
+        "next_finding",
+        "",
+        "The next signal that did not pass, in the part that is shown",
+    ),
+    bind(
+        "N",
+        "previous_finding",
+        "",
+        "The one before",
+    ),
+    bind(
+        "u",
+        "under",
+        "",
+        "Whether the next audit is run under the interventions of the header, or of the checkpoint as it is stored",
     ),
     bind(
         "R",
@@ -129,14 +151,6 @@ impl Part {
     }
 }
 
-/// An audit that was asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Running {
-    Waiting,
-    Working,
-    Stopping,
-}
-
 /// The screen.
 #[derive(Default)]
 pub struct AuditScreen {
@@ -155,6 +169,10 @@ pub struct AuditScreen {
     /// How far the last frame could scroll: the layout is known to the drawing alone.
     most: Cell<usize>,
     baseline: Option<String>,
+    /// The next audit leaves the interventions out.
+    stored: bool,
+    /// The layer looked at in charts, where the record has other layers than the open model.
+    layer: Option<usize>,
     running: Option<Running>,
     reading: Option<String>,
     trouble: Option<String>,
@@ -194,6 +212,7 @@ impl AuditScreen {
         self.part = None;
         self.explaining = false;
         self.trouble = None;
+        self.layer = None;
         self.enter();
     }
 
@@ -216,20 +235,99 @@ impl AuditScreen {
         let Some(facts) = cx.shared.model.facts() else {
             return;
         };
-        let order = Order {
-            model: facts.name.clone(),
-            baseline: self.baseline.clone(),
-            quick,
+        let order = self.order(facts.name.clone(), quick, cx.shared);
+        let edits = if order.under.is_empty() {
+            Vec::new()
+        } else {
+            cx.shared.edits()
         };
         self.running = Some(Running::Waiting);
         self.trouble = None;
-        if cx.shared.interventions.iter().any(|chip| chip.on) {
-            cx.say("the audit is of the model as it is stored: interventions are left out");
-        }
+        cx.say(format!("audit of {}{}", order.model, order.subject()));
         let what = format!("audit of {}", order.model);
         cx.job(&what, move |checkpoint, ticket| {
-            Ok(work::run(checkpoint, ticket, order))
+            Ok(work::run(checkpoint, ticket, order, edits))
         });
+    }
+
+    /// What the next audit is run with.
+    fn order(&self, model: String, quick: bool, shared: &Shared) -> Order {
+        let chips = if self.stored {
+            Vec::new()
+        } else {
+            order::on(shared)
+        };
+        Order {
+            model,
+            baseline: self.baseline.clone(),
+            quick,
+            under: chips.iter().map(|chip| chip.label.clone()).collect(),
+            options: chips.iter().flat_map(|chip| chip.options.clone()).collect(),
+        }
+    }
+
+    /// Whether an audit can begin.
+    fn may_run(&self, shared: &Shared) -> Result<(), String> {
+        match (&shared.model, &self.running) {
+            (_, Some(Running::Stopping | Running::Withdrawn)) => {
+                Err("the audit is being stopped".into())
+            }
+            (_, Some(_)) => Err("an audit is running; esc in the table stops it".into()),
+            (ModelState::Ready(_), None) => match order::of_this_prompt(shared) {
+                Some(chip) if !self.stored => Err(format!(
+                    "{} names positions of this prompt, and an audit has others; D or X takes it off, u audits without",
+                    chip.label
+                )),
+                _ => Ok(()),
+            },
+            (ModelState::Loading { name }, None) => Err(format!("{name} is being opened")),
+            _ => Err("no model is open; `:open NAME` opens one".into()),
+        }
+    }
+
+    /// The chart that is shown.
+    fn chart(&self) -> Option<&crate::audit::charts::Chart> {
+        let charts = &self.signal()?.charts;
+        charts.get(self.chart.min(charts.len().checked_sub(1)?))
+    }
+
+    /// The layer looked at, of as many as the shown chart has.
+    fn layer(&self, shared: &Shared) -> usize {
+        let layer = self.layer.unwrap_or(shared.layer);
+        let count = self.chart().and_then(plot::layers);
+        count.map_or(layer, |count| layer.min(count.saturating_sub(1)))
+    }
+
+    /// Another layer of the chart; of all screens, where the record is of a model as deep as the open one.
+    fn step_layer(&mut self, deeper: bool, shared: &mut Shared) {
+        let Some(count) = self.chart().and_then(plot::layers) else {
+            return;
+        };
+        let at = self.layer(shared);
+        let to = if deeper {
+            (at + 1).min(count.saturating_sub(1))
+        } else {
+            at.saturating_sub(1)
+        };
+        let same = shared.model.facts().is_some() && shared.layers() == count;
+        self.layer = (!same).then_some(to);
+        if same {
+            shared.layer = to;
+        }
+    }
+
+    /// The next signal that did not pass, around the end.
+    fn finding(&self, forward: bool) -> Option<usize> {
+        let rows = self.rows();
+        let count = rows.len();
+        let at = self.selected.min(count.checked_sub(1)?);
+        let steps = 1..=count;
+        let place = |step: usize| (at + if forward { step } else { count - step }) % count;
+        let found = |&i: &usize| {
+            let signal = rows[i].signal();
+            signal.is_some_and(|signal| signal.verdict != Verdict::Pass)
+        };
+        steps.map(place).find(found)
     }
 
     fn read(&mut self, file: String, cx: &mut Context) -> Result<(), String> {
@@ -374,13 +472,11 @@ impl Screen for AuditScreen {
     fn enabled(&self, action: &str, shared: &Shared) -> Result<(), String> {
         let none = "there is no audit yet; R runs one, `:audit FILE` opens one";
         match action {
-            "run" | "quick" => match (&shared.model, self.running) {
-                (_, Some(Running::Stopping)) => Err("the audit is being stopped".into()),
-                (_, Some(_)) => Err("an audit is running; esc in the table stops it".into()),
-                (ModelState::Ready(_), None) => Ok(()),
-                (ModelState::Loading { name }, None) => Err(format!("{name} is being opened")),
-                _ => Err("no model is open; `:open NAME` opens one".into()),
-            },
+            "run" | "quick" => self.may_run(shared),
+            "under" if order::on(shared).is_empty() => {
+                Err("no intervention is on: audits are of the checkpoint as it is stored; `a` in generate adds one".into())
+            }
+            "under" => Ok(()),
             _ if self.audit().is_none() => Err(none.into()),
             "drill" => match self.row() {
                 Some(Row::Signal(_)) => Ok(()),
@@ -390,6 +486,12 @@ impl Screen for AuditScreen {
             "explain" if self.row().is_none() => Err("no signal is shown; f shows all".into()),
             "deeper" | "shallower" if self.part != Some(Part::Charts) => {
                 Err("layers are in a signal's charts: enter, then tab".into())
+            }
+            "deeper" | "shallower" if self.chart().and_then(plot::layers).is_none() => {
+                Err("this chart is not by layer; j goes to the next".into())
+            }
+            "next_finding" | "previous_finding" if self.finding(true).is_none() => {
+                Err("every signal passed".into())
             }
             "next_part" | "previous_part" if self.part.is_none() && self.held.len() < 2 => {
                 Err("no other audit is kept; enter shows what is behind a signal".into())
@@ -423,8 +525,19 @@ impl Screen for AuditScreen {
                 self.scroll = 0;
             }
             "filter" => self.filter(),
-            "deeper" => cx.shared.layer = (cx.shared.layer + 1).min(cx.shared.layers() - 1),
-            "shallower" => cx.shared.layer = cx.shared.layer.saturating_sub(1),
+            "deeper" => self.step_layer(true, cx.shared),
+            "shallower" => self.step_layer(false, cx.shared),
+            "next_finding" | "previous_finding" => {
+                self.selected = self
+                    .finding(action == "next_finding")
+                    .unwrap_or(self.selected);
+                self.enter();
+            }
+            "under" => {
+                self.stored = !self.stored;
+                let order = self.order(String::new(), false, cx.shared);
+                cx.say(format!("the next audit is of the checkpoint{}", order.subject()));
+            }
             "run" => self.run(false, cx),
             "quick" => self.run(true, cx),
             _ => {}
@@ -455,8 +568,13 @@ impl Screen for AuditScreen {
 
     fn reply(&mut self, reply: Reply, cx: &mut Context) {
         match reply {
-            Reply::Part(value) if value.is::<Started>() => self.running = Some(Running::Working),
-            Reply::Part(_) => {}
+            Reply::Part(value) => {
+                if let Ok(stand) = value.downcast::<Stand>()
+                    && self.running != Some(Running::Stopping)
+                {
+                    self.running = Some(Running::Working(*stand));
+                }
+            }
             Reply::Done(value) => {
                 if let Ok(answer) = value.downcast::<Answer>() {
                     self.take(*answer, cx);
@@ -469,6 +587,7 @@ impl Screen for AuditScreen {
                 }
                 self.trouble = Some(why);
             }
+            Reply::Cancelled if self.running == Some(Running::Withdrawn) => self.running = None,
             Reply::Cancelled => {
                 if let Some(file) = self.reading.take() {
                     cx.say(format!(
@@ -488,18 +607,21 @@ impl Screen for AuditScreen {
         } else if self.trouble.is_some() {
             self.trouble = None;
         } else {
-            match self.running {
-                Some(Running::Working) => {
-                    cx.commands.push(Command::StopJob);
-                    cx.say("stopping the audit; what was measured will be shown");
-                    self.running = Some(Running::Stopping);
+            let (say, then) = match self.running {
+                Some(Running::Working(_)) => (
+                    "stopping the audit; what was measured will be shown",
+                    Running::Stopping,
+                ),
+                Some(Running::Waiting) => ("the audit was not begun", Running::Withdrawn),
+                Some(Running::Stopping | Running::Withdrawn) => {
+                    cx.say("the audit is being stopped");
+                    return true;
                 }
-                Some(Running::Waiting) => {
-                    cx.say("the audit waits for the job before it; Ctrl-C stops that one");
-                }
-                Some(Running::Stopping) => cx.say("the audit is being stopped"),
                 None => return false,
-            }
+            };
+            cx.say(say);
+            cx.commands.push(Command::Withdraw(cx.screen));
+            self.running = Some(then);
         }
         true
     }
@@ -547,12 +669,8 @@ impl Screen for AuditScreen {
             Some(Source::File(file)) => Some(format!("candlescope audit show {}", quoted(file))),
             Some(Source::Run { order, .. }) => Some(order.command()),
             None => {
-                let order = Order {
-                    model: shared.model.facts()?.name.clone(),
-                    baseline: self.baseline.clone(),
-                    quick: false,
-                };
-                Some(order.command())
+                let model = shared.model.facts()?.name.clone();
+                Some(self.order(model, false, shared).command())
             }
         }
     }

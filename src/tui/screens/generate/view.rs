@@ -66,22 +66,28 @@ fn body(screen: &GenerateScreen, view: &View, area: Rect, buf: &mut Buffer, hits
     };
     put(
         0,
-        &format!("prompt  {}", view.shared.prompt.text()),
+        &asked(view),
         view.theme.text(),
     );
     let (text, style) = status(screen, view);
     put(1, &text, style);
     let mut top = 2;
     if let Some(chip) = steering::chosen(screen, view.shared) {
-        let scale = screen
-            .made
-            .get(&steering::measured(&chip.steering))
-            .map(|made| &made.1);
-        put(
-            3,
-            &format!("        {}", dose::explained(&chip, scale)),
-            view.theme.dim(),
-        );
+        let scale = steering::scale(screen, &chip.steering);
+        let stale = steering::stale(screen, &chip.steering, view.shared);
+        let said = dose::explained(&chip, scale, stale);
+        let style = if stale {
+            view.theme.stale()
+        } else {
+            view.theme.dim()
+        };
+        // On a second line what does not fit, where there are lines to spare.
+        let lines = pen::wrapped(&said, usize::from(area.width.saturating_sub(8)));
+        let most = if area.height >= 18 { 2 } else { 1 };
+        for (i, line) in lines.iter().take(most).enumerate() {
+            put(3 + i as u16, &format!("        {line}"), style);
+        }
+        top = 3 + lines.len().min(most) as u16;
         slider(
             &chip,
             scale,
@@ -93,7 +99,6 @@ fn body(screen: &GenerateScreen, view: &View, area: Rect, buf: &mut Buffer, hits
             },
             buf,
         );
-        top = 4;
     }
     let strip = if area.height > top + STRIP + 5 {
         STRIP
@@ -158,6 +163,21 @@ fn halves(area: Rect) -> (Rect, Rect) {
             ..area
         },
     )
+}
+
+/// The prompt's last turn, and what stands before it.
+fn asked(view: &View) -> String {
+    let prompt = &view.shared.prompt;
+    let turns = &prompt.turns;
+    let before = match (&prompt.raw, turns.as_slice()) {
+        (Some(_), _) => " (raw)".to_owned(),
+        (None, [first, _]) if first.role == "system" => {
+            format!(" (system: {})", cells::fit(&first.content, 24, view.theme.ascii).trim_end())
+        }
+        (None, [_, _, ..]) => format!(" (turn {} of {0})", turns.len()),
+        _ => String::new(),
+    };
+    format!("prompt{before}  {}", prompt.text())
 }
 
 fn status(screen: &GenerateScreen, view: &View) -> (String, Style) {
@@ -265,12 +285,9 @@ fn answer(
         view.theme,
         buf,
     );
+    screen.wide.set(inner.width);
     let (width, height) = (usize::from(inner.width), usize::from(inner.height));
-    let tokens: Vec<&Token> = stream
-        .tokens
-        .iter()
-        .chain(stream.old.iter().skip(stream.tokens.len()))
-        .collect();
+    let tokens: Vec<&Token> = stream.all().collect();
     let apart = screen.divergence();
     let mark = apart.map(|at| (at, view.theme.pick("≠", "!")));
     let lines = flow(
