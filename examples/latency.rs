@@ -84,8 +84,11 @@ fn doses(stage: &mut Stage) -> Result<(), Box<dyn std::error::Error>> {
     for (name, picked) in [("ablation", "a enter"), ("addition", "a j enter")] {
         stage.line(picked, ".".as_ref())?;
         stage.wait()?;
-        for (how, presses, rest) in [("at_rest", 1, true), ("going", 1, false), ("held", 5, false)]
-        {
+        for (how, presses, rest) in [
+            ("at_rest", 1, true),
+            ("going", 1, false),
+            ("held", 5, false),
+        ] {
             let mut times = Vec::new();
             for i in 0..12 {
                 if rest {

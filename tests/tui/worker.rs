@@ -102,5 +102,8 @@ fn a_screen_takes_its_waiting_jobs_back() {
     assert!(id == second && matches!(reply, Reply::Cancelled));
     worker.withdraw("other");
     let (id, reply) = next(&from);
-    assert!(id == first && matches!(reply, Reply::Done(_)), "a running one is asked to stop");
+    assert!(
+        id == first && matches!(reply, Reply::Done(_)),
+        "a running one is asked to stop"
+    );
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::hooks::{Edit, EditOp, PositionSelect};
-use crate::steer::{Source, Steering};
+use crate::steer::Steering;
 use crate::tui::shared::{Intervention, Shared, quoted};
 
 /// What an audit is run with.
@@ -52,12 +52,8 @@ impl Order {
         };
         let mut options = self.options.clone();
         for pair in 0..options.len().saturating_sub(1) {
-            if let Some(mut steering) = Steering::from_option(&options[pair..pair + 2])
-                && let Source::File { path, .. } = &mut steering.source
-                && let Some(name) = path.file_name()
-            {
-                *path = name.into();
-                options.splice(pair..pair + 2, steering.option());
+            if let Some(steering) = Steering::from_option(&options[pair..pair + 2]) {
+                options.splice(pair..pair + 2, steering.without_folder().option());
             }
         }
         Self {

@@ -117,7 +117,9 @@ pub(super) fn layers(chart: &Chart) -> Option<usize> {
             let last = points
                 .map(|point| point.0)
                 .filter(|x| (0.0..1e6).contains(x))
-                .fold(None, |most: Option<f64>, x| Some(most.map_or(x, |m| m.max(x))))?;
+                .fold(None, |most: Option<f64>, x| {
+                    Some(most.map_or(x, |m| m.max(x)))
+                })?;
             Some(last.round() as usize + 1)
         }
         Plot::Heat { rows, .. } if by_layer(&chart.y_label) => {

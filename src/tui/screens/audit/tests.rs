@@ -7,9 +7,10 @@ use super::*;
 use crate::audit::charts::{Chart, Plot, Series};
 use crate::audit::report::json;
 use crate::audit::report::tests::fake;
+use crate::audit::verdict::Verdict;
 use crate::hooks::{Edge, Edit, EditOp, HookPoint, Point};
 use crate::model::Checkpoint;
-use crate::tui::shared::{Intervention, ModelFacts};
+use crate::tui::shared::{Intervention, ModelFacts, ModelState};
 use crate::tui::theme::Theme;
 
 fn ready() -> Shared {
@@ -257,7 +258,7 @@ fn an_audit_runs_as_a_job_and_is_stopped_by_esc() {
         "auditing",
         "25 %",
         "completions of toy 8/32",
-        "40 s so far, about 2 min 0 s left",
+        "so far, about 2 min",
     ]);
     let (done, wishes) = bench.does(AuditScreen::cancel);
     let withdraws = |wish: &Command| matches!(wish, Command::Withdraw("audit"));
@@ -309,7 +310,10 @@ fn an_audit_is_run_under_the_interventions_or_without_and_says_which() {
     assert!(bench.screen.enabled("under", &bench.shared).is_err());
     let scale = EditOp::Scale { factor: 0.5 };
     let options = ["--ablate", "/secret/folder/d.safetensors*0.5"];
-    bench.shared.interventions.push(chip("⊖ d ×0.5", scale, &options));
+    bench
+        .shared
+        .interventions
+        .push(chip("⊖ d ×0.5", scale, &options));
     bench.shows(&["R audits toy under ⊖ d ×0.5 (u: as it is stored)"]);
     let order = bench.screen.order("toy".into(), true, &bench.shared);
     assert_eq!(order.under, ["⊖ d ×0.5"]);
@@ -324,12 +328,21 @@ fn an_audit_is_run_under_the_interventions_or_without_and_says_which() {
     );
     bench.act(&["under"]);
     bench.shows(&["R audits toy as it is stored (u: under"]);
-    assert_eq!(bench.screen.order("toy".into(), true, &bench.shared).options, [""; 0]);
+    assert_eq!(
+        bench
+            .screen
+            .order("toy".into(), true, &bench.shared)
+            .options,
+        [""; 0]
+    );
     bench.act(&["under"]);
     let cut = EditOp::Knockout {
         edges: vec![Edge { query: 3, key: 1 }],
     };
-    bench.shared.interventions.push(chip("cut 3>1", cut, &["--knockout", "1:3>1"]));
+    bench
+        .shared
+        .interventions
+        .push(chip("cut 3>1", cut, &["--knockout", "1:3>1"]));
     let why = bench.screen.enabled("run", &bench.shared).unwrap_err();
     assert!(why.contains("cut 3>1 names positions"), "{why}");
     bench.act(&["under", "run"]);
@@ -338,11 +351,17 @@ fn an_audit_is_run_under_the_interventions_or_without_and_says_which() {
 #[test]
 fn an_audit_under_edits_records_them_and_leaves_the_checkpoint_alone() {
     let open = Checkpoint::toy(0).unwrap();
-    let edit = Edit::new(HookPoint::new(Point::MlpOut, 0), EditOp::Scale { factor: 0.0 });
+    let edit = Edit::new(
+        HookPoint::new(Point::MlpOut, 0),
+        EditOp::Scale { factor: 0.0 },
+    );
     let under = open.under(vec![edit]);
     assert_eq!(under.decoder.standing_edits().len(), 1);
     assert!(open.decoder.standing_edits().is_empty());
-    assert_eq!(under.fingerprint().unwrap().weights, open.fingerprint().unwrap().weights);
+    assert_eq!(
+        under.fingerprint().unwrap().weights,
+        open.fingerprint().unwrap().weights
+    );
     let identity = |cp| crate::audit::evidence::gather::identity(cp).unwrap().edits;
     assert_eq!((identity(&open), identity(&under)), (0, 1));
 }
@@ -353,13 +372,20 @@ fn layers_are_those_of_the_record_and_findings_are_walked() {
     bench.at("refusal_score");
     bench.act(&["drill", "next_part", "last"]);
     let count = bench.screen.chart().and_then(plot::layers).unwrap();
-    assert_ne!(count, bench.shared.layers(), "another depth than the open model's");
+    assert_ne!(
+        count,
+        bench.shared.layers(),
+        "another depth than the open model's"
+    );
     bench.shared.layer = bench.shared.layers() - 1;
     for _ in 0..count + 2 {
         bench.act(&["deeper"]);
     }
     bench.shows(&[&format!("at layer {}", count - 1)]);
-    assert!(bench.shared.layer < bench.shared.layers(), "the open model has no such layer");
+    assert!(
+        bench.shared.layer < bench.shared.layers(),
+        "the open model has no such layer"
+    );
     let before = bench.screen.selected;
     bench.act(&["next_finding"]);
     assert_ne!(bench.screen.selected, before);

@@ -4,8 +4,8 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use super::detail::{Line, Lines};
-use super::rows::{self, Filter, Row};
 use super::order::{self, Running, Stand};
+use super::rows::{self, Filter, Row};
 use super::{AuditScreen, Held, Part, Source, detail, items, plot};
 use crate::audit::report::tally;
 use crate::audit::result::{Audit, SignalResult};
@@ -116,9 +116,7 @@ fn empty(screen: &AuditScreen, view: &View, area: Rect, buf: &mut Buffer) {
             "failed",
             format!("{name}: {why}. Screen `models` opens another."),
         ),
-        (None, None, ModelState::None) => {
-            ("no model", "screen `models` opens one".to_owned())
-        }
+        (None, None, ModelState::None) => ("no model", "screen `models` opens one".to_owned()),
     };
     pen::card(area, title, &body, view.theme, buf);
 }
@@ -140,9 +138,25 @@ fn progress(running: &Running, view: &View, area: Rect, buf: &mut Buffer) {
     };
     let inner = pen::panel(area, title, view.theme, buf);
     for (row, text) in lines.iter().enumerate() {
-        let text = cells::fit(&cells::prose(text, theme.ascii), inner.width.into(), theme.ascii);
-        let style = if row == 0 { theme.accent() } else { theme.text() };
+        let text = cells::fit(
+            &cells::prose(text, theme.ascii),
+            inner.width.into(),
+            theme.ascii,
+        );
+        let style = if row == 0 {
+            theme.accent()
+        } else {
+            theme.text()
+        };
         pen::line(inner, row as u16, &text, style, buf);
+    }
+}
+
+/// Whole seconds: a count that runs.
+fn clock(time: std::time::Duration) -> String {
+    match time.as_secs() {
+        seconds @ 0..60 => format!("{seconds} s"),
+        _ => wording::duration(time.as_secs_f64().round()),
     }
 }
 
@@ -150,7 +164,7 @@ fn standing(stand: &Stand, wide: u16, theme: Theme) -> Vec<String> {
     let room = usize::from(wide.saturating_sub(10));
     let left = stand.left.map_or_else(
         || "what is left is not known yet".to_owned(),
-        |left| format!("about {} left", wording::duration(left.as_secs_f64().ceil())),
+        |left| format!("about {} left", clock(left)),
     );
     let stage = if stand.stage.is_empty() {
         "reading the prompts"
@@ -164,10 +178,7 @@ fn standing(stand: &Stand, wide: u16, theme: Theme) -> Vec<String> {
             100.0 * stand.share
         ),
         stage.to_owned(),
-        format!(
-            "{} so far, {left}",
-            wording::duration(stand.spent.as_secs_f64().floor())
-        ),
+        format!("{} so far, {left}", clock(stand.spent)),
         "esc stops it and shows what was measured; other screens can be used meanwhile".to_owned(),
     ]
 }
@@ -274,9 +285,9 @@ fn summary(screen: &AuditScreen, held: &Held, wide: usize, theme: Theme, whole: 
         Some(Running::Stopping | Running::Withdrawn) => "; another is being stopped".to_owned(),
         Some(Running::Waiting) => "; another waits (esc takes it back)".to_owned(),
         Some(Running::Working(stand)) => {
-            let left = stand.left.map_or_else(String::new, |left| {
-                format!(", about {} left", wording::duration(left.as_secs_f64().ceil()))
-            });
+            let left = stand
+                .left
+                .map_or_else(String::new, |left| format!(", about {} left", clock(left)));
             format!("; another runs: {:.0} %{left}", 100.0 * stand.share)
         }
         None => String::new(),
@@ -321,6 +332,13 @@ fn table(
             audit.signals.len()
         ),
     };
+    let selected = screen.selected.min(shown.len().saturating_sub(1));
+    let room = usize::from(area.height.saturating_sub(3));
+    let title = if shown.len() > room {
+        format!("{title}, row {} of {}", selected + 1, shown.len())
+    } else {
+        title
+    };
     let inner = pen::panel(area, &title, view.theme, buf);
     let (paired, limits) = (audit.baseline.is_some(), area.width >= WIDE);
     let all: Vec<Vec<Entry>> = shown
@@ -338,7 +356,7 @@ fn table(
             headers: &headers,
             rows: &all,
             widths: &widths,
-            selected: Some(screen.selected.min(shown.len().saturating_sub(1))),
+            selected: Some(selected),
             offset: 0,
             focus: true,
         },

@@ -12,9 +12,9 @@ use crate::audit::report::{self, json};
 use crate::audit::result::Audit;
 use crate::audit::work::{Progress, Step};
 use crate::audit::{runner, signals};
+use crate::hooks::Edit;
 use crate::model::fetch::{self, Cache};
 use crate::model::{Checkpoint, LoadOptions, toy};
-use crate::hooks::Edit;
 use crate::tui::work::Ticket;
 
 use super::order::{Order, Stand};

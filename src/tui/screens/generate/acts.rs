@@ -4,12 +4,12 @@
 
 use crossterm::event::{KeyCode, KeyEvent};
 
+use super::flow::flow;
 use super::order::go_on;
 use super::picker::{Picked, Picker};
 use super::steering::{chosen, make, set_dose, turn};
 use super::stream::{EDITED, End, PLAIN, Stream};
 use super::{GenerateScreen, Mode, Settings, dose};
-use super::flow::flow;
 use crate::tui::screen::{Command, Context, Screen};
 use crate::tui::screens::lens::editor::{Edited, Editor};
 
@@ -21,13 +21,15 @@ pub(super) fn act(screen: &mut GenerateScreen, action: &'static str, cx: &mut Co
         "hold" if screen.running() => hold(screen, cx),
         "hold" => go_on(screen, cx),
         "prompt" => match Editor::of(&cx.shared.prompt) {
-                Ok(editor) => screen.mode = Mode::Prompt(Box::new(editor)),
-                Err(why) => cx.say(why.to_string()),
-            },
-        "pick" => screen.mode = Mode::Pick(Picker::new(
+            Ok(editor) => screen.mode = Mode::Prompt(Box::new(editor)),
+            Err(why) => cx.say(why.to_string()),
+        },
+        "pick" => {
+            screen.mode = Mode::Pick(Picker::new(
                 Picker::usual(cx.shared.layer, cx.shared.layers()),
                 cx.shared.layers(),
-            )),
+            ))
+        }
         "less" => turn(screen, cx, -1.0),
         "more" => turn(screen, cx, 1.0),
         "much_less" => turn(screen, cx, -5.0),

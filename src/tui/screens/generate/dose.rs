@@ -154,7 +154,11 @@ pub fn explained(chip: &Dosed, scale: Option<&StreamScale>, stale: bool) -> Stri
             format!(
                 "takes out {:.0} % of the component{}: {out:.2} = {:.3} {against}",
                 dose * 100.0,
-                if dose > 1.0 { ", past zero to its opposite" } else { "" },
+                if dose > 1.0 {
+                    ", past zero to its opposite"
+                } else {
+                    ""
+                },
                 share(out)
             )
         }

@@ -300,7 +300,9 @@ impl Screen for GenerateScreen {
                 no("there is one answer only; a adds an intervention to compare with")
             }
             "diverge" if self.divergence().is_none() => no("the two answers do not differ so far"),
-            "left" | "right" | "line_up" | "line_down" | "first" | "last" | "rewind" | "branch" if tokens == 0 => {
+            "left" | "right" | "line_up" | "line_down" | "first" | "last" | "rewind" | "branch"
+                if tokens == 0 =>
+            {
                 no("no token has come yet")
             }
             "branch" if self.token().is_none() => no("the cursor is on no token; h goes back"),

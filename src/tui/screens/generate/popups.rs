@@ -7,10 +7,10 @@ use ratatui::layout::Rect;
 
 use super::picker::{ENTRIES, Picker};
 use super::{GenerateScreen, Mode, acts};
-use crate::tui::screens::lens::editor::Editor;
 use crate::tui::cells;
 use crate::tui::pen;
 use crate::tui::screen::View;
+use crate::tui::screens::lens::editor::Editor;
 
 pub(super) fn draw(screen: &GenerateScreen, view: &View, area: Rect, buf: &mut Buffer) {
     match &screen.mode {

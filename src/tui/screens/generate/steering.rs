@@ -71,7 +71,10 @@ fn layer(steering: &Steering, shared: &Shared) -> usize {
 }
 
 /// What a chip's vector was measured against.
-pub(super) fn scale<'a>(screen: &'a GenerateScreen, steering: &Steering) -> Option<&'a StreamScale> {
+pub(super) fn scale<'a>(
+    screen: &'a GenerateScreen,
+    steering: &Steering,
+) -> Option<&'a StreamScale> {
     screen.made.get(&measured(steering)).map(|made| &made.scale)
 }
 
@@ -97,7 +100,10 @@ pub(super) fn measure_again(screen: &mut GenerateScreen, cx: &mut Context) {
         cx.job("dose scale", move |checkpoint, _| {
             let scale = stream_scale(&checkpoint.decoder, &ids, layer, &vector);
             let measured = scale.map(|scale| Measured { vector, scale, ids });
-            Ok(Report::Scale(key, measured.map_err(|error| error.to_string())))
+            Ok(Report::Scale(
+                key,
+                measured.map_err(|error| error.to_string()),
+            ))
         });
     }
 }

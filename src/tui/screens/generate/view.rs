@@ -64,11 +64,7 @@ fn body(screen: &GenerateScreen, view: &View, area: Rect, buf: &mut Buffer, hits
         let text = cells::fit(&cells::prose(text, ascii), area.width.into(), ascii);
         pen::line(area, row, &text, style, buf);
     };
-    put(
-        0,
-        &asked(view),
-        view.theme.text(),
-    );
+    put(0, &asked(view), view.theme.text());
     let (text, style) = status(screen, view);
     put(1, &text, style);
     let mut top = 2;
@@ -172,7 +168,10 @@ fn asked(view: &View) -> String {
     let before = match (&prompt.raw, turns.as_slice()) {
         (Some(_), _) => " (raw)".to_owned(),
         (None, [first, _]) if first.role == "system" => {
-            format!(" (system: {})", cells::fit(&first.content, 24, view.theme.ascii).trim_end())
+            format!(
+                " (system: {})",
+                cells::fit(&first.content, 24, view.theme.ascii).trim_end()
+            )
         }
         (None, [_, _, ..]) => format!(" (turn {} of {0})", turns.len()),
         _ => String::new(),

@@ -134,7 +134,12 @@ impl Editor {
             return Edited::Refused("raw text has no turns".into());
         }
         self.store();
-        if self.draft.turns.first().is_none_or(|turn| turn.role != "system") {
+        if self
+            .draft
+            .turns
+            .first()
+            .is_none_or(|turn| turn.role != "system")
+        {
             self.draft.turns.insert(0, Message::new("system", ""));
         }
         self.go(0)
