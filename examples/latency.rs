@@ -74,6 +74,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// From a step of the dose to the first token of the new answer: of an answer at rest, of one in the making, and after the
 /// last of five steps that follow each other as a held key sends them.
 fn doses(stage: &mut Stage) -> Result<(), Box<dyn std::error::Error>> {
+    stage.line("esc", ".".as_ref())?;
     stage.runtime.app.go("generate");
     stage.runtime.app.shared.layer = 2 * stage.runtime.app.shared.layers() / 3;
     // Answers of a few tokens: what is measured is the way to the first.
@@ -84,6 +85,9 @@ fn doses(stage: &mut Stage) -> Result<(), Box<dyn std::error::Error>> {
     for (name, picked) in [("ablation", "a enter"), ("addition", "a j enter")] {
         stage.line(picked, ".".as_ref())?;
         stage.wait()?;
+        if stage.runtime.app.shared.interventions.is_empty() {
+            return Err(format!("no {name} was added: is there a model at this path?").into());
+        }
         for (how, presses, rest) in [
             ("at_rest", 1, true),
             ("going", 1, false),

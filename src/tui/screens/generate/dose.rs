@@ -141,7 +141,7 @@ pub fn explained(chip: &Dosed, scale: Option<&StreamScale>, stale: bool) -> Stri
         "of this prompt, unedited"
     };
     let against = format!(
-        "of the mean residual norm {:.1} (resid_pre.{}, n = {} tokens {of})",
+        "of the mean norm {:.1} (resid_pre.{}, n = {} tokens {of})",
         scale.norm, scale.layer, scale.n
     );
     match &chip.steering.way {
@@ -154,11 +154,7 @@ pub fn explained(chip: &Dosed, scale: Option<&StreamScale>, stale: bool) -> Stri
             format!(
                 "takes out {:.0} % of the component{}: {out:.2} = {:.3} {against}",
                 dose * 100.0,
-                if dose > 1.0 {
-                    ", past zero to its opposite"
-                } else {
-                    ""
-                },
+                if dose > 1.0 { ", past zero" } else { "" },
                 share(out)
             )
         }
@@ -236,7 +232,7 @@ mod tests {
         // Length 5, dose 2: 10 of 40. A twentieth of 40 is 2, which is 0.4 of the vector: 0.2 is the round number below.
         assert!(
             explained(&chips[0], Some(&scale), false)
-                .starts_with("adds +10.00 = +0.250 of the mean residual norm 40.0")
+                .starts_with("adds +10.00 = +0.250 of the mean norm 40.0")
         );
         assert!(explained(&chips[0], Some(&scale), true).contains("of the prompt before"));
         assert!((step(&chips[0], Some(&scale)) - 0.2).abs() < 1e-12);

@@ -11,14 +11,14 @@ use crate::tui::cells;
 use crate::tui::pen;
 use crate::tui::screen::{Hits, Target, View};
 use crate::tui::shared::ModelState;
-use crate::tui::theme::{Scale, Theme, Tier};
+use crate::tui::theme::{Background, Scale, Theme, Tier};
 
 /// Columns from which two answers stand beside each other.
 const WIDE: u16 = 60;
 /// Lines of the token strip with its frame.
 const STRIP: u16 = 4;
 /// Nats from which a token is coloured, and at which the colour is full.
-const SURPRISE: (f32, f32) = (0.5, 6.0);
+const SURPRISE: (f32, f32) = (1.0, 6.0);
 
 pub(super) fn draw(
     screen: &GenerateScreen,
@@ -66,7 +66,7 @@ fn body(screen: &GenerateScreen, view: &View, area: Rect, buf: &mut Buffer, hits
     };
     put(0, &asked(view), view.theme.text());
     let (text, style) = status(screen, view);
-    put(1, &text, style);
+    put(1, &format!(" {text}"), style);
     let mut top = 2;
     if let Some(chip) = steering::chosen(screen, view.shared) {
         let scale = steering::scale(screen, &chip.steering);
@@ -176,7 +176,7 @@ fn asked(view: &View) -> String {
         (None, [_, _, ..]) => format!(" (turn {} of {0})", turns.len()),
         _ => String::new(),
     };
-    format!("prompt{before}  {}", prompt.text())
+    format!(" prompt{before}  {}", prompt.text())
 }
 
 fn status(screen: &GenerateScreen, view: &View) -> (String, Style) {
@@ -230,7 +230,7 @@ fn slider(
 ) {
     let ascii = view.theme.ascii;
     let name = cells::fit(
-        &cells::prose(&dose::label(&chip.steering), ascii),
+        &cells::prose(&format!(" {}", dose::label(&chip.steering)), ascii),
         28.min(area.width.into()),
         ascii,
     );
@@ -339,14 +339,14 @@ fn title(name: &str, side: &Side, stream: &Stream) -> String {
             .map(|token| -token.log_prob)
             .sum::<f32>()
             / n as f32;
-        format!(", mean −log p {mean:.2}")
+        format!(", mean {mean:.2}")
     };
     let end = match stream.end {
         Some(End::Stop) => ", ended",
-        Some(End::Length) => ", at the limit",
+        Some(End::Length) => ", limit",
         None => "",
     };
-    format!("{name}{branch}: {n} tokens{surprise}{end}")
+    format!("{name}{branch}: {n} tokens{end}{surprise}")
 }
 
 /// How a token looks by how unlikely it was.
@@ -366,7 +366,13 @@ fn surprise(theme: Theme, token: &Token) -> Style {
             Modifier::ITALIC
         })
     } else {
-        theme.heat(Scale::Sequential, nats / SURPRISE.1)
+        let share = (nats / SURPRISE.1).min(1.0);
+        // The scale begins dark: on a light page its dark end is what stands out, and that is what the most surprising is.
+        let value = match theme.background {
+            Background::Dark => share,
+            Background::Light => 1.0 - share,
+        };
+        theme.heat(Scale::Sequential, value)
     };
     style.add_modifier(forced)
 }
@@ -427,4 +433,30 @@ fn token(screen: &GenerateScreen, view: &View, area: Rect, buf: &mut Buffer) {
         view.theme.text(),
         buf,
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::stream::tests::token;
+    use super::*;
+
+    #[test]
+    fn the_more_surprising_stands_out_more_from_the_page() {
+        for (theme, page) in [(Theme::dark(), 0), (Theme::light(), 255)] {
+            let apart = |log_prob: f32| {
+                let token = Token {
+                    log_prob,
+                    ..token(1, "x")
+                };
+                match surprise(theme, &token).bg {
+                    Some(ratatui::style::Color::Rgb(r, g, b)) => {
+                        (i32::from(r) + i32::from(g) + i32::from(b) - 3 * page).abs()
+                    }
+                    _ => 0,
+                }
+            };
+            assert_eq!(apart(-0.2), 0, "what was likely is plain text");
+            assert!(apart(-1.5) < apart(-3.0) && apart(-3.0) < apart(-6.0));
+        }
+    }
 }
