@@ -28,7 +28,7 @@ pub(super) fn act(screen: &mut GenerateScreen, action: &'static str, cx: &mut Co
             screen.mode = Mode::Pick(Picker::new(
                 Picker::usual(cx.shared.layer, cx.shared.layers()),
                 cx.shared.layers(),
-            ))
+            ));
         }
         "less" => turn(screen, cx, -1.0),
         "more" => turn(screen, cx, 1.0),
