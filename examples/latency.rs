@@ -1,4 +1,5 @@
-//! What the workbench feels like while a model computes on every core: key to frame, drawing, memory. One JSON line each.
+//! What the workbench feels like: key to frame while a model computes on every core, dose to first token, memory. One JSON
+//! line each.
 //!
 //! `cargo run --release --example latency -- MODEL [KEYS]`; the model is a GGUF file or a folder.
 #![allow(clippy::print_stdout)] // it is a program of its own
@@ -62,11 +63,71 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             stage.wait()?;
         }
     }
+    doses(&mut stage)?;
     println!(
         "{{\"name\": \"memory\", \"mib\": {:.0}}}",
         resident_mib().unwrap_or(0.0)
     );
     Ok(())
+}
+
+/// From a step of the dose to the first token of the new answer: of an answer at rest, of one in the making, and after the
+/// last of five steps that follow each other as a held key sends them.
+fn doses(stage: &mut Stage) -> Result<(), Box<dyn std::error::Error>> {
+    stage.line("esc", ".".as_ref())?;
+    stage.runtime.app.go("generate");
+    stage.runtime.app.shared.layer = 2 * stage.runtime.app.shared.layers() / 3;
+    // Answers of a few tokens: what is measured is the way to the first.
+    stage.line(":", ".".as_ref())?;
+    stage.line("type generate max 8", ".".as_ref())?;
+    stage.line("enter", ".".as_ref())?;
+    stage.wait()?;
+    for (name, picked) in [("ablation", "a enter"), ("addition", "a j enter")] {
+        stage.line(picked, ".".as_ref())?;
+        stage.wait()?;
+        if stage.runtime.app.shared.interventions.is_empty() {
+            return Err(format!("no {name} was added: is there a model at this path?").into());
+        }
+        for (how, presses, rest) in [
+            ("at_rest", 1, true),
+            ("going", 1, false),
+            ("held", 5, false),
+        ] {
+            let mut times = Vec::new();
+            for i in 0..12 {
+                if rest {
+                    stage.wait()?;
+                }
+                for _ in 0..presses {
+                    let until = Instant::now() + Duration::from_millis(33);
+                    while Instant::now() < until {
+                        stage.runtime.turn(Duration::from_millis(1));
+                        stage.runtime.draw()?;
+                    }
+                    stage.key(keys::parse(if i % 2 == 0 { "." } else { "," })?);
+                }
+                let pressed = Instant::now();
+                while edited(stage) == 0 {
+                    stage.runtime.turn(Duration::from_millis(1));
+                    stage.runtime.draw()?;
+                }
+                times.push(pressed.elapsed().as_secs_f64() * 1e3);
+            }
+            row(&format!("dose_{name}_{how}"), &times);
+        }
+        stage.line("D", ".".as_ref())?;
+        stage.wait()?;
+    }
+    Ok(())
+}
+
+/// Tokens of the edited answer.
+fn edited(stage: &Stage) -> usize {
+    let app = &stage.runtime.app;
+    let data = app.screen().data(&app.shared);
+    data.map_or(0, |data| {
+        data.rows.iter().filter(|row| row[0] == "edited").count()
+    })
 }
 
 /// Passes without end, until they are stopped.

@@ -79,6 +79,15 @@ impl EditArgs {
         Ok(edits)
     }
 
+    /// Those of `--ablate` and `--add`, each with its flag.
+    pub fn steerings(&self) -> Vec<[String; 2]> {
+        let with = |flag: &str, specs: &[String]| -> Vec<[String; 2]> {
+            let pair = |spec: &String| [flag.to_owned(), spec.clone()];
+            specs.iter().map(pair).collect()
+        };
+        [with("--ablate", &self.ablate), with("--add", &self.add)].concat()
+    }
+
     /// Those of `--knockout` alone.
     pub fn cuts(&self, checkpoint: &Checkpoint) -> anyhow::Result<Vec<Edit>> {
         let mut edits = Vec::new();

@@ -14,7 +14,7 @@ pub use edit::{Edge, Edit, EditOp, Vector};
 pub use error::HookError;
 pub use points::{Exists, HookPoint, POINTS, Point, PointInfo, Shape, expand};
 pub use select::{Axis, Pass, PositionSelect, Selector};
-pub use tap::{Captured, Plan, Stop, Tap};
+pub use tap::{Captured, Marks, Plan, Stop, Tap, first_changed_layer};
 
 /// How many positions of a captured tensor are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

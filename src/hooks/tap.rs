@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    hash::{DefaultHasher, Hasher},
+    hash::{DefaultHasher, Hash, Hasher},
 };
 
 use candle_core::{DType, Tensor};
@@ -44,6 +44,23 @@ pub struct Plan {
     /// Identity of the edits, for the KV cache.
     edits_id: Option<u64>,
     first_edited_position: usize,
+    /// Identity of the edits at each point.
+    marks: Marks,
+}
+
+/// What is done at each point, by identity.
+pub type Marks = BTreeMap<HookPoint, u64>;
+
+/// The first block whose work differs between two plans: what is computed before it is the same under both. `n_layers` if
+/// only what follows the blocks differs, none if nothing does.
+pub fn first_changed_layer(a: &Marks, b: &Marks, n_layers: usize) -> Option<usize> {
+    let changed = a.keys().chain(b.keys()).filter(|at| a.get(at) != b.get(at));
+    let layer = |at: &HookPoint| match at.point {
+        Point::Embed | Point::PosEmbed => 0,
+        Point::FinalNorm | Point::Logits => n_layers,
+        _ => at.layer,
+    };
+    changed.map(layer).min()
 }
 
 impl Plan {
@@ -58,10 +75,15 @@ impl Plan {
         }
         let mut hasher = DefaultHasher::new();
         let mut first_edited_position = usize::MAX;
+        let mut marks = Marks::new();
         for edit in hooks.edit_list() {
             let compiled = edit.compile(config, dtype)?;
             visits.entry(edit.at).or_default().edits.push(compiled);
             edit.hash_into(&mut hasher);
+            let mut here = DefaultHasher::new();
+            marks.get(&edit.at).hash(&mut here);
+            edit.hash_into(&mut here);
+            marks.insert(edit.at, here.finish());
             first_edited_position = first_edited_position.min(edit.first_position());
         }
         let mut wanted = vec![false; Point::COUNT * config.n_layers];
@@ -76,6 +98,7 @@ impl Plan {
             last_capture,
             edits_id,
             first_edited_position,
+            marks,
         })
     }
 
@@ -86,6 +109,11 @@ impl Plan {
     /// Identity of the edits; `None` without any.
     pub fn edits_id(&self) -> Option<u64> {
         self.edits_id
+    }
+
+    /// Identity of the edits at each point.
+    pub fn marks(&self) -> &Marks {
+        &self.marks
     }
 
     /// The first position that an edit may change; `usize::MAX` without edits.

@@ -108,6 +108,11 @@ impl KvCache {
         Ok((keys.narrow(1, 0, needed)?, values.narrow(1, 0, needed)?))
     }
 
+    /// Whether every layer below `layer` has slots, in use or not.
+    pub(super) fn begun(&self, layer: usize) -> bool {
+        self.layers.iter().take(layer).all(Option::is_some)
+    }
+
     /// Counts a finished pass.
     pub(super) fn advance(&mut self, new: usize, edits_id: Option<u64>) {
         self.len += new;

@@ -1,7 +1,7 @@
 //! A checkpoint opened whole: weights, tokenizer, chat template, and the fingerprint that ties artefacts to it.
 
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use candle_core::DType;
 use candlescope_ops as ops;
@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{Decoder, LoadOptions, ModelError, Opened};
 use crate::config::ModelConfig;
 use crate::files::hash::{content_hash, sha256};
+use crate::hooks::Edit;
 use crate::text::{self, ChatEncoding, ChatTemplate, Message, Tokenizer, Vars, encode_chat};
 
 /// What computes the same has the same fingerprint. Every artefact carries the one it was made on.
@@ -97,7 +98,7 @@ pub struct Checkpoint {
     pub tokenizer: Tokenizer,
     /// The chat template, for chat models.
     pub template: Option<ChatTemplate>,
-    opened: Opened,
+    opened: Arc<Opened>,
     fingerprint: OnceLock<Fingerprint>,
 }
 
@@ -135,8 +136,23 @@ impl Checkpoint {
             decoder,
             tokenizer,
             template,
-            opened,
+            opened: Arc::new(opened),
             fingerprint: OnceLock::new(),
+        }
+    }
+
+    /// The same checkpoint with edits in every pass, before those that a pass brings. Weights are shared, not copied.
+    pub fn under(&self, edits: Vec<Edit>) -> Self {
+        let mut decoder = self.decoder.clone();
+        decoder.set_standing_edits([decoder.standing_edits(), &edits].concat());
+        Self {
+            name: self.name.clone(),
+            path: self.path.clone(),
+            decoder,
+            tokenizer: self.tokenizer.clone(),
+            template: self.template.clone(),
+            opened: Arc::clone(&self.opened),
+            fingerprint: self.fingerprint.clone(),
         }
     }
 

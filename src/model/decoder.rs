@@ -117,7 +117,7 @@ impl Decoder {
         hooks: &Hooks,
         logits: LogitsAt,
     ) -> Result<Output, ModelError> {
-        self.run(batch, None, hooks, logits)
+        self.run(batch, None, hooks, logits, None)
     }
 
     /// A pass over the next tokens of the rows in `cache`, which it extends.
@@ -128,7 +128,25 @@ impl Decoder {
         hooks: &Hooks,
         logits: LogitsAt,
     ) -> Result<Output, ModelError> {
-        self.run(batch, Some(cache), hooks, logits)
+        self.run(batch, Some(cache), hooks, logits, None)
+    }
+
+    /// [`Self::forward_cached`] over the first tokens of a row, begun before block `start.0` with its input `start.1`,
+    /// `[batch, pos, d_model]`. The blocks below are as `cache` holds them: the caller has it from a pass over the same
+    /// tokens that did the same up to there.
+    pub(super) fn forward_from(
+        &self,
+        start: (usize, Tensor),
+        batch: &Batch,
+        cache: &mut KvCache,
+        hooks: &Hooks,
+        logits: LogitsAt,
+    ) -> Result<Output, ModelError> {
+        if !cache.is_empty() || !cache.begun(start.0) || start.1.dim(1)? != batch.len() {
+            let why = format!("it cannot be begun before block {}", start.0);
+            return Err(ModelError::Cache { why });
+        }
+        self.run(batch, Some(cache), hooks, logits, Some(start))
     }
 
     fn run(
@@ -137,6 +155,7 @@ impl Decoder {
         mut cache: Option<&mut KvCache>,
         hooks: &Hooks,
         logits: LogitsAt,
+        start: Option<(usize, Tensor)>,
     ) -> Result<Output, ModelError> {
         let plan = if hooks.is_empty() && self.standing.is_empty() {
             None
@@ -171,7 +190,7 @@ impl Decoder {
             cancel: Cancel::current(),
         };
         // On a thread of the pool: from outside each of a pass's several hundred kernels would be handed over to it anew.
-        let out = rayon::scope(|_| run.forward(&mut tap));
+        let out = rayon::scope(|_| run.forward(start, &mut tap));
         let logits = match out {
             Ok(logits) => logits,
             Err(Flow::Done) if cache.is_none() => None,
@@ -308,11 +327,18 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn forward(&mut self, tap: &mut Tap) -> Result<Option<Tensor>, Flow> {
+    fn forward(
+        &mut self,
+        start: Option<(usize, Tensor)>,
+        tap: &mut Tap,
+    ) -> Result<Option<Tensor>, Flow> {
         let model = self.model;
-        let mut x = self.embed(tap)?;
+        let (first, mut x) = match start {
+            Some(start) => start,
+            None => (0, self.embed(tap)?),
+        };
         let angles = self.angles()?;
-        for (i, layer) in model.weights.layers.iter().enumerate() {
+        for (i, layer) in model.weights.layers.iter().enumerate().skip(first) {
             if self.cancel.requested() {
                 return Err(Flow::Failed(ModelError::Cancelled));
             }

@@ -11,7 +11,7 @@ use super::{
     Batch, Decoder, KvCache, LogitsAt, ModelError,
     sample::{SampleOptions, Sampler},
 };
-use crate::hooks::{Hooks, Plan};
+use crate::hooks::{HookPoint, Hooks, Marks, Plan, Point, first_changed_layer};
 
 /// Alternatives that are kept with each token.
 pub const ALTERNATIVES: usize = 5;
@@ -48,6 +48,14 @@ pub struct Session {
     drawn: usize,
     /// Logits `[vocab]` after the last token, once they are computed.
     next: Option<Tensor>,
+    /// What the edits do where.
+    marks: Marks,
+    /// The block whose input over the prompt is kept when the prompt is run: where the next change of the edits is looked for.
+    keep: Option<usize>,
+    /// That block and its input `[1, prompt, d_model]`, before any edit there.
+    kept: Option<(usize, Tensor)>,
+    /// The prompt is run from there on; the cache holds the blocks below.
+    begin: bool,
 }
 
 impl Session {
@@ -66,9 +74,14 @@ impl Session {
                 what: "the prompt has no token",
             });
         }
+        let plan = plan(model, hooks)?;
         Ok(Self {
             cache: KvCache::new(model.config(), 1, prompt.len() + ROOM),
-            edits_id: plan(model, hooks)?.edits_id(),
+            edits_id: plan.edits_id(),
+            marks: plan.marks().clone(),
+            keep: None,
+            kept: None,
+            begin: false,
             hooks: hooks.clone(),
             ids: prompt.to_vec(),
             prompt: prompt.len(),
@@ -81,7 +94,9 @@ impl Session {
     }
 
     /// [`Self::new`] with what `other` has computed already, as far as prompt and edits allow: all common tokens under
-    /// the same edits, those before the first edited position where the other session has no edits.
+    /// the same edits, those before the first edited position where the other session has no edits. Where the same prompt
+    /// is run under edits that differ from some block on, and the other session differed there too from the one it came
+    /// after, the blocks below are not run again: the second and every later step of a dose costs what lies above it.
     ///
     /// # Errors
     /// As [`Self::new`].
@@ -94,6 +109,22 @@ impl Session {
     ) -> Result<Self, ModelError> {
         let mut new = Self::new(model, prompt, sample, hooks)?;
         let plan = plan(model, hooks)?;
+        let layers = model.config().n_layers;
+        let changed = first_changed_layer(&new.marks, &other.marks, layers);
+        if let Some(layer) = changed.filter(|&layer| layer > 0)
+            && other.prompt() == prompt
+        {
+            new.keep = Some(layer);
+            if let Some((at, _)) = &other.kept
+                && *at == layer
+            {
+                new.cache = other.cache.fork()?;
+                new.cache.truncate(0)?;
+                new.kept.clone_from(&other.kept);
+                new.begin = true;
+                return Ok(new);
+            }
+        }
         let unchanged = match (other.edits_id, new.edits_id) {
             (theirs, ours) if theirs == ours => usize::MAX,
             (None, Some(_)) => plan.first_edited_position(),
@@ -110,10 +141,17 @@ impl Session {
             .min(other.cache.len())
             .min(unchanged);
         if keep > 0 {
+            // The pass is not over the whole prompt.
+            new.keep = None;
             new.cache = other.cache.fork()?;
             new.cache.truncate(keep)?;
         }
         Ok(new)
+    }
+
+    /// Whether its prompt will not have to be run whole, now or after the next change of the same edits.
+    pub fn saves(&self) -> bool {
+        self.keep.is_some() || !self.cache.is_empty()
     }
 
     /// The prompt's tokens.
@@ -222,6 +260,10 @@ impl Session {
             sampler: Sampler::new(&self.sample, 1)?,
             drawn: 0,
             next: self.next.clone(),
+            marks: self.marks.clone(),
+            keep: self.keep,
+            kept: self.kept.clone(),
+            begin: self.begin,
         })
     }
 
@@ -231,11 +273,24 @@ impl Session {
             return Ok(next.clone());
         }
         let rest = Batch::single(&self.ids[self.cache.len()..])?;
-        let logits = model
-            .forward_cached(&rest, &mut self.cache, &self.hooks, LogitsAt::Last)?
-            .logits()?
-            .get(0)?
-            .get(0)?;
+        let fresh = self.cache.is_empty() && self.ids.len() == self.prompt;
+        let out = match (&self.kept, self.keep) {
+            (Some(kept), _) if fresh && self.begin => {
+                let start = kept.clone();
+                model.forward_from(start, &rest, &mut self.cache, &self.hooks, LogitsAt::Last)?
+            }
+            (_, Some(layer)) if fresh => {
+                let below = HookPoint::new(Point::ResidPost, layer - 1);
+                let hooks = self.hooks.clone().capture(below);
+                let mut out =
+                    model.forward_cached(&rest, &mut self.cache, &hooks, LogitsAt::Last)?;
+                self.kept = out.captured.remove(&below).map(|input| (layer, input));
+                out
+            }
+            _ => model.forward_cached(&rest, &mut self.cache, &self.hooks, LogitsAt::Last)?,
+        };
+        self.begin = false;
+        let logits = out.logits()?.get(0)?.get(0)?;
         Ok(self.next.insert(logits).clone())
     }
 

@@ -182,6 +182,17 @@ impl Steering {
         }
     }
 
+    /// The same with the direction's file by its name alone, as a report names it.
+    #[must_use]
+    pub fn without_folder(mut self) -> Self {
+        if let Source::File { path, .. } = &mut self.source
+            && let Some(name) = path.file_name()
+        {
+            *path = name.into();
+        }
+        self
+    }
+
     /// The option of the command line that does the same.
     pub fn option(&self) -> [String; 2] {
         let (source, dose) = (&self.source, self.dose);

@@ -90,7 +90,7 @@ impl Vars {
 }
 
 /// The chat template of a checkpoint, compiled.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ChatTemplate {
     env: Environment<'static>,
     sources: BTreeMap<String, String>,

@@ -54,6 +54,7 @@ pub(super) struct Roles {
 /// assert_eq!(tokenizer.decode(&ids, true)?, "The capital of France is");
 /// # Ok(()) }
 /// ```
+#[derive(Clone)]
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     pieces: Pieces,

@@ -21,7 +21,7 @@ use super::background::{self, Answers, Sieve, Sifted};
 use super::export::{self, Around};
 use super::frame;
 use super::panics::{self, caught};
-use super::screen::{Command, Work};
+use super::screen::{Command, Reply, Work};
 use super::shared::ModelFacts;
 use super::work::{Lane, Pending, Worker};
 use crate::model::Checkpoint;
@@ -184,6 +184,7 @@ where
             },
             Effect::Do(Command::Stop) => self.worker.stop(Lane::Interactive),
             Effect::Do(Command::StopJob) => self.worker.stop(Lane::Job),
+            Effect::Do(Command::Withdraw(screen)) => self.worker.withdraw(screen),
             Effect::Do(_) => {}
             Effect::Export => self.export(),
             Effect::Abandon(id) => self.worker.abandon(id),
@@ -201,9 +202,18 @@ where
         }
     }
 
-    /// Sends work to the open model on behalf of a screen; without a model nothing happens.
+    /// Sends work to the open model on behalf of a screen; without a model user and screen are told that it was not done.
     pub fn post(&mut self, screen: &'static str, lane: Lane, what: &str, work: Work) {
         let Some(facts) = self.app.shared.model.facts() else {
+            let why = format!("not done: {what}: no model is open; `:open NAME` opens one");
+            self.app.say(why.clone());
+            // To itself: the screen answers when this message is over. It cannot fail, the receiver is ours.
+            let _ = self.to.send(Msg::Reply {
+                id: 0,
+                screen,
+                lane,
+                reply: Reply::Failed(why),
+            });
             return;
         };
         let checkpoint = Arc::clone(&facts.checkpoint);

@@ -49,6 +49,8 @@ pub enum Command {
     Stop,
     /// Stop the running job.
     StopJob,
+    /// Take the jobs of this screen back: those that wait are dropped, one that runs is stopped.
+    Withdraw(&'static str),
     /// Leave.
     Quit,
 }

@@ -88,7 +88,8 @@ impl Ticket {
 #[derive(Default)]
 struct Queue {
     waiting: VecDeque<Request>,
-    running: Option<(u64, Cancel)>,
+    /// Which request runs, and whose it is.
+    running: Option<(u64, &'static str, Cancel)>,
     closed: bool,
 }
 
@@ -118,7 +119,7 @@ impl Line {
     }
 
     fn stop(&self) {
-        if let Some((_, cancel)) = &lock(&self.queue.0).running {
+        if let Some((.., cancel)) = &lock(&self.queue.0).running {
             cancel.request();
         }
     }
@@ -126,11 +127,23 @@ impl Line {
     /// Stops one request if it runs here, or takes it out if it waits here.
     fn drop_one(&self, id: u64) -> Option<Request> {
         let mut queue = lock(&self.queue.0);
-        if let Some((_, cancel)) = queue.running.as_ref().filter(|(running, _)| *running == id) {
+        if let Some((.., cancel)) = queue.running.as_ref().filter(|(running, ..)| *running == id) {
             cancel.request();
         }
         let at = queue.waiting.iter().position(|request| request.id == id)?;
         queue.waiting.remove(at)
+    }
+
+    /// Takes a screen's requests out of the queue, and stops the one that runs if it is its own.
+    fn withdraw(&self, screen: &str) -> Vec<Request> {
+        let mut queue = lock(&self.queue.0);
+        if let Some((.., cancel)) = queue.running.as_ref().filter(|(_, whose, _)| *whose == screen) {
+            cancel.request();
+        }
+        let all = queue.waiting.drain(..);
+        let (taken, kept): (Vec<_>, Vec<_>) = all.partition(|request| request.screen == screen);
+        queue.waiting = kept.into();
+        taken
     }
 }
 
@@ -143,7 +156,7 @@ fn next(line: &(Mutex<Queue>, Condvar)) -> Option<(Request, Cancel)> {
         }
         if let Some(request) = queue.waiting.pop_front() {
             let cancel = Cancel::new();
-            queue.running = Some((request.id, cancel.clone()));
+            queue.running = Some((request.id, request.screen, cancel.clone()));
             return Some((request, cancel));
         }
         queue = line.1.wait(queue).unwrap_or_else(PoisonError::into_inner);
@@ -223,7 +236,7 @@ impl Worker {
             for replaced in queue.waiting.drain(..) {
                 self.cancelled(&replaced);
             }
-            if let Some((_, cancel)) = &queue.running {
+            if let Some((.., cancel)) = &queue.running {
                 cancel.request();
             }
         }
@@ -238,6 +251,13 @@ impl Worker {
             if let Some(request) = line.drop_one(id) {
                 self.cancelled(&request);
             }
+        }
+    }
+
+    /// Takes a screen's jobs back: those that wait are cancelled at once, one that runs is asked to stop.
+    pub fn withdraw(&self, screen: &str) {
+        for request in self.jobs.withdraw(screen) {
+            self.cancelled(&request);
         }
     }
 
@@ -265,7 +285,7 @@ impl Drop for Worker {
         for line in [&self.interactive, &self.jobs] {
             let mut queue = lock(&line.queue.0);
             queue.closed = true;
-            if let Some((_, cancel)) = &queue.running {
+            if let Some((.., cancel)) = &queue.running {
                 cancel.request();
             }
             line.queue.1.notify_one();

@@ -172,3 +172,48 @@ fn a_change_of_drawing_holds_from_the_next_token_on() {
     run(&mut forced, &model, LENGTH);
     assert_eq!(forced.answer(), session.answer());
 }
+
+#[test]
+fn a_dose_that_is_turned_runs_the_blocks_above_it_alone() {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    for name in FAMILIES {
+        let model = open(name, DType::F32);
+        let prompt = row(11, 3, model.config().vocab_size);
+        let sample = drawing(0.0, None);
+        // Counts passes over the whole prompt through the first block; the same closure under every dose.
+        let passes = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&passes);
+        let op = EditOp::Closure {
+            name: "count".into(),
+            function: Arc::new(move |x, pass| {
+                count.fetch_add(usize::from(pass.queries > 1), Ordering::Relaxed);
+                Ok(x.clone())
+            }),
+        };
+        let counted = Edit::new(HookPoint::new(Point::ResidPre, 0), op);
+        let dosed = |alpha| addition(&model, alpha, PositionSelect::All).edit(counted.clone());
+        let mut before = Session::new(
+            &model,
+            &prompt,
+            &sample,
+            &Hooks::new().edit(counted.clone()),
+        )
+        .unwrap();
+        run(&mut before, &model, LENGTH);
+        for (turn, alpha) in [0.5, 1.5, -2.0].into_iter().enumerate() {
+            let mut new = Session::after(&model, &before, &prompt, &sample, &dosed(alpha)).unwrap();
+            assert!(new.saves());
+            let already = passes.load(Ordering::Relaxed);
+            let steps = run(&mut new, &model, LENGTH);
+            let whole = passes.load(Ordering::Relaxed) - already;
+            assert_eq!(whole, usize::from(turn == 0), "{name}: {alpha}");
+            let mut fresh = Session::new(&model, &prompt, &sample, &dosed(alpha)).unwrap();
+            assert_eq!(steps, run(&mut fresh, &model, LENGTH), "{name}: {alpha}");
+            // What is rewound and forked goes on the same way.
+            let mut fork = new.fork().unwrap();
+            fork.rewind_to(2).unwrap();
+            assert_eq!(run(&mut fork, &model, LENGTH), steps, "{name}: {alpha}");
+            before = new;
+        }
+    }
+}

@@ -4,8 +4,11 @@ use candlescope::hooks::{Edit, EditOp, HookPoint, Point};
 use candlescope::tui::export;
 use candlescope::tui::keys::{self, GLOBAL};
 use candlescope::tui::screens;
-use candlescope::tui::shared::{Intervention, quoted};
+use candlescope::tui::shared::{Intervention, ModelState, quoted};
 use candlescope::tui::theme::Theme;
+use candlescope::tui::work::Lane;
+
+use std::time::Duration;
 
 use super::{press, shown, stage};
 
@@ -146,4 +149,26 @@ fn exports_are_written_and_named() {
             "{ending}"
         );
     }
+}
+
+#[test]
+fn work_without_a_model_is_refused_aloud() {
+    let mut stage = super::stage(Theme::dark(), (100, 30));
+    stage.wait().unwrap();
+    stage.runtime.app.shared.set_model(ModelState::None);
+    stage.runtime.post(
+        "audit",
+        Lane::Interactive,
+        "writing reports to out",
+        Box::new(|_, _| Ok(Box::new(()))),
+    );
+    stage.runtime.turn(Duration::from_millis(50));
+    assert!(!stage.runtime.busy());
+    let said = stage.runtime.app.notice.as_ref().unwrap().text.clone();
+    assert!(
+        said.contains("not done: writing reports to out: no model is open"),
+        "{said}"
+    );
+    stage.runtime.app.go("audit");
+    stage.line("esc", ".".as_ref()).unwrap();
 }

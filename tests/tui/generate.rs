@@ -71,7 +71,7 @@ fn what_is_shown_is_what_the_copied_command_generates() {
     let app = &stage.runtime.app;
     let line = app.screen().command_line(&app.shared).unwrap();
     assert!(
-        line.contains("--seed 3 --add contrast:3@3*") && line.ends_with("*0.7 --compare"),
+        line.contains("--seed 3 --add contrast:2@2*") && line.ends_with("*0.7 --compare"),
         "{line}"
     );
 }

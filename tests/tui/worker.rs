@@ -77,3 +77,33 @@ fn a_pass_that_nobody_waits_for_stops_and_leaves_no_trace() {
     cancel.watch(|| assert!(matches!(pass(), Err(ModelError::Cancelled))));
     assert!(pass().is_ok(), "outside nothing is watched");
 }
+
+#[test]
+fn a_screen_takes_its_waiting_jobs_back() {
+    let checkpoint = Arc::new(Checkpoint::toy(0).unwrap());
+    let (to, from) = channel();
+    let worker = Worker::start(to).unwrap();
+    let (started, waits) = channel();
+    let post = |screen, work| worker.post(screen, Lane::Job, Arc::clone(&checkpoint), work);
+    let first = post(
+        "other",
+        Box::new(move |_, ticket| {
+            started.send(()).unwrap();
+            while !ticket.cancelled() {
+                std::thread::yield_now();
+            }
+            Ok(Box::new(()))
+        }),
+    );
+    waits.recv().unwrap();
+    let second = post("audit", Box::new(|_, _| panic!("it was taken back")));
+    worker.withdraw("audit");
+    let (id, reply) = next(&from);
+    assert!(id == second && matches!(reply, Reply::Cancelled));
+    worker.withdraw("other");
+    let (id, reply) = next(&from);
+    assert!(
+        id == first && matches!(reply, Reply::Done(_)),
+        "a running one is asked to stop"
+    );
+}

@@ -34,7 +34,7 @@ pub struct Args {
 
 #[derive(Subcommand, Debug)]
 enum Command {
-    Run(run::Args),
+    Run(Box<run::Args>),
     /// Explain a signal: what it measures, how, and what to do about it
     #[command(after_help = "Example:\n  candlescope audit explain over_refusal")]
     Explain {

@@ -8,14 +8,15 @@ use crate::{
         policy::{self, Policy},
         report, runner, signals,
     },
-    cli::{Outcome, args::ModelArgs, edits, failure::Usage, interrupt, output::Out},
+    cli::{Outcome, args::ModelArgs, edits::EditArgs, failure::Usage, interrupt, output::Out},
     model::Checkpoint,
     steer::{
-        ablation,
+        Steering,
         file::{self, DirectionFile},
         perturb::{self, LowRank},
     },
     text::suites::Suite,
+    tui::shared::quoted,
 };
 
 /// Audit a checkpoint and judge it by a policy
@@ -44,12 +45,9 @@ pub struct Args {
     /// Seed of every random choice [default: the policy's]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Audit the model with this direction removed by hook (FILE or FILE:TENSOR); the baseline stays as it is
-    #[arg(long, value_name = "DIR")]
-    ablate: Option<String>,
-    /// Use a direction that was made on another model
-    #[arg(long)]
-    accept_foreign_direction: bool,
+    /// Audit the model under these; the baseline stays as it is
+    #[command(flatten)]
+    edits: EditArgs,
     /// Audit the model with a random low-rank change of its weights, to test the gate itself
     #[arg(long, value_name = "RANK:SCALE:SEED")]
     perturb: Option<String>,
@@ -130,11 +128,9 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
 /// The checkpoint under audit with what is to be tested on it.
 fn subject(args: &Args, perturb: Option<LowRank>, out: &Out) -> anyhow::Result<Checkpoint> {
     let mut subject = args.model.open(out)?;
-    if let Some(spec) = &args.ablate {
-        let vector = edits::direction(spec, &subject, args.accept_foreign_direction)?;
-        let edits = ablation(&vector, subject.config());
-        subject.decoder.set_standing_edits(edits);
-    }
+    subject
+        .decoder
+        .set_standing_edits(args.edits.edits(&subject)?);
     if let Some(edit) = perturb {
         perturb::low_rank(&mut subject.decoder, edit)?;
     }
@@ -264,7 +260,23 @@ fn command(args: &Args) -> String {
         option("--suite", Some(format!("{key}={}", name(file))));
     }
     option("--seed", args.seed.map(|seed| seed.to_string()));
-    option("--ablate", args.ablate.as_deref().map(name));
+    for words in args.edits.steerings() {
+        let named =
+            Steering::from_option(&words).map(|steering| steering.without_folder().option());
+        let [flag, spec] = named.unwrap_or(words);
+        option(&flag, Some(quoted(&spec)));
+    }
+    for (flag, specs) in [
+        ("--zero", &args.edits.zero),
+        ("--knockout", &args.edits.knockout),
+    ] {
+        for spec in specs {
+            option(flag, Some(quoted(spec)));
+        }
+    }
+    for file in &args.edits.edit {
+        option("--edit", Some(path(file)));
+    }
     option("--perturb", args.perturb.clone());
     let dtype = (args.model.how.dtype == crate::cli::args::Dtype::Bf16).then(|| "bf16".to_owned());
     option("--dtype", dtype);

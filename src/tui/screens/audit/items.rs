@@ -84,8 +84,10 @@ pub(super) fn draw(
     );
     let seen = &items[from..(from + room).min(items.len())];
     let rows: Vec<Vec<Entry>> = seen.iter().map(|item| entry(item, theme)).collect();
+    let measured = items[selected].numbers.keys().next();
+    let measured = measured.map_or_else(String::new, |name| wording::phrase(name));
     let table = Table {
-        headers: &["label", "numbers", "remarks", "prompt"],
+        headers: &["label", &measured, "remarks", "prompt"],
         rows: &rows,
         widths: &[],
         selected: Some(selected - from),

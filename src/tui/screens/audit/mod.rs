@@ -1,13 +1,16 @@
 //! Audit: the signals of a checkpoint with their verdicts, and what stands behind each number.
 //!
 //! Always: what is shown is an audit as the library made it or as a file holds it; nothing is judged again here. State and
-//! keys in this file; rows in `rows.rs`, a signal's text in `detail.rs`, its charts in `plot.rs`, `curves.rs` and `tracks.rs`, its prompts in `items.rs`,
-//! the worker's part in `work.rs`, drawing in `view.rs`.
+//! keys in this file, what they do in `acts.rs`; rows in `rows.rs`, a signal's text in `detail.rs`, its charts in `plot.rs`,
+//! `curves.rs` and `tracks.rs`, its prompts in `items.rs`, what an audit is run with in `order.rs`, the worker's part in
+//! `work.rs`, drawing in `view.rs`.
 
+mod acts;
 mod curves;
 mod detail;
 mod items;
 mod narrow;
+mod order;
 mod plot;
 mod rows;
 mod spoken;
@@ -26,9 +29,10 @@ use crate::audit::result::{Audit, SignalResult};
 use crate::tui::filter::{Filter as Words, Listed};
 use crate::tui::keys::{Binding, bind};
 use crate::tui::screen::{Command, Context, Data, Hits, Reply, Screen, View};
-use crate::tui::shared::{ModelState, Shared, quoted};
+use crate::tui::shared::{Shared, quoted};
+use order::{Order, Running, Stand};
 use rows::{Filter, Row};
-use work::{Answer, Order, Started};
+use work::Answer;
 
 const KEYS: &[Binding] = &[
     bind(
@@ -78,6 +82,19 @@ const KEYS: &[Binding] = &[
         "shallower",
         "",
         "In charts by layer: one layer back",
+    ),
+    bind(
+        "n",
+        "next_finding",
+        "",
+        "The next signal that did not pass, in the part that is shown",
+    ),
+    bind("N", "previous_finding", "", "The one before"),
+    bind(
+        "u",
+        "under",
+        "",
+        "Whether the next audit is run under the interventions of the header, or of the checkpoint as it is stored",
     ),
     bind(
         "R",
@@ -132,14 +149,6 @@ impl Part {
     }
 }
 
-/// An audit that was asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Running {
-    Waiting,
-    Working,
-    Stopping,
-}
-
 /// The screen.
 #[derive(Default)]
 pub struct AuditScreen {
@@ -162,6 +171,10 @@ pub struct AuditScreen {
     /// How far the last frame could scroll: the layout is known to the drawing alone.
     most: Cell<usize>,
     baseline: Option<String>,
+    /// The next audit leaves the interventions out.
+    stored: bool,
+    /// The layer looked at in charts, where the record has other layers than the open model.
+    layer: Option<usize>,
     running: Option<Running>,
     reading: Option<String>,
     trouble: Option<String>,
@@ -200,6 +213,7 @@ impl AuditScreen {
         self.part = None;
         self.explaining = false;
         self.trouble = None;
+        self.layer = None;
         self.enter();
     }
 
@@ -216,149 +230,6 @@ impl AuditScreen {
         self.item = 0;
         self.label = None;
         self.scroll = 0;
-    }
-
-    fn run(&mut self, quick: bool, cx: &mut Context) {
-        let Some(facts) = cx.shared.model.facts() else {
-            return;
-        };
-        let order = Order {
-            model: facts.name.clone(),
-            baseline: self.baseline.clone(),
-            quick,
-        };
-        self.running = Some(Running::Waiting);
-        self.trouble = None;
-        if cx.shared.interventions.iter().any(|chip| chip.on) {
-            cx.say("the audit is of the model as it is stored: interventions are left out");
-        }
-        let what = format!("audit of {}", order.model);
-        cx.job(&what, move |checkpoint, ticket| {
-            Ok(work::run(checkpoint, ticket, order))
-        });
-    }
-
-    fn read(&mut self, file: String, cx: &mut Context) -> Result<(), String> {
-        if cx.shared.model.facts().is_none() {
-            return Err(format!(
-                "{} is not open yet; then try again",
-                cx.shared.model.name()
-            ));
-        }
-        self.reading = Some(file.clone());
-        self.trouble = None;
-        cx.ask(&format!("reading {file}"), move |_, _| {
-            Ok(work::read(&file))
-        });
-        Ok(())
-    }
-
-    fn save(&mut self, dir: PathBuf, cx: &mut Context) -> Result<(), String> {
-        let held = self
-            .held
-            .get(self.shown)
-            .ok_or("there is no audit to write yet; R runs one")?;
-        let audit = Arc::clone(&held.audit);
-        cx.ask(
-            &format!("writing reports to {}", dir.display()),
-            move |_, _| Ok(work::save(&dir, &audit)),
-        );
-        Ok(())
-    }
-
-    fn take(&mut self, answer: Answer, cx: &mut Context) {
-        match answer {
-            Answer::Read { file, result } => {
-                self.reading = None;
-                match result {
-                    Ok(audit) => self.keep(audit, Source::File(file)),
-                    Err(why) => self.trouble = Some(why),
-                }
-            }
-            Answer::Ran { order, result } => {
-                self.running = None;
-                match result {
-                    Ok((audit, stopped)) => {
-                        let word = audit.verdict.word();
-                        let how = if stopped {
-                            "stopped; what was measured is shown"
-                        } else {
-                            "finished"
-                        };
-                        cx.say(format!("audit of {} {how}: {word}", order.model));
-                        self.keep(audit, Source::Run { order, stopped });
-                    }
-                    Err(why) => self.trouble = Some(format!("audit of {}: {why}", order.model)),
-                }
-            }
-            Answer::Saved(Ok(files)) => {
-                let names = files.iter().map(|file| file.display().to_string());
-                cx.say(format!("written: {}", names.collect::<Vec<_>>().join(", ")));
-            }
-            Answer::Saved(Err(why)) => self.trouble = Some(why),
-        }
-    }
-
-    /// Moves whatever the keys move now.
-    fn go(&mut self, to: impl Fn(usize, usize) -> usize) {
-        let last = |count: usize| count.saturating_sub(1);
-        let moved = |at: usize, count: usize| to(at.min(last(count)), last(count)).min(last(count));
-        let signal = self.signal();
-        if self.explaining || self.part == Some(Part::Quantities) {
-            self.scroll = moved(self.scroll, self.most.get() + 1);
-        } else if self.part == Some(Part::Charts) {
-            self.chart = moved(self.chart, signal.map_or(0, |signal| signal.charts.len()));
-        } else if self.part == Some(Part::Prompts) {
-            let count = signal.map_or(0, |signal| self.prompts(signal).len());
-            self.item = moved(self.item, count);
-        } else {
-            self.selected = moved(self.selected, self.rows().len());
-        }
-    }
-
-    /// The next part of a signal, or the next audit that is kept.
-    fn turn(&mut self, forward: bool) {
-        let next = |at: usize, count: usize| {
-            if forward {
-                (at + 1) % count
-            } else {
-                (at + count - 1) % count
-            }
-        };
-        match self.part {
-            Some(part) => {
-                let at = Part::ALL.iter().position(|p| *p == part).unwrap_or(0);
-                self.part = Some(Part::ALL[next(at, Part::ALL.len())]);
-                self.explaining = false;
-                self.enter();
-            }
-            None if self.held.is_empty() => {}
-            None => self.show(next(self.shown, self.held.len())),
-        }
-    }
-
-    fn filter(&mut self) {
-        if self.part == Some(Part::Prompts) {
-            let labels = self.signal().map_or_else(Vec::new, items::labels);
-            let at = self
-                .label
-                .as_ref()
-                .and_then(|label| labels.iter().position(|l| l == label));
-            self.label = labels.get(at.map_or(0, |at| at + 1)).cloned();
-            self.item = 0;
-            return;
-        }
-        let id = self.row().map(|row| row.id().to_owned());
-        self.filter = match self.filter {
-            Filter::All => Filter::NotPassed,
-            Filter::NotPassed => Filter::All,
-        };
-        // The same signal stays under the cursor where it is still shown.
-        let at = self
-            .rows()
-            .iter()
-            .position(|row| Some(row.id()) == id.as_deref());
-        self.selected = at.unwrap_or(0);
     }
 }
 
@@ -378,13 +249,11 @@ impl Screen for AuditScreen {
     fn enabled(&self, action: &str, shared: &Shared) -> Result<(), String> {
         let none = "there is no audit yet; R runs one, `:audit FILE` opens one";
         match action {
-            "run" | "quick" => match (&shared.model, self.running) {
-                (_, Some(Running::Stopping)) => Err("the audit is being stopped".into()),
-                (_, Some(_)) => Err("an audit is running; esc in the table stops it".into()),
-                (ModelState::Ready(_), None) => Ok(()),
-                (ModelState::Loading { name }, None) => Err(format!("{name} is being opened")),
-                _ => Err("no model is open; `:open NAME` opens one".into()),
-            },
+            "run" | "quick" => self.may_run(shared),
+            "under" if order::on(shared).is_empty() => {
+                Err("no intervention is on: audits are of the checkpoint as it is stored; `a` in generate adds one".into())
+            }
+            "under" => Ok(()),
             _ if self.audit().is_none() => Err(none.into()),
             "drill" => match self.row() {
                 Some(Row::Signal(_)) => Ok(()),
@@ -394,6 +263,12 @@ impl Screen for AuditScreen {
             "explain" if self.row().is_none() => Err("no signal is shown; f shows all".into()),
             "deeper" | "shallower" if self.part != Some(Part::Charts) => {
                 Err("layers are in a signal's charts: enter, then tab".into())
+            }
+            "deeper" | "shallower" if self.chart().and_then(plot::layers).is_none() => {
+                Err("this chart is not by layer; j goes to the next".into())
+            }
+            "next_finding" | "previous_finding" if self.finding(true).is_none() => {
+                Err("every signal passed".into())
             }
             "next_part" | "previous_part" if self.part.is_none() && self.held.len() < 2 => {
                 Err("no other audit is kept; enter shows what is behind a signal".into())
@@ -427,8 +302,22 @@ impl Screen for AuditScreen {
                 self.scroll = 0;
             }
             "filter" => self.filter(),
-            "deeper" => cx.shared.layer = (cx.shared.layer + 1).min(cx.shared.layers() - 1),
-            "shallower" => cx.shared.layer = cx.shared.layer.saturating_sub(1),
+            "deeper" => self.step_layer(true, cx.shared),
+            "shallower" => self.step_layer(false, cx.shared),
+            "next_finding" | "previous_finding" => {
+                self.selected = self
+                    .finding(action == "next_finding")
+                    .unwrap_or(self.selected);
+                self.enter();
+            }
+            "under" => {
+                self.stored = !self.stored;
+                let order = self.order(String::new(), false, cx.shared);
+                cx.say(format!(
+                    "the next audit is of the checkpoint{}",
+                    order.subject()
+                ));
+            }
             "run" => self.run(false, cx),
             "quick" => self.run(true, cx),
             _ => {}
@@ -459,8 +348,13 @@ impl Screen for AuditScreen {
 
     fn reply(&mut self, reply: Reply, cx: &mut Context) {
         match reply {
-            Reply::Part(value) if value.is::<Started>() => self.running = Some(Running::Working),
-            Reply::Part(_) => {}
+            Reply::Part(value) => {
+                if let Ok(stand) = value.downcast::<Stand>()
+                    && self.running != Some(Running::Stopping)
+                {
+                    self.running = Some(Running::Working(*stand));
+                }
+            }
             Reply::Done(value) => {
                 if let Ok(answer) = value.downcast::<Answer>() {
                     self.take(*answer, cx);
@@ -473,6 +367,7 @@ impl Screen for AuditScreen {
                 }
                 self.trouble = Some(why);
             }
+            Reply::Cancelled if self.running == Some(Running::Withdrawn) => self.running = None,
             Reply::Cancelled => {
                 if let Some(file) = self.reading.take() {
                     cx.say(format!(
@@ -500,18 +395,21 @@ impl Screen for AuditScreen {
         } else if self.trouble.is_some() {
             self.trouble = None;
         } else {
-            match self.running {
-                Some(Running::Working) => {
-                    cx.commands.push(Command::StopJob);
-                    cx.say("stopping the audit; what was measured will be shown");
-                    self.running = Some(Running::Stopping);
+            let (say, then) = match self.running {
+                Some(Running::Working(_)) => (
+                    "stopping the audit; what was measured will be shown",
+                    Running::Stopping,
+                ),
+                Some(Running::Waiting) => ("the audit was not begun", Running::Withdrawn),
+                Some(Running::Stopping | Running::Withdrawn) => {
+                    cx.say("the audit is being stopped");
+                    return true;
                 }
-                Some(Running::Waiting) => {
-                    cx.say("the audit waits for the job before it; Ctrl-C stops that one");
-                }
-                Some(Running::Stopping) => cx.say("the audit is being stopped"),
                 None => return false,
-            }
+            };
+            cx.say(say);
+            cx.commands.push(Command::Withdraw(cx.screen));
+            self.running = Some(then);
         }
         true
     }
@@ -563,12 +461,8 @@ impl Screen for AuditScreen {
             Some(Source::File(file)) => Some(format!("candlescope audit show {}", quoted(file))),
             Some(Source::Run { order, .. }) => Some(order.command()),
             None => {
-                let order = Order {
-                    model: shared.model.facts()?.name.clone(),
-                    baseline: self.baseline.clone(),
-                    quick: false,
-                };
-                Some(order.command())
+                let model = shared.model.facts()?.name.clone();
+                Some(self.order(model, false, shared).command())
             }
         }
     }

@@ -107,6 +107,28 @@ pub(super) fn by_layer(label: &str) -> bool {
     label.to_lowercase().contains("layer")
 }
 
+/// How many layers a chart by layer has.
+pub(super) fn layers(chart: &Chart) -> Option<usize> {
+    match &chart.plot {
+        Plot::Line { series } if by_layer(&chart.x_label) => {
+            let points = series
+                .iter()
+                .flat_map(|one| one.points.iter().take(MOST_POINTS));
+            let last = points
+                .map(|point| point.0)
+                .filter(|x| (0.0..1e6).contains(x))
+                .fold(None, |most: Option<f64>, x| {
+                    Some(most.map_or(x, |m| m.max(x)))
+                })?;
+            Some(last.round() as usize + 1)
+        }
+        Plot::Heat { rows, .. } if by_layer(&chart.y_label) => {
+            Some(rows.len().min(MOST_CELLS)).filter(|count| *count > 0)
+        }
+        _ => None,
+    }
+}
+
 /// A series' mark where colours cannot tell it.
 pub(super) fn mark(i: usize, theme: Theme) -> &'static str {
     const MARKS: [(&str, &str); 5] = [("●", "*"), ("○", "o"), ("▲", "^"), ("□", "#"), ("◆", "x")];
@@ -180,7 +202,13 @@ pub(super) fn ends(area: Rect, (low, high): (f64, f64), theme: Theme, buf: &mut 
     }
 }
 
-/// How many draws fall into each of as many bins as there are columns.
+/// Bins for so many draws in so many columns: few draws in many bins are a barcode, not a shape.
+fn bins(draws: usize, columns: usize) -> usize {
+    let fair = (2.0 * (draws as f64).sqrt()).ceil() as usize;
+    fair.max(5).min(columns)
+}
+
+/// How many draws fall into each bin; a bin is as many columns as there is room for.
 fn histogram(
     chart: &Chart,
     values: &[f64],
@@ -202,14 +230,17 @@ fn histogram(
         height: area.height - 2,
         ..area
     };
-    let mut counts = vec![0u32; room];
-    for bin in values.iter().filter_map(|value| place(*value, axis, room)) {
-        counts[bin] += 1;
+    let many = bins(values.len(), room);
+    let mut counts = vec![0u32; many];
+    for value in values.iter().filter(|value| value.is_finite()) {
+        let part = (value - axis.0) / (axis.1 - axis.0);
+        counts[((part * many as f64) as usize).min(many - 1)] += 1;
     }
     let most = counts.iter().copied().max().unwrap_or(0).max(1);
     let high = f64::from(canvas.height);
-    for (column, count) in counts.iter().enumerate() {
-        let full = f64::from(*count) / f64::from(most) * high;
+    for column in 0..room {
+        let count = counts[column * many / room];
+        let full = f64::from(count) / f64::from(most) * high;
         for line in 0..canvas.height {
             let below = f64::from(canvas.height - 1 - line);
             let symbol = theme.ramp((full - below).clamp(0.0, 1.0) as f32);

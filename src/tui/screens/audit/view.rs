@@ -4,8 +4,9 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use super::detail::{Line, Lines};
+use super::order::{self, Running, Stand};
 use super::rows::{self, Filter, Row};
-use super::{AuditScreen, Held, Part, Running, Source, detail, items, plot};
+use super::{AuditScreen, Held, Part, Source, detail, items, plot};
 use crate::audit::report::tally;
 use crate::audit::result::{Audit, SignalResult};
 use crate::audit::wording;
@@ -84,48 +85,102 @@ fn empty(screen: &AuditScreen, view: &View, area: Rect, buf: &mut Buffer) {
         || "`:baseline NAME` pairs it with another checkpoint on the same prompts.".to_owned(),
         |name| format!("It is paired with {name}."),
     );
-    let (title, body) = match (
-        &screen.trouble,
-        screen.running,
-        &screen.reading,
-        &view.shared.model,
-    ) {
+    if let Some(running) = &screen.running {
+        return progress(running, view, cells::popup(area, 72, 6), buf);
+    }
+    let (title, body) = match (&screen.trouble, &screen.reading, &view.shared.model) {
         (Some(why), ..) => (
             "failed",
             format!("{why}. R runs an audit, `:audit FILE` opens one."),
         ),
-        (None, Some(Running::Waiting), ..) => (
-            "waiting",
-            "the audit begins when the job before it is done".to_owned(),
-        ),
-        (None, Some(Running::Working), ..) => {
-            let text = "the audit is running; how far it is stands in the second line. esc stops it and shows what was measured.";
-            ("running", text.to_owned())
-        }
-        (None, Some(Running::Stopping), ..) => {
-            ("stopping", "what was measured will be shown".to_owned())
-        }
-        (None, None, Some(file), _) => ("reading", file.clone()),
-        (None, None, None, ModelState::Ready(facts)) => {
+        (None, Some(file), _) => ("reading", file.clone()),
+        (None, None, ModelState::Ready(facts)) => {
+            let order = screen.order(facts.name.clone(), false, view.shared);
+            let other = match (order::on(view.shared).is_empty(), screen.stored) {
+                (true, _) => "",
+                (false, true) => " (u: under the interventions)",
+                (false, false) => " (u: as it is stored)",
+            };
             let text = format!(
-                "R audits {} by the default policy; that takes minutes. Q takes fewer prompts: a look, not a verdict to rely on. \
-                 {baseline} `:audit FILE` opens an audit.json.",
-                facts.name
+                "R audits {}{}{other} by the default policy; that takes minutes. Q takes fewer prompts: a look, not a verdict to \
+                 rely on. {baseline} `:audit FILE` opens an audit.json.",
+                facts.name,
+                order.subject()
             );
             ("no audit yet", text)
         }
-        (None, None, None, ModelState::Loading { name }) => {
+        (None, None, ModelState::Loading { name }) => {
             ("opening", format!("{name} is being opened"))
         }
-        (None, None, None, ModelState::Failed { name, why }) => (
+        (None, None, ModelState::Failed { name, why }) => (
             "failed",
             format!("{name}: {why}. Screen `models` opens another."),
         ),
-        (None, None, None, ModelState::None) => {
-            ("no model", "screen `models` opens one".to_owned())
-        }
+        (None, None, ModelState::None) => ("no model", "screen `models` opens one".to_owned()),
     };
     pen::card(area, title, &body, view.theme, buf);
+}
+
+/// How far the audit is: a bar, what is measured, what has passed and what is left.
+fn progress(running: &Running, view: &View, area: Rect, buf: &mut Buffer) {
+    let theme = *view.theme;
+    let (title, lines) = match running {
+        Running::Waiting => (
+            "waiting",
+            vec!["the audit begins when the job before it is done; esc takes it back".to_owned()],
+        ),
+        Running::Withdrawn => ("taken back", vec!["the audit is not begun".to_owned()]),
+        Running::Stopping => (
+            "stopping",
+            vec!["what was measured will be shown".to_owned()],
+        ),
+        Running::Working(stand) => ("auditing", standing(stand, area.width, theme)),
+    };
+    let inner = pen::panel(area, title, view.theme, buf);
+    for (row, text) in lines.iter().enumerate() {
+        let text = cells::fit(
+            &cells::prose(text, theme.ascii),
+            inner.width.into(),
+            theme.ascii,
+        );
+        let style = if row == 0 {
+            theme.accent()
+        } else {
+            theme.text()
+        };
+        pen::line(inner, row as u16, &text, style, buf);
+    }
+}
+
+/// Whole seconds: a count that runs.
+fn clock(time: std::time::Duration) -> String {
+    match time.as_secs() {
+        seconds @ 0..60 => format!("{seconds} s"),
+        _ => wording::duration(time.as_secs_f64().round()),
+    }
+}
+
+fn standing(stand: &Stand, wide: u16, theme: Theme) -> Vec<String> {
+    let room = usize::from(wide.saturating_sub(10));
+    let left = stand.left.map_or_else(
+        || "what is left is not known yet".to_owned(),
+        |left| format!("about {} left", clock(left)),
+    );
+    let stage = if stand.stage.is_empty() {
+        "reading the prompts"
+    } else {
+        &stand.stage
+    };
+    vec![
+        format!(
+            "{} {:3.0} %",
+            cells::bar(stand.share as f32, 1.0, room, theme),
+            100.0 * stand.share
+        ),
+        stage.to_owned(),
+        format!("{} so far, {left}", clock(stand.spent)),
+        "esc stops it and shows what was measured; other screens can be used meanwhile".to_owned(),
+    ]
 }
 
 /// Verdict, reasons, table, and the selected signal in words.
@@ -220,17 +275,25 @@ fn summary(screen: &AuditScreen, held: &Held, wide: usize, theme: Theme, whole: 
     let source = match &held.source {
         Source::File(file) => format!("from {file}"),
         Source::Run { stopped: true, .. } => "stopped before its end".to_owned(),
-        Source::Run { order, .. } if order.quick => "quick run".to_owned(),
-        Source::Run { .. } => "run here".to_owned(),
+        Source::Run { order, .. } => {
+            let how = if order.quick { "quick run" } else { "run here" };
+            format!("{how}{}", order.subject())
+        }
     };
     let more = match screen.held.len() {
         0 | 1 => String::new(),
         count => format!("; audit {} of {count} (tab: next)", screen.shown + 1),
     };
-    let running = match screen.running {
-        Some(Running::Stopping) => "; another audit is being stopped",
-        Some(_) => "; another audit is running",
-        None => "",
+    let running = match &screen.running {
+        Some(Running::Stopping | Running::Withdrawn) => "; another is being stopped".to_owned(),
+        Some(Running::Waiting) => "; another waits (esc takes it back)".to_owned(),
+        Some(Running::Working(stand)) => {
+            let left = stand
+                .left
+                .map_or_else(String::new, |left| format!(", about {} left", clock(left)));
+            format!("; another runs: {:.0} %{left}", 100.0 * stand.share)
+        }
+        None => String::new(),
     };
     let text = format!(
         "{} in {}, policy {}; {source}{more}{running}",
@@ -272,6 +335,13 @@ fn table(
             audit.signals.len()
         ),
     };
+    let selected = screen.selected.min(shown.len().saturating_sub(1));
+    let room = usize::from(area.height.saturating_sub(3));
+    let title = if shown.len() > room {
+        format!("{title}, row {} of {}", selected + 1, shown.len())
+    } else {
+        title
+    };
     let inner = pen::panel(area, &title, view.theme, buf);
     let (paired, limits) = (audit.baseline.is_some(), area.width >= WIDE);
     let all: Vec<Vec<Entry>> = shown
@@ -289,7 +359,7 @@ fn table(
             headers: &headers,
             rows: &all,
             widths: &widths,
-            selected: Some(screen.selected.min(shown.len().saturating_sub(1))),
+            selected: Some(selected),
             offset: 0,
             focus: true,
         },
@@ -444,12 +514,16 @@ fn charts(screen: &AuditScreen, signal: &SignalResult, view: &View, area: Rect, 
         );
     };
     let at = screen.chart.min(last);
-    let title = format!("chart {} of {} (j/k: others)", at + 1, last + 1);
+    let title = if last == 0 {
+        "chart".to_owned()
+    } else {
+        format!("chart {} of {} (j/k: others)", at + 1, last + 1)
+    };
     let inner = pen::panel(area, &title, view.theme, buf);
     plot::draw(
         &signal.charts[at],
         inner,
-        view.shared.layer,
+        screen.layer(view.shared),
         *view.theme,
         buf,
     );

@@ -12,14 +12,12 @@ use crate::audit::report::{self, json};
 use crate::audit::result::Audit;
 use crate::audit::work::{Progress, Step};
 use crate::audit::{runner, signals};
+use crate::hooks::Edit;
 use crate::model::fetch::{self, Cache};
 use crate::model::{Checkpoint, LoadOptions, toy};
-use crate::tui::shared::quoted;
 use crate::tui::work::Ticket;
 
-/// An audit has begun: before, it waited for the jobs in front of it.
-#[derive(Debug)]
-pub(super) struct Started;
+use super::order::{Order, Stand};
 
 /// What comes back.
 #[derive(Debug)]
@@ -40,31 +38,6 @@ pub(super) enum Answer {
     },
     /// Reports that were written.
     Saved(Result<Vec<PathBuf>, String>),
-}
-
-/// What an audit is run with.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Order {
-    /// What the user called the model.
-    pub model: String,
-    /// What it is paired with.
-    pub baseline: Option<String>,
-    /// Less of everything.
-    pub quick: bool,
-}
-
-impl Order {
-    /// The command that does the same.
-    pub(super) fn command(&self) -> String {
-        let mut line = format!("candlescope audit run {}", quoted(&self.model));
-        if let Some(baseline) = &self.baseline {
-            line += &format!(" --baseline {}", quoted(baseline));
-        }
-        if self.quick {
-            line += " --quick";
-        }
-        line
-    }
 }
 
 fn words(error: impl std::fmt::Display) -> String {
@@ -88,14 +61,26 @@ pub(super) fn save(dir: &Path, audit: &Audit) -> Answer {
     Answer::Saved(report::write_all(dir, audit, &signals::pages()).map_err(words))
 }
 
-pub(super) fn run(checkpoint: &Checkpoint, ticket: &Ticket, order: Order) -> Answer {
-    ticket.part(Started);
-    let result = measured(checkpoint, ticket, &order);
+/// Audits the open checkpoint under these edits. The first [`Stand`] says that it waits no more.
+pub(super) fn run(
+    checkpoint: &Checkpoint,
+    ticket: &Ticket,
+    order: Order,
+    edits: Vec<Edit>,
+) -> Answer {
+    ticket.part(Stand::default());
+    let result = if edits.is_empty() {
+        measured(checkpoint, checkpoint, ticket, &order)
+    } else {
+        measured(checkpoint, &checkpoint.under(edits), ticket, &order)
+    };
     Answer::Ran { order, result }
 }
 
+/// The audit of `subject`, which is the open checkpoint with or without edits.
 fn measured(
-    checkpoint: &Checkpoint,
+    open: &Checkpoint,
+    subject: &Checkpoint,
     ticket: &Ticket,
     order: &Order,
 ) -> Result<(Arc<Audit>, bool), String> {
@@ -104,18 +89,27 @@ fn measured(
         policy.sizes = policy.sizes.quick();
     }
     let suites = runner::builtin_suites().map_err(words)?;
+    let begun = Instant::now();
+    let read;
     let baseline = match &order.baseline {
+        // Paired with itself: the interventions are what differs.
+        Some(name) if *name == order.model => Some(open),
         Some(name) => {
-            ticket.progress(0.0, &format!("opening baseline {name}"));
-            Some(open(name, checkpoint).map_err(|why| format!("baseline {name}: {why}"))?)
+            ticket.part(Stand {
+                stage: format!("opening baseline {name}"),
+                ..Stand::default()
+            });
+            read = other(name, open).map_err(|why| format!("baseline {name}: {why}"))?;
+            Some(&read)
         }
         None => None,
     };
     let told = Told {
         ticket,
+        begun,
         said: Mutex::new(None),
     };
-    let command = without_paths(order).command();
+    let command = order.without_paths().command();
     let options = runner::Options {
         suites: &suites,
         seed: None,
@@ -124,32 +118,22 @@ fn measured(
         progress: &told,
         cancel: ticket.cancel().flag(),
     };
-    let mut audited =
-        runner::run(checkpoint, baseline.as_ref(), &policy, &options).map_err(words)?;
+    let mut audited = runner::run(subject, baseline, &policy, &options).map_err(words)?;
     if order.quick {
         audited.audit.warnings.push(policy::QUICK.to_owned());
+    }
+    if !order.under.is_empty() {
+        let text = format!(
+            "The checkpoint was audited under interventions: {}. What is stored was not changed.",
+            order.under.join(", ")
+        );
+        audited.audit.warnings.insert(0, text);
     }
     Ok((Arc::new(audited.audit), audited.interrupted))
 }
 
-/// A report names no folder of this machine.
-fn without_paths(order: &Order) -> Order {
-    let name = |spec: &String| {
-        let path = Path::new(spec);
-        match path.file_name() {
-            Some(name) if path.exists() => name.to_string_lossy().into_owned(),
-            _ => spec.clone(),
-        }
-    };
-    Order {
-        model: name(&order.model),
-        baseline: order.baseline.as_ref().map(name),
-        quick: order.quick,
-    }
-}
-
 /// The baseline, in the subject's dtype and from this machine alone.
-fn open(name: &str, subject: &Checkpoint) -> Result<Checkpoint, String> {
+fn other(name: &str, subject: &Checkpoint) -> Result<Checkpoint, String> {
     let options = LoadOptions {
         dtype: subject.decoder.weight_dtype(),
         ..LoadOptions::default()
@@ -165,6 +149,7 @@ fn open(name: &str, subject: &Checkpoint) -> Result<Checkpoint, String> {
 /// Tells a ticket where an audit stands.
 struct Told<'a> {
     ticket: &'a Ticket,
+    begun: Instant,
     said: Mutex<Option<Instant>>,
 }
 
@@ -180,8 +165,13 @@ impl Progress for Told<'_> {
                 0 => String::new(),
                 total => format!(" {}/{total}", step.done),
             };
-            let note = format!("audit of {}: {}{count}", step.checkpoint, step.stage);
-            self.ticket.progress(step.overall, &note);
+            self.ticket.progress(step.overall, "audit");
+            self.ticket.part(Stand {
+                share: step.overall,
+                stage: format!("{} of {}{count}", step.stage, step.checkpoint),
+                spent: self.begun.elapsed(),
+                left: step.eta,
+            });
         }
     }
 }

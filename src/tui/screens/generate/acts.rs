@@ -4,14 +4,14 @@
 
 use crossterm::event::{KeyCode, KeyEvent};
 
+use super::flow::flow;
 use super::order::go_on;
 use super::picker::{Picked, Picker};
 use super::steering::{chosen, make, set_dose, turn};
 use super::stream::{EDITED, End, PLAIN, Stream};
 use super::{GenerateScreen, Mode, Settings, dose};
-use crate::tui::field::{Field, Outcome};
 use crate::tui::screen::{Command, Context, Screen};
-use crate::tui::shared::Prompt;
+use crate::tui::screens::lens::editor::{Edited, Editor};
 
 pub(super) fn act(screen: &mut GenerateScreen, action: &'static str, cx: &mut Context) {
     let last = screen
@@ -20,14 +20,16 @@ pub(super) fn act(screen: &mut GenerateScreen, action: &'static str, cx: &mut Co
     match action {
         "hold" if screen.running() => hold(screen, cx),
         "hold" => go_on(screen, cx),
-        "prompt" => {
-            let mut field = Field::multi();
-            match field.set(cx.shared.prompt.text()) {
-                Ok(()) => screen.mode = Mode::Prompt(field),
-                Err(why) => cx.say(why.to_string()),
-            }
+        "prompt" => match Editor::of(&cx.shared.prompt) {
+            Ok(editor) => screen.mode = Mode::Prompt(Box::new(editor)),
+            Err(why) => cx.say(why.to_string()),
+        },
+        "pick" => {
+            screen.mode = Mode::Pick(Picker::new(
+                Picker::usual(cx.shared.layer, cx.shared.layers()),
+                cx.shared.layers(),
+            ));
         }
-        "pick" => screen.mode = Mode::Pick(Picker::new(cx.shared.layer, cx.shared.layers())),
         "less" => turn(screen, cx, -1.0),
         "more" => turn(screen, cx, 1.0),
         "much_less" => turn(screen, cx, -5.0),
@@ -44,6 +46,8 @@ pub(super) fn act(screen: &mut GenerateScreen, action: &'static str, cx: &mut Co
         }
         "left" => screen.cursor = screen.cursor.min(last + 1).saturating_sub(1),
         "right" => screen.cursor = (screen.cursor + 1).min(last),
+        "line_down" => screen.cursor = line(screen, 1).min(last),
+        "line_up" => screen.cursor = line(screen, -1).min(last),
         "first" => screen.cursor = 0,
         "last" => screen.cursor = last,
         "diverge" => screen.cursor = screen.divergence().unwrap_or(screen.cursor),
@@ -162,14 +166,14 @@ pub(super) fn cancel(screen: &mut GenerateScreen, cx: &mut Context) -> bool {
 pub(super) fn text_key(screen: &mut GenerateScreen, key: KeyEvent, cx: &mut Context) {
     match &mut screen.mode {
         Mode::Keys => {}
-        Mode::Prompt(field) => match field.key(key) {
-            Outcome::Submitted => {
-                let prompt = written(&cx.shared.prompt, field.text());
+        Mode::Prompt(editor) => match editor.key(key) {
+            Edited::Taken(prompt) => {
                 screen.mode = Mode::Keys;
                 cx.shared.set_prompt(prompt);
             }
-            Outcome::Refused(why) => cx.say(why.to_string()),
-            _ => {}
+            Edited::Refused(why) => cx.say(why),
+            Edited::Left => screen.mode = Mode::Keys,
+            Edited::Open => {}
         },
         Mode::Pick(picker) => {
             if let Picked::Chosen(steering) = picker.key(key) {
@@ -197,15 +201,27 @@ pub(super) fn text_key(screen: &mut GenerateScreen, key: KeyEvent, cx: &mut Cont
     }
 }
 
-/// The prompt with another last turn, or other raw text.
-fn written(before: &Prompt, text: &str) -> Prompt {
-    let mut prompt = before.clone();
-    match (&mut prompt.raw, prompt.turns.last_mut()) {
-        (Some(raw), _) => text.clone_into(raw),
-        (None, Some(turn)) => text.clone_into(&mut turn.content),
-        (None, None) => prompt = Prompt::user(text),
-    }
-    prompt
+/// The token on the line below the cursor's, or above, nearest to its column.
+fn line(screen: &GenerateScreen, down: isize) -> usize {
+    let at = screen.cursor;
+    let Some(stream) = screen.shown() else {
+        return at;
+    };
+    let texts = stream.all().map(|token| token.text.as_str());
+    let lines = flow(texts, screen.wide.get().into(), false, None);
+    let place = lines.iter().enumerate().find_map(|(row, line)| {
+        let piece = line.iter().find(|piece| piece.token == at)?;
+        Some((row, piece.x))
+    });
+    let Some((row, x)) = place else {
+        return at;
+    };
+    // A line without a piece is what follows a line feed at the end.
+    let next = row
+        .checked_add_signed(down)
+        .and_then(|row| lines.get(row))
+        .and_then(|line| line.iter().min_by_key(|piece| piece.x.abs_diff(x)));
+    next.map_or(at, |piece| piece.token)
 }
 
 pub(super) fn click(

@@ -128,15 +128,20 @@ pub fn ends(chip: &Dosed, step: f64) -> (f64, f64) {
     }
 }
 
-/// What the dose comes to, against the stream's norm.
-pub fn explained(chip: &Dosed, scale: Option<&StreamScale>) -> String {
+/// What the dose comes to, against the stream's norm; `stale` if that was measured on another prompt.
+pub fn explained(chip: &Dosed, scale: Option<&StreamScale>, stale: bool) -> String {
     let dose = chip.steering.dose;
     let Some(scale) = scale else {
         return "the stream's norm was not measured here".into();
     };
     let share = |x: f64| x / scale.norm.max(f64::MIN_POSITIVE);
+    let of = if stale {
+        "of the prompt before, not of this one yet"
+    } else {
+        "of this prompt, unedited"
+    };
     let against = format!(
-        "of the mean residual norm {:.1} (resid_pre.{}, n = {} tokens, unedited)",
+        "of the mean norm {:.1} (resid_pre.{}, n = {} tokens {of})",
         scale.norm, scale.layer, scale.n
     );
     match &chip.steering.way {
@@ -147,8 +152,9 @@ pub fn explained(chip: &Dosed, scale: Option<&StreamScale>) -> String {
         Way::Ablate { .. } => {
             let out = dose * scale.component;
             format!(
-                "takes out {:.0} % of the component, {out:.2} = {:.3} {against}",
+                "takes out {:.0} % of the component{}: {out:.2} = {:.3} {against}",
                 dose * 100.0,
+                if dose > 1.0 { ", past zero" } else { "" },
                 share(out)
             )
         }
@@ -225,9 +231,10 @@ mod tests {
         };
         // Length 5, dose 2: 10 of 40. A twentieth of 40 is 2, which is 0.4 of the vector: 0.2 is the round number below.
         assert!(
-            explained(&chips[0], Some(&scale))
-                .starts_with("adds +10.00 = +0.250 of the mean residual norm 40.0")
+            explained(&chips[0], Some(&scale), false)
+                .starts_with("adds +10.00 = +0.250 of the mean norm 40.0")
         );
+        assert!(explained(&chips[0], Some(&scale), true).contains("of the prompt before"));
         assert!((step(&chips[0], Some(&scale)) - 0.2).abs() < 1e-12);
     }
 }

@@ -20,7 +20,8 @@ mod stream;
 mod tests;
 mod view;
 
-use std::collections::BTreeMap;
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Instant;
 
@@ -32,9 +33,10 @@ use crate::hooks::Vector;
 use crate::model::Checkpoint;
 use crate::model::sample::SampleOptions;
 use crate::steer::{Steering, StreamScale};
-use crate::tui::field::Field;
 use crate::tui::keys::{Binding, bind};
 use crate::tui::screen::{Context, Data, Hits, Reply, Screen, View};
+use crate::tui::screens::lens::editor::{Edited, Editor};
+use crate::tui::screens::lens::twin;
 use crate::tui::shared::{Shared, quoted};
 use picker::Picker;
 use run::Store;
@@ -51,7 +53,7 @@ const KEYS: &[Binding] = &[
         "p",
         "prompt",
         "prompt",
-        "Write the prompt; Enter takes it, Alt-Enter begins a line",
+        "Write the prompt, turn by turn: Tab the next, Ctrl-N a new one, Ctrl-T the system's; Enter takes it",
     ),
     bind(
         "a",
@@ -82,6 +84,8 @@ const KEYS: &[Binding] = &[
     bind("c", "chip", "", "The next intervention gets the dose keys"),
     bind("h left", "left", "token", "The token before"),
     bind("l right", "right", "", "The next token"),
+    bind("j down", "line_down", "", "The line below"),
+    bind("k up", "line_up", "", "The line above"),
     bind("g home", "first", "", "The first token"),
     bind("G end", "last", "", "The last token, and follow new ones"),
     bind(
@@ -144,7 +148,7 @@ enum Mode {
     #[default]
     Keys,
     /// The prompt is written.
-    Prompt(Field),
+    Prompt(Box<Editor>),
     /// An intervention is picked.
     Pick(Picker),
     /// Another token is picked at the cursor; which one is selected.
@@ -167,13 +171,23 @@ enum Report {
     },
     /// A direction, or why there is none.
     Direction(Result<Box<Made>, String>),
+    /// A vector that is kept, measured against the stream of another prompt.
+    Scale(String, Result<Measured, String>),
 }
 
-/// A direction with what it is measured against.
+/// A direction that was made, and what for.
 struct Made {
     steering: Steering,
+    measured: Measured,
+}
+
+/// A vector with the stream it is added to or taken out of.
+#[derive(Debug, Clone)]
+struct Measured {
     vector: Vector,
     scale: StreamScale,
+    /// The prompt whose stream it is.
+    ids: Vec<u32>,
 }
 
 /// The screen.
@@ -184,12 +198,16 @@ pub struct GenerateScreen {
     focus: usize,
     /// The token with the cursor.
     cursor: usize,
+    /// Columns of an answer in the last frame: where its lines break is known to the drawing alone.
+    wide: Cell<u16>,
     settings: Settings,
     mode: Mode,
     /// Which of the interventions that can be dosed has the dose keys.
     chip: usize,
-    /// Vectors that were made for this model and prompt, by their source and layer.
-    made: BTreeMap<String, (Vector, StreamScale)>,
+    /// Vectors that were made for this model, by their source and layer.
+    made: BTreeMap<String, Measured>,
+    /// What is being measured against the prompt of now.
+    measuring: BTreeSet<String>,
     /// Version after the last step of a dose: the next step belongs to the same change.
     stepped: Option<u64>,
     done_for: Option<For>,
@@ -283,7 +301,9 @@ impl Screen for GenerateScreen {
                 no("there is one answer only; a adds an intervention to compare with")
             }
             "diverge" if self.divergence().is_none() => no("the two answers do not differ so far"),
-            "left" | "right" | "first" | "last" | "rewind" | "branch" if tokens == 0 => {
+            "left" | "right" | "line_up" | "line_down" | "first" | "last" | "rewind" | "branch"
+                if tokens == 0 =>
+            {
                 no("no token has come yet")
             }
             "branch" if self.token().is_none() => no("the cursor is on no token; h goes back"),
@@ -314,9 +334,9 @@ impl Screen for GenerateScreen {
 
     fn paste(&mut self, text: &str, cx: &mut Context) {
         match &mut self.mode {
-            Mode::Prompt(field) => {
-                if let crate::tui::field::Outcome::Refused(why) = field.paste(text) {
-                    cx.say(why.to_string());
+            Mode::Prompt(editor) => {
+                if let Edited::Refused(why) = editor.paste(text) {
+                    cx.say(why);
                 }
             }
             Mode::Pick(picker) => picker.paste(text),
@@ -375,11 +395,8 @@ impl Screen for GenerateScreen {
 /// The command that generates the same: the first branch of each side.
 fn line(settings: &Settings, model: &str, shared: &Shared) -> String {
     let sample = settings.sample;
-    let mut line = format!(
-        "candlescope run {} {}",
-        quoted(model),
-        shared.prompt_argument()
-    );
+    let (prompt, note) = prompt(shared);
+    let mut line = format!("candlescope run {} {prompt}", quoted(model));
     line += &format!(" --max-new {}", settings.max_new);
     if sample.temperature > 0.0 {
         line += &format!(" --temperature {}", sample.temperature);
@@ -393,7 +410,31 @@ fn line(settings: &Settings, model: &str, shared: &Shared) -> String {
     if !options.is_empty() {
         line += " --compare";
     }
-    line
+    line + note
+}
+
+/// The prompt as `run` takes it, several turns that it has no options for as the text they are rendered to; and a comment
+/// for the line's end where no text gives the same tokens.
+fn prompt(shared: &Shared) -> (String, &'static str) {
+    let turns = &shared.prompt.turns;
+    match turns.as_slice() {
+        [system, user] if system.role == "system" && user.role == "user" => (
+            format!(
+                "{} --system {}",
+                quoted(&user.content),
+                quoted(&system.content)
+            ),
+            "",
+        ),
+        [_, _, ..] if shared.prompt.raw.is_none() => {
+            let facts = shared.model.facts();
+            match facts.and_then(|facts| twin::rendered(&facts.checkpoint, turns, shared)) {
+                Some(text) => (format!("--raw {}", quoted(&text)), ""),
+                None => (shared.prompt_argument(), " # of several turns, the last"),
+            }
+        }
+        _ => (shared.prompt_argument(), ""),
+    }
 }
 
 fn data(screen: &GenerateScreen) -> Option<Data> {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::acts::clamp;
 use super::run::{self, Event, Happened, Order, Store};
-use super::steering::intervene;
+use super::steering::{intervene, measure_again};
 use super::stream::{EDITED, PLAIN, Side, Task};
 use super::{For, GenerateScreen, Report};
 use crate::model::{Checkpoint, ModelError};
@@ -16,7 +16,10 @@ use crate::tui::screen::{Context, Reply};
 use crate::tui::work::Ticket;
 
 /// Changes that follow each other closer than this are one: only the last is computed.
-const DEBOUNCE: Duration = Duration::from_millis(100);
+///
+/// A little longer than a held key's interval (30 a second): a single step begins at once, a held key computes where it
+/// rests, and waits no longer for that than it must.
+const DEBOUNCE: Duration = Duration::from_millis(40);
 
 /// Asks for everything that is unfinished.
 pub(super) fn go_on(screen: &mut GenerateScreen, cx: &mut Context) {
@@ -129,6 +132,7 @@ pub(super) fn refresh(screen: &mut GenerateScreen, cx: &mut Context) {
         screen.store = Arc::default();
         screen.model = model;
         screen.made.clear();
+        screen.measuring.clear();
         screen.sides = [Side::default(), Side::default()];
         screen.failed = None;
     }
@@ -146,6 +150,7 @@ pub(super) fn refresh(screen: &mut GenerateScreen, cx: &mut Context) {
     }
     clamp(screen);
     go_on(screen, cx);
+    measure_again(screen, cx);
 }
 
 pub(super) fn reply(screen: &mut GenerateScreen, reply: Reply, cx: &mut Context) {
@@ -173,11 +178,23 @@ pub(super) fn reply(screen: &mut GenerateScreen, reply: Reply, cx: &mut Context)
                     Err(why) => cx.say(why),
                 }
             }
+            Ok(Report::Scale(key, measured)) => {
+                screen.measuring.remove(&key);
+                match measured {
+                    Ok(measured) => {
+                        screen.made.insert(key, measured);
+                        // The prompt may have changed again meanwhile.
+                        measure_again(screen, cx);
+                    }
+                    Err(why) => cx.say(format!("the dose scale could not be measured: {why}")),
+                }
+            }
             Err(_) => {}
         },
         Reply::Failed(why) => {
             screen.orders = 0;
             screen.making = None;
+            screen.measuring.clear();
             screen.held = true;
             screen.failed = Some(why);
         }

@@ -63,6 +63,16 @@ impl Picker {
         }
     }
 
+    /// The layer to begin with: the one looked at. The last, where every model that is opened begins, is a poor place for a
+    /// direction, so there it is the middle of the upper half, where refusal directions are found (Arditi et al. 2024).
+    pub fn usual(looked_at: usize, layers: usize) -> usize {
+        if looked_at + 1 < layers {
+            looked_at
+        } else {
+            (3 * layers / 5).min(layers.saturating_sub(1))
+        }
+    }
+
     /// Esc: back from typing; false if there is nothing to go back from.
     pub fn back(&mut self) -> bool {
         self.wrong = None;

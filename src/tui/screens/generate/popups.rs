@@ -10,18 +10,75 @@ use super::{GenerateScreen, Mode, acts};
 use crate::tui::cells;
 use crate::tui::pen;
 use crate::tui::screen::View;
+use crate::tui::screens::lens::editor::Editor;
 
 pub(super) fn draw(screen: &GenerateScreen, view: &View, area: Rect, buf: &mut Buffer) {
     match &screen.mode {
         Mode::Keys => {}
-        Mode::Prompt(field) => {
-            let title = "prompt: Enter takes it, Alt-Enter begins a line, Esc leaves it";
-            let inner = pen::panel(cells::popup(area, 78, 8), title, view.theme, buf);
-            field.draw(buf, inner, *view.theme, true);
-        }
+        Mode::Prompt(editor) => prompt(editor, view, area, buf),
         Mode::Pick(picker) => pick(picker, view, area, buf),
         Mode::Branch(selected) => branch(screen, *selected, view, area, buf),
     }
+}
+
+/// Which turn is written, and the others around it in a line each.
+fn prompt(editor: &Editor, view: &View, area: Rect, buf: &mut Buffer) {
+    let ascii = view.theme.ascii;
+    let turns = editor.turns();
+    let title = match editor.turn().and_then(|at| Some((at, turns.get(at)?))) {
+        Some((at, turn)) => format!("prompt: {} turn, {} of {}", turn.role, at + 1, turns.len()),
+        None => "prompt: raw text, read as it is".to_owned(),
+    };
+    let others = if editor.turn().is_some() && turns.len() > 1 {
+        turns.len().min(6) as u16
+    } else {
+        0
+    };
+    let inner = pen::panel(
+        cells::popup(area, 78, 9 + others),
+        &cells::prose(&title, ascii),
+        view.theme,
+        buf,
+    );
+    let current = editor.turn().unwrap_or(0);
+    let from = current.saturating_sub(usize::from(others) / 2);
+    let from = from.min(turns.len().saturating_sub(usize::from(others)));
+    let list = turns.iter().enumerate().skip(from).take(others.into());
+    for (row, (i, turn)) in list.enumerate() {
+        let mark = if i == current {
+            view.theme.pick("▸", ">")
+        } else {
+            " "
+        };
+        let words = if i == current {
+            "(below)"
+        } else {
+            &turn.content
+        };
+        let text = cells::prose(&format!("{mark} {:<9} {words}", turn.role), ascii);
+        let text = cells::fit(&text, inner.width.into(), ascii);
+        let style = if i == current {
+            view.theme.accent()
+        } else {
+            view.theme.dim()
+        };
+        pen::line(inner, row as u16, &text, style, buf);
+    }
+    let shown = others.min(inner.height);
+    let below = Rect {
+        y: inner.y + shown,
+        height: inner.height.saturating_sub(shown + 1),
+        ..inner
+    };
+    editor.field().draw(buf, below, *view.theme, true);
+    let keys = "alt-enter line  tab next turn  ctrl-n new turn  ctrl-t system turn";
+    pen::line(
+        inner,
+        inner.height.saturating_sub(1),
+        &cells::fit(keys, inner.width.into(), ascii),
+        view.theme.dim(),
+        buf,
+    );
 }
 
 fn rows(title: &str, rows: &[(String, bool)], view: &View, area: Rect, buf: &mut Buffer) {
@@ -76,12 +133,14 @@ fn pick(picker: &Picker, view: &View, area: Rect, buf: &mut Buffer) {
         .map(|(i, (way, what))| (format!("{way:<7} {what}"), i == picker.selected))
         .collect();
     lines.push((String::new(), false));
-    let layer = format!(
-        "layer {} of 0 to {}: a contrast is read and an addition made there; ablation acts in all",
-        picker.layer,
-        picker.layers.saturating_sub(1)
-    );
-    lines.push((layer, false));
+    let (layer, last) = (picker.layer, picker.layers.saturating_sub(1));
+    let does = match picker.selected {
+        0 => format!("read before layer {layer} of 0 to {last}, taken out in all layers"),
+        1 => format!("read before layer {layer} of 0 to {last}, and added there"),
+        2 => "taken out in all layers".to_owned(),
+        _ => format!("added before layer {layer} of 0 to {last}"),
+    };
+    lines.push((does, false));
     rows(
         "intervention: j/k choose, h/l layer, Enter adds it, Esc leaves",
         &lines,

@@ -148,9 +148,11 @@ impl Store {
         self.0.retain(|_, other| other.prompt() == order.prompt);
         let fits = |other: &Session| other.edits_id() == fresh.edits_id();
         let key = (task.side, task.branch);
-        if let Some(own) = self.0.remove(&key).filter(&fits) {
-            return Ok(own);
-        }
+        let own = self.0.remove(&key);
+        let before = match own {
+            Some(own) if fits(&own) => return Ok(own),
+            other => other,
+        };
         let shared = |other: &Session| {
             let pairs = other.answer().iter().zip(&task.tokens);
             pairs.take_while(|(a, b)| a == b).count()
@@ -162,6 +164,13 @@ impl Store {
             .max_by_key(|o| shared(o))
         {
             return other.fork();
+        }
+        // A dose was turned: what lies below its layer was computed a step ago.
+        if let Some(before) = before.filter(|before| before.edits_id().is_some()) {
+            let new = Session::after(model, &before, &order.prompt, &order.sample, &hooks)?;
+            if new.saves() {
+                return Ok(new);
+            }
         }
         match self.0.values().find(|other| other.edits_id().is_none()) {
             Some(plain) => Session::after(model, plain, &order.prompt, &order.sample, &hooks),

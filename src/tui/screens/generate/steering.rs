@@ -4,9 +4,9 @@
 
 use super::dose::{self, Dosed};
 use super::stream::EDITED;
-use super::{GenerateScreen, Made, Report};
+use super::{GenerateScreen, Made, Measured, Report};
 use crate::model::Checkpoint;
-use crate::steer::{Options, Source, Steering, Way, stream_scale};
+use crate::steer::{Options, Source, Steering, StreamScale, Way, stream_scale};
 use crate::tui::screen::Context;
 use crate::tui::shared::{Intervention, Shared};
 use crate::tui::work::Ticket;
@@ -27,10 +27,7 @@ pub(super) fn measured(steering: &Steering) -> String {
 
 pub(super) fn turn(screen: &mut GenerateScreen, cx: &mut Context, steps: f64) {
     if let Some(chip) = chosen(screen, cx.shared) {
-        let scale = screen
-            .made
-            .get(&measured(&chip.steering))
-            .map(|made| &made.1);
+        let scale = scale(screen, &chip.steering);
         let step = dose::step(&chip, scale);
         let dose = dose::moved(chip.steering.dose, step, steps);
         set_dose(screen, cx, &chip, dose);
@@ -51,36 +48,70 @@ pub(super) fn set_dose(screen: &mut GenerateScreen, cx: &mut Context, chip: &Dos
 
 /// Has a direction made, or takes it from before.
 pub(super) fn make(screen: &mut GenerateScreen, cx: &mut Context, steering: Steering) {
-    if let Some((vector, scale)) = screen.made.get(&measured(&steering)).cloned() {
-        return intervene(
-            screen,
-            cx,
-            Made {
-                steering,
-                vector,
-                scale,
-            },
-        );
+    if let Some(measured) = screen.made.get(&measured(&steering)).cloned() {
+        return intervene(screen, cx, Made { steering, measured });
     }
     let what = format!("direction {}", steering.source);
     screen.making = Some(what.clone());
     let ids: Vec<u32> = cx.shared.tokens.iter().map(|token| token.id).collect();
-    // An ablation is measured where it was read, or else at the layer that is looked at.
-    let layer = match (&steering.way, &steering.source) {
-        (Way::Add { layer }, _) | (Way::Ablate { .. }, Source::Contrast { layer }) => *layer,
-        _ => cx.shared.layer,
-    };
+    let layer = layer(&steering, cx.shared);
     cx.job(&what, move |checkpoint, ticket| {
         Ok(Report::Direction(direction(
-            steering, layer, &ids, checkpoint, ticket,
+            steering, layer, ids, checkpoint, ticket,
         )))
     });
+}
+
+/// Where it is measured: an ablation where it was read, or else at the layer that is looked at.
+fn layer(steering: &Steering, shared: &Shared) -> usize {
+    match (&steering.way, &steering.source) {
+        (Way::Add { layer }, _) | (Way::Ablate { .. }, Source::Contrast { layer }) => *layer,
+        _ => shared.layer,
+    }
+}
+
+/// What a chip's vector was measured against.
+pub(super) fn scale<'a>(
+    screen: &'a GenerateScreen,
+    steering: &Steering,
+) -> Option<&'a StreamScale> {
+    screen.made.get(&measured(steering)).map(|made| &made.scale)
+}
+
+/// Whether that was the stream of another prompt than the one that is read now.
+pub(super) fn stale(screen: &GenerateScreen, steering: &Steering, shared: &Shared) -> bool {
+    let now = || shared.tokens.iter().map(|token| token.id);
+    screen
+        .made
+        .get(&measured(steering))
+        .is_some_and(|made| !made.ids.iter().copied().eq(now()))
+}
+
+/// Has the vectors of all chips measured against the prompt that is read now, where they are not yet.
+pub(super) fn measure_again(screen: &mut GenerateScreen, cx: &mut Context) {
+    for chip in dose::dosed(cx.shared) {
+        let key = measured(&chip.steering);
+        if !stale(screen, &chip.steering, cx.shared) || !screen.measuring.insert(key.clone()) {
+            continue;
+        }
+        let layer = screen.made.get(&key).map_or(0, |made| made.scale.layer);
+        let ids: Vec<u32> = cx.shared.tokens.iter().map(|token| token.id).collect();
+        let vector = chip.vector.clone();
+        cx.job("dose scale", move |checkpoint, _| {
+            let scale = stream_scale(&checkpoint.decoder, &ids, layer, &vector);
+            let measured = scale.map(|scale| Measured { vector, scale, ids });
+            Ok(Report::Scale(
+                key,
+                measured.map_err(|error| error.to_string()),
+            ))
+        });
+    }
 }
 
 fn direction(
     steering: Steering,
     layer: usize,
-    ids: &[u32],
+    ids: Vec<u32>,
     checkpoint: &Checkpoint,
     ticket: &Ticket,
 ) -> Result<Box<Made>, String> {
@@ -97,7 +128,7 @@ fn direction(
     };
     let made = || {
         let vector = steering.source.load(checkpoint, false, &options)?;
-        let scale = stream_scale(&checkpoint.decoder, ids, layer, &vector)?;
+        let scale = stream_scale(&checkpoint.decoder, &ids, layer, &vector)?;
         // Refuses a layer that the model lacks before there is a chip.
         steering.edits(&vector, checkpoint.config())?;
         Ok((vector, scale))
@@ -106,24 +137,22 @@ fn direction(
         .map_err(|error: crate::steer::SteerError| format!("{}: {error}", steering.source))?;
     Ok(Box::new(Made {
         steering,
-        vector,
-        scale,
+        measured: Measured { vector, scale, ids },
     }))
 }
 
 pub(super) fn intervene(screen: &mut GenerateScreen, cx: &mut Context, made: Made) {
     let Made {
         steering,
-        vector,
-        scale,
+        measured: made,
     } = made;
     let config = cx.shared.model.facts().map(|facts| facts.config.clone());
-    let edits = match config.map(|config| steering.edits(&vector, &config)) {
+    let edits = match config.map(|config| steering.edits(&made.vector, &config)) {
         Some(Ok(edits)) => edits,
         Some(Err(why)) => return cx.say(why.to_string()),
         None => return cx.say("the model was closed before the direction was made"),
     };
-    screen.made.insert(measured(&steering), (vector, scale));
+    screen.made.insert(measured(&steering), made);
     cx.shared.intervene(|chips| {
         chips.push(Intervention {
             label: dose::label(&steering),

@@ -83,6 +83,13 @@ impl Stream {
         self.rewound = true;
     }
 
+    /// Its tokens, and after them those that are being replaced.
+    pub fn all(&self) -> impl Iterator<Item = &Token> {
+        self.tokens
+            .iter()
+            .chain(self.old.iter().skip(self.tokens.len()))
+    }
+
     /// Takes a token of the model's.
     pub fn put(&mut self, index: usize, token: Token) {
         self.tokens.truncate(index);

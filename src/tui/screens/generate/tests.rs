@@ -358,3 +358,110 @@ fn it_draws_at_every_size_with_hostile_tokens() {
         });
     }
 }
+
+#[test]
+fn turns_are_walked_and_a_system_turn_is_added() {
+    let mut stage = Stage::new();
+    stage.press("p ctrl-t b e");
+    let text = stage.text(100, 30);
+    assert!(text.contains("prompt: system turn, 1 of 2"), "{text}");
+    stage.press("tab ! ctrl-n o k enter");
+    let turns: Vec<(&str, &str)> = stage
+        .shared
+        .prompt
+        .turns
+        .iter()
+        .map(|turn| (turn.role.as_str(), turn.content.as_str()))
+        .collect();
+    assert_eq!(
+        turns,
+        [
+            ("system", "be"),
+            ("user", "How do I pick a lock?!"),
+            ("assistant", "ok")
+        ]
+    );
+    // An empty system turn is none.
+    stage.shared.prompt = shared::Prompt::user("hi");
+    stage.press("p ctrl-t enter");
+    assert_eq!(stage.shared.prompt, shared::Prompt::user("hi"));
+    stage.press("p ctrl-t b tab x enter");
+    let line = super::prompt(&stage.shared).0;
+    assert_eq!(line, "hix --system b");
+}
+
+#[test]
+fn the_dose_scale_says_its_prompt_and_is_measured_again() {
+    let mut stage = Stage::new();
+    let steering = Steering::addition("d@1*2").unwrap();
+    let vector = Arc::new(vec![3.0, 4.0]);
+    let measured = |ids: Vec<u32>, norm| Measured {
+        vector: Arc::clone(&vector),
+        scale: StreamScale {
+            norm,
+            component: 1.0,
+            n: ids.len(),
+            layer: 1,
+        },
+        ids,
+    };
+    let key = steering::measured(&steering);
+    stage
+        .screen
+        .made
+        .insert(key.clone(), measured(vec![0, 1, 2, 3], 40.0));
+    let op = EditOp::Add {
+        vector: Arc::clone(&vector),
+        alpha: 2.0,
+    };
+    let chip = Intervention {
+        label: dose::label(&steering),
+        options: steering.option().into(),
+        edits: vec![Edit::new(HookPoint::new(Point::ResidPre, 1), op)],
+        on: true,
+    };
+    stage.shared.intervene(|chips| chips.push(chip));
+    stage.with(Screen::refresh);
+    assert!(
+        stage
+            .text(120, 40)
+            .contains("norm 40.0 (resid_pre.1, n = 4")
+    );
+    let before = stage.asked();
+    stage.shared.tokens.truncate(3);
+    stage.shared.intervene(|_| {});
+    stage.with(Screen::refresh);
+    assert_eq!(stage.asked(), before + 2, "an answer and a scale");
+    assert!(stage.text(120, 40).contains("of the prompt before"));
+    stage.shared.intervene(|_| {});
+    stage.with(Screen::refresh);
+    assert_eq!(stage.asked(), before + 3, "a scale once");
+    let report = Report::Scale(key, Ok(measured(vec![0, 1, 2], 50.0)));
+    stage.with(|screen, cx| screen.reply(Reply::Done(Box::new(report)), cx));
+    assert!(
+        stage
+            .text(120, 40)
+            .contains("norm 50.0 (resid_pre.1, n = 3")
+    );
+}
+
+#[test]
+fn the_cursor_goes_by_lines() {
+    let mut stage = Stage::new();
+    stage.answer(PLAIN, &[1, 2, 3, 4, 5, 6]);
+    for (i, text) in ["a", " b\n", "c", " d\n", "\n", "e"]
+        .into_iter()
+        .enumerate()
+    {
+        text.clone_into(&mut stage.screen.sides[PLAIN].branches[0].tokens[i].text);
+    }
+    stage.text(100, 30);
+    stage.press("g l j");
+    assert_eq!(stage.screen.cursor, 3);
+    stage.press("j");
+    assert_eq!(stage.screen.cursor, 4);
+    stage.press("j j");
+    assert_eq!(stage.screen.cursor, 5);
+    stage.press("k k k");
+    assert_eq!(stage.screen.cursor, 0);
+}

@@ -11,14 +11,14 @@ use crate::tui::cells;
 use crate::tui::pen;
 use crate::tui::screen::{Hits, Target, View};
 use crate::tui::shared::ModelState;
-use crate::tui::theme::{Scale, Theme, Tier};
+use crate::tui::theme::{Background, Scale, Theme, Tier};
 
 /// Columns from which two answers stand beside each other.
 const WIDE: u16 = 60;
 /// Lines of the token strip with its frame.
 const STRIP: u16 = 4;
 /// Nats from which a token is coloured, and at which the colour is full.
-const SURPRISE: (f32, f32) = (0.5, 6.0);
+const SURPRISE: (f32, f32) = (1.0, 6.0);
 
 pub(super) fn draw(
     screen: &GenerateScreen,
@@ -64,24 +64,26 @@ fn body(screen: &GenerateScreen, view: &View, area: Rect, buf: &mut Buffer, hits
         let text = cells::fit(&cells::prose(text, ascii), area.width.into(), ascii);
         pen::line(area, row, &text, style, buf);
     };
-    put(
-        0,
-        &format!("prompt  {}", view.shared.prompt.text()),
-        view.theme.text(),
-    );
+    put(0, &asked(view), view.theme.text());
     let (text, style) = status(screen, view);
-    put(1, &text, style);
+    put(1, &format!(" {text}"), style);
     let mut top = 2;
     if let Some(chip) = steering::chosen(screen, view.shared) {
-        let scale = screen
-            .made
-            .get(&steering::measured(&chip.steering))
-            .map(|made| &made.1);
-        put(
-            3,
-            &format!("        {}", dose::explained(&chip, scale)),
-            view.theme.dim(),
-        );
+        let scale = steering::scale(screen, &chip.steering);
+        let stale = steering::stale(screen, &chip.steering, view.shared);
+        let said = dose::explained(&chip, scale, stale);
+        let style = if stale {
+            view.theme.stale()
+        } else {
+            view.theme.dim()
+        };
+        // On a second line what does not fit, where there are lines to spare.
+        let lines = pen::wrapped(&said, usize::from(area.width.saturating_sub(8)));
+        let most = if area.height >= 18 { 2 } else { 1 };
+        for (i, line) in lines.iter().take(most).enumerate() {
+            put(3 + i as u16, &format!("        {line}"), style);
+        }
+        top = 3 + lines.len().min(most) as u16;
         slider(
             &chip,
             scale,
@@ -93,7 +95,6 @@ fn body(screen: &GenerateScreen, view: &View, area: Rect, buf: &mut Buffer, hits
             },
             buf,
         );
-        top = 4;
     }
     let strip = if area.height > top + STRIP + 5 {
         STRIP
@@ -160,6 +161,24 @@ fn halves(area: Rect) -> (Rect, Rect) {
     )
 }
 
+/// The prompt's last turn, and what stands before it.
+fn asked(view: &View) -> String {
+    let prompt = &view.shared.prompt;
+    let turns = &prompt.turns;
+    let before = match (&prompt.raw, turns.as_slice()) {
+        (Some(_), _) => " (raw)".to_owned(),
+        (None, [first, _]) if first.role == "system" => {
+            format!(
+                " (system: {})",
+                cells::fit(&first.content, 24, view.theme.ascii).trim_end()
+            )
+        }
+        (None, [_, _, ..]) => format!(" (turn {} of {0})", turns.len()),
+        _ => String::new(),
+    };
+    format!(" prompt{before}  {}", prompt.text())
+}
+
 fn status(screen: &GenerateScreen, view: &View) -> (String, Style) {
     if let Some(why) = &screen.failed {
         return (
@@ -211,7 +230,7 @@ fn slider(
 ) {
     let ascii = view.theme.ascii;
     let name = cells::fit(
-        &cells::prose(&dose::label(&chip.steering), ascii),
+        &cells::prose(&format!(" {}", dose::label(&chip.steering)), ascii),
         28.min(area.width.into()),
         ascii,
     );
@@ -265,12 +284,9 @@ fn answer(
         view.theme,
         buf,
     );
+    screen.wide.set(inner.width);
     let (width, height) = (usize::from(inner.width), usize::from(inner.height));
-    let tokens: Vec<&Token> = stream
-        .tokens
-        .iter()
-        .chain(stream.old.iter().skip(stream.tokens.len()))
-        .collect();
+    let tokens: Vec<&Token> = stream.all().collect();
     let apart = screen.divergence();
     let mark = apart.map(|at| (at, view.theme.pick("≠", "!")));
     let lines = flow(
@@ -323,14 +339,14 @@ fn title(name: &str, side: &Side, stream: &Stream) -> String {
             .map(|token| -token.log_prob)
             .sum::<f32>()
             / n as f32;
-        format!(", mean −log p {mean:.2}")
+        format!(", mean {mean:.2}")
     };
     let end = match stream.end {
         Some(End::Stop) => ", ended",
-        Some(End::Length) => ", at the limit",
+        Some(End::Length) => ", limit",
         None => "",
     };
-    format!("{name}{branch}: {n} tokens{surprise}{end}")
+    format!("{name}{branch}: {n} tokens{end}{surprise}")
 }
 
 /// How a token looks by how unlikely it was.
@@ -350,7 +366,13 @@ fn surprise(theme: Theme, token: &Token) -> Style {
             Modifier::ITALIC
         })
     } else {
-        theme.heat(Scale::Sequential, nats / SURPRISE.1)
+        let share = (nats / SURPRISE.1).min(1.0);
+        // The scale begins dark: on a light page its dark end is what stands out, and that is what the most surprising is.
+        let value = match theme.background {
+            Background::Dark => share,
+            Background::Light => 1.0 - share,
+        };
+        theme.heat(Scale::Sequential, value)
     };
     style.add_modifier(forced)
 }
@@ -411,4 +433,30 @@ fn token(screen: &GenerateScreen, view: &View, area: Rect, buf: &mut Buffer) {
         view.theme.text(),
         buf,
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::stream::tests::token;
+    use super::*;
+
+    #[test]
+    fn the_more_surprising_stands_out_more_from_the_page() {
+        for (theme, page) in [(Theme::dark(), 0), (Theme::light(), 255)] {
+            let apart = |log_prob: f32| {
+                let token = Token {
+                    log_prob,
+                    ..token(1, "x")
+                };
+                match surprise(theme, &token).bg {
+                    Some(ratatui::style::Color::Rgb(r, g, b)) => {
+                        (i32::from(r) + i32::from(g) + i32::from(b) - 3 * page).abs()
+                    }
+                    _ => 0,
+                }
+            };
+            assert_eq!(apart(-0.2), 0, "what was likely is plain text");
+            assert!(apart(-1.5) < apart(-3.0) && apart(-3.0) < apart(-6.0));
+        }
+    }
 }

@@ -1,14 +1,16 @@
-//! The prompt editor: one turn at a time in a field of several lines, Tab to the next turn.
+//! The prompt editor: one turn at a time in a field of several lines, Tab to the next turn, Ctrl-N a new one, Ctrl-T the
+//! system turn. The lens and the generate screen have it.
 //!
 //! Always: the prompt that is read changes only when the edit is taken; an empty turn that was added is dropped.
 
-use crossterm::event::{KeyCode, KeyEvent};
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use crate::text::Message;
 use crate::tui::field::{Field, Outcome, TooLong};
 use crate::tui::shared::Prompt;
 
 /// An edit that has not been taken yet.
+#[derive(Debug, Clone)]
 pub struct Editor {
     draft: Prompt,
     turn: usize,
@@ -80,6 +82,13 @@ impl Editor {
         if matches!(key.code, KeyCode::Tab | KeyCode::BackTab) {
             return self.other(key.code == KeyCode::BackTab);
         }
+        if key.modifiers == KeyModifiers::CONTROL {
+            match key.code {
+                KeyCode::Char('n') => return self.next(),
+                KeyCode::Char('t') => return self.system(),
+                _ => {}
+            }
+        }
         match self.field.key(key) {
             Outcome::Submitted => Edited::Taken(self.taken()),
             Outcome::Cancelled => Edited::Left,
@@ -99,10 +108,45 @@ impl Editor {
     fn other(&mut self, back: bool) -> Edited {
         let count = self.draft.turns.len();
         if self.draft.raw.is_some() || count < 2 {
-            return Edited::Refused("there is one turn only; t adds one".into());
+            return Edited::Refused("there is one turn only; Ctrl-N adds one".into());
         }
         self.store();
-        self.turn = (self.turn + if back { count - 1 } else { 1 }) % count;
+        self.go((self.turn + if back { count - 1 } else { 1 }) % count)
+    }
+
+    /// A new turn after the last, in its role's turn.
+    fn next(&mut self) -> Edited {
+        if self.draft.raw.is_some() {
+            return Edited::Refused("raw text has no turns".into());
+        }
+        self.store();
+        let role = match self.draft.turns.last() {
+            Some(last) if last.role == "user" => "assistant",
+            _ => "user",
+        };
+        self.draft.turns.push(Message::new(role, ""));
+        self.go(self.draft.turns.len() - 1)
+    }
+
+    /// The system turn, which is the first; a new one where there is none.
+    fn system(&mut self) -> Edited {
+        if self.draft.raw.is_some() {
+            return Edited::Refused("raw text has no turns".into());
+        }
+        self.store();
+        if self
+            .draft
+            .turns
+            .first()
+            .is_none_or(|turn| turn.role != "system")
+        {
+            self.draft.turns.insert(0, Message::new("system", ""));
+        }
+        self.go(0)
+    }
+
+    fn go(&mut self, turn: usize) -> Edited {
+        self.turn = turn;
         match self.field.set(&self.draft.turns[self.turn].content) {
             Ok(()) => Edited::Open,
             Err(why) => Edited::Refused(why.to_string()),
@@ -122,8 +166,12 @@ impl Editor {
         self.store();
         let mut prompt = self.draft.clone();
         let empty = |turn: &Message| turn.content.is_empty();
-        if prompt.turns.len() > 1 && prompt.turns.last().is_some_and(empty) {
+        while prompt.turns.len() > 1 && prompt.turns.last().is_some_and(empty) {
             prompt.turns.pop();
+        }
+        let no_system = |turn: &Message| turn.role == "system" && turn.content.is_empty();
+        if prompt.turns.len() > 1 && prompt.turns.first().is_some_and(no_system) {
+            prompt.turns.remove(0);
         }
         prompt
     }

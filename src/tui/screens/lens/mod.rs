@@ -9,7 +9,7 @@
 #[cfg(test)]
 pub(super) mod desk;
 mod detail;
-mod editor;
+pub(super) mod editor;
 mod keys;
 mod modes;
 mod reading;

@@ -84,7 +84,7 @@ pub fn prompt(shared: &Shared, facts: &ModelFacts) -> Option<Words> {
 }
 
 /// Several turns as the raw text that gives the same tokens, where one does.
-fn rendered(checkpoint: &Checkpoint, turns: &[Message], shared: &Shared) -> Option<String> {
+pub fn rendered(checkpoint: &Checkpoint, turns: &[Message], shared: &Shared) -> Option<String> {
     let template = checkpoint.template.as_ref()?;
     let text = template.render(turns, true, &Vars::default()).ok()?;
     let ids = checkpoint.tokenizer.encode(&text, true).ok()?;
