@@ -271,6 +271,8 @@ impl App {
             return self.interrupt();
         }
         let asked = std::mem::take(&mut self.asked_to_quit);
+        // Who presses on has read it, and needs the footer's keys again.
+        self.notice = None;
         match &mut self.overlay {
             Overlay::None => {}
             Overlay::Help(help) => {
@@ -341,7 +343,7 @@ impl App {
     fn global(&mut self, action: &'static str, asked: bool) {
         match action {
             "help" => self.overlay = Overlay::help(self.screen()),
-            "command" => self.overlay = Overlay::Palette(Palette::default()),
+            "command" => self.overlay = Overlay::Palette(Palette::new(&self.screens)),
             "quit" => {
                 if self.pending.iter().any(|p| p.lane == Lane::Job) && !asked {
                     self.asked_to_quit = true;
@@ -450,6 +452,16 @@ impl App {
                 )),
             },
             _ => {
+                // A command of another screen goes there: the list offers those of all.
+                let has = |screen: &dyn Screen| {
+                    let mut names = screen.commands().iter().filter_map(|c| c.split(' ').next());
+                    names.any(|name| name == first)
+                };
+                if !has(self.screen())
+                    && let Some(index) = self.screens.iter().position(|s| has(s.as_ref()))
+                {
+                    self.show(index);
+                }
                 let mut answer = None;
                 let rest_of_screen: &[&str] = if self.screen().id() == first {
                     rest

@@ -5,23 +5,52 @@ use crate::tui::keys::{Binding, bind};
 /// The table that drives dispatch, footer and help.
 pub(super) const KEYS: &[Binding] = &[
     bind("> .", "next_head", "head", "The next head"),
-    bind("< ,", "previous_head", "", "The head before"),
+    bind("< ,", "previous_head", "head", "The head before"),
     bind("K", "deeper", "layer", "One layer deeper"),
-    bind("J", "shallower", "", "One layer back"),
+    bind("J", "shallower", "layer", "One layer back"),
     bind(
         "j down",
         "later",
         "query",
-        "The next query: the token that looks",
+        "The next query: the token that looks; in the map of all heads, one layer back",
     ),
-    bind("k up", "earlier", "", "The query before"),
+    bind(
+        "k up",
+        "earlier",
+        "query",
+        "The query before; in the map of all heads, one layer deeper",
+    ),
     bind(
         "l right",
         "next_key",
         "key",
-        "The next key: the token that is looked at",
+        "The next key: the token that is looked at; in the map of all heads, the next head",
     ),
-    bind("h left", "previous_key", "", "The key before"),
+    bind("h left", "previous_key", "key", "The key before"),
+    bind(
+        "f tab",
+        "survey",
+        "all heads",
+        "The map of all heads of the model with their kinds on this prompt; or the pattern again",
+    ),
+    bind(
+        "v",
+        "kind",
+        "kind",
+        "The kind that is looked for among all heads: previous token, induction, duplicate, current, first; goes to the strongest",
+    ),
+    bind(
+        "n",
+        "next_of_kind",
+        "",
+        "Of all heads the next weaker one of the kind that is looked for",
+    ),
+    bind(
+        "N",
+        "previous_of_kind",
+        "",
+        "Of all heads the next stronger one of the kind that is looked for",
+    ),
     bind(
         "x",
         "cut_head",
@@ -59,7 +88,7 @@ pub(super) const KEYS: &[Binding] = &[
         "enter",
         "strongest",
         "",
-        "The key with the largest number in this row",
+        "The key with the largest number in this row; in the map of all heads, look at this one",
     ),
     bind(
         "o",

@@ -1,12 +1,15 @@
 //! Attention: the heads of a layer with what kind they are, the pattern of one, and what it changes to cut a head or an edge.
 //!
-//! State here, keys in `keys.rs`, the work in `reading.rs`, drawing in `view.rs`, command line and files in `written.rs`.
+//! State here, keys in `keys.rs`, the work in `reading.rs`, drawing in `view.rs` and `lists.rs`, the map of all heads in
+//! `survey.rs`, command line and files in `written.rs`.
 //!
 //! Always: a cut is an intervention like any other, so it holds in every screen, stacks and is undone with `z`; the effect
 //! that is shown is of all interventions that are on, against the unedited model.
 
 mod keys;
+mod lists;
 mod reading;
+mod survey;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -17,25 +20,31 @@ use std::sync::Arc;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use crate::lens::HeadSummary;
 use crate::lens::knockout::Cut;
+use crate::lens::{HeadKind, HeadSummary};
 use crate::tui::cells;
 use crate::tui::keys::Binding;
 use crate::tui::screen::{Command, Context, Data, Hits, Screen, View};
 use crate::tui::shared::{Intervention, Shared};
 use keys::KEYS;
-use reading::{Answer, Ask, Changed, Impact, Layer, Value, Wish, read};
+use reading::{Answer, Ask, Changed, Impact, LEAST, Layer, Survey, Value, Wish, read};
 
 /// Places for the mouse.
 const HEAD: u16 = 0;
 const EDGE: u16 = 1;
 const KEY: u16 = 2;
+const SURVEYED: u16 = 3;
 
 /// The screen.
 pub struct AttentionScreen {
     layer: Option<Layer>,
     changed: Option<Changed>,
     impact: Option<Impact>,
+    survey: Option<Survey>,
+    /// Whether the map of all heads stands in place of the pattern.
+    surveying: bool,
+    /// The kind that is looked for in it.
+    kind: HeadKind,
     /// Tells one open model from another.
     model: usize,
     asked: Option<Wish>,
@@ -49,7 +58,8 @@ pub struct AttentionScreen {
     value: Value,
     wants_impact: bool,
     digits: bool,
-    cell_width: u16,
+    /// What the keys add to the width of a cell.
+    wider: i16,
 }
 
 impl Default for AttentionScreen {
@@ -58,6 +68,9 @@ impl Default for AttentionScreen {
             layer: None,
             changed: None,
             impact: None,
+            survey: None,
+            surveying: false,
+            kind: HeadKind::Previous,
             model: 0,
             asked: None,
             open: 0,
@@ -68,7 +81,7 @@ impl Default for AttentionScreen {
             value: Value::Weight,
             wants_impact: false,
             digits: true,
-            cell_width: 4,
+            wider: 0,
         }
     }
 }
@@ -80,6 +93,7 @@ impl AttentionScreen {
             layer: shared.layer,
             scores: self.value == Value::Score,
             impact: self.wants_impact,
+            survey: self.surveying,
         }
     }
 
@@ -210,6 +224,12 @@ impl Screen for AttentionScreen {
             "cut_edge" if shared.position == 0 => {
                 Err("the first token can look at itself only; without that edge there is no attention to compute".into())
             }
+            "survey" | "kind" if shared.tokens.len() < LEAST => {
+                Err(format!("kinds of heads need a prompt of {LEAST} tokens"))
+            }
+            "next_of_kind" | "previous_of_kind" if self.survey.is_none() => {
+                Err("f reads the kinds of all heads first".into())
+            }
             "strongest" if self.layer.is_none() => Err("nothing has been computed yet".into()),
             _ => Ok(()),
         }
@@ -219,7 +239,11 @@ impl Screen for AttentionScreen {
         let (head, key) = (self.head(cx.shared), self.key(cx.shared));
         let (layer, query) = (cx.shared.layer, cx.shared.position);
         let last = cx.shared.tokens.len().saturating_sub(1);
-        match action {
+        match survey::instead(self.surveying, action) {
+            "survey" => self.surveying = !self.surveying,
+            "kind" => self.next_kind(cx),
+            "next_of_kind" => self.of_kind(Some(1), cx),
+            "previous_of_kind" => self.of_kind(Some(-1), cx),
             "next_head" => self.head = (head + 1).min(heads(cx.shared) - 1),
             "previous_head" => self.head = head.saturating_sub(1),
             "deeper" => cx.shared.layer = (layer + 1).min(cx.shared.layers() - 1),
@@ -270,11 +294,11 @@ impl Screen for AttentionScreen {
             }
             "digits" => self.digits = !self.digits,
             "lens" => cx.commands.push(Command::Go("lens")),
-            "wider" => self.cell_width = (self.cell_width + 1).min(16),
-            "narrower" => self.cell_width = self.cell_width.saturating_sub(1).max(1),
+            "wider" => self.wider = (self.wider + 1).min(15),
+            "narrower" => self.wider = (self.wider - 1).max(-15),
             "again" => {
                 (self.failed, self.stopped, self.layer) = (None, None, None);
-                (self.changed, self.impact) = (None, None);
+                (self.changed, self.impact, self.survey) = (None, None, None);
             }
             _ => {}
         }
@@ -289,6 +313,10 @@ impl Screen for AttentionScreen {
                 self.key = column;
             }
             KEY => self.key = column,
+            SURVEYED => {
+                cx.shared.layer = row.min(cx.shared.layers() - 1);
+                self.head = column;
+            }
             _ => {}
         }
     }
@@ -312,6 +340,7 @@ impl Screen for AttentionScreen {
         if model != self.model {
             // Another model's heads: nothing of it can be shown, not even as old.
             (self.layer, self.changed, self.impact) = (None, None, None);
+            self.survey = None;
             (self.model, self.failed, self.head) = (model, None, 0);
         }
         let wish = self.wish(cx.shared);
@@ -323,6 +352,7 @@ impl Screen for AttentionScreen {
         if cx.shared.tokens.is_empty() || refused || waits {
             return;
         }
+        let surveyed = (self.survey.as_ref()).is_some_and(|s| s.version == wish.version);
         let done = self
             .impacts(cx.shared)
             .is_some_and(|kl| kl.len() == heads(cx.shared));
@@ -334,8 +364,9 @@ impl Screen for AttentionScreen {
             layer: !self.layer.as_ref().is_some_and(|layer| layer.serves(&wish)),
             effect: !cx.shared.edits().is_empty() && self.effect(cx.shared).is_none(),
             impact: wish.impact && !done,
+            survey: wish.survey && !surveyed && cx.shared.tokens.len() >= LEAST,
         };
-        if ask.layer || ask.effect || ask.impact {
+        if ask.layer || ask.effect || ask.impact || ask.survey {
             self.ask(ask, cx);
         }
     }
@@ -356,6 +387,7 @@ impl Screen for AttentionScreen {
             Some(Answer::Layer(layer)) => self.layer = Some(layer),
             Some(Answer::Changed(changed)) => self.changed = Some(changed),
             Some(Answer::Impact(impact)) => self.impact = Some(impact),
+            Some(Answer::Survey(survey)) => self.survey = Some(survey),
             Some(Answer::End) | None => {}
         }
         if ended {
@@ -369,6 +401,9 @@ impl Screen for AttentionScreen {
     }
 
     fn cancel(&mut self, _cx: &mut Context) -> bool {
+        if std::mem::take(&mut self.surveying) {
+            return true;
+        }
         // The frame stops the work; it is not to be asked for again at once.
         if self.asked.is_some() {
             self.stopped = self.asked;

@@ -1,8 +1,9 @@
 //! The prompt editor: one turn at a time in a field of several lines, Tab to the next turn.
 //!
-//! Always: the prompt that is read changes only when the edit is taken; an empty turn that was added is dropped.
+//! Always: the prompt that is read changes only when the edit is taken; an empty turn that was added is dropped; a turn is
+//! selected as a whole when it is come to, as an address is in a browser: a character replaces it, a move keeps it.
 
-use crossterm::event::{KeyCode, KeyEvent};
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use crate::text::Message;
 use crate::tui::field::{Field, Outcome, TooLong};
@@ -13,6 +14,7 @@ pub struct Editor {
     draft: Prompt,
     turn: usize,
     field: Field,
+    fresh: bool,
 }
 
 /// What a key led to.
@@ -57,7 +59,13 @@ impl Editor {
         let mut field = Field::multi();
         let turn_text = draft.turns.get(turn).map_or("", |turn| &turn.content);
         field.set(draft.raw.as_deref().unwrap_or(turn_text))?;
-        Ok(Self { draft, turn, field })
+        let fresh = !field.is_empty();
+        Ok(Self {
+            draft,
+            turn,
+            field,
+            fresh,
+        })
     }
 
     /// The turns, with the text of the one that is edited in the field.
@@ -70,6 +78,11 @@ impl Editor {
         self.draft.raw.is_none().then_some(self.turn)
     }
 
+    /// Whether the text is selected as a whole: what is typed or pasted now replaces it.
+    pub fn fresh(&self) -> bool {
+        self.fresh
+    }
+
     /// The field.
     pub fn field(&self) -> &Field {
         &self.field
@@ -79,6 +92,17 @@ impl Editor {
     pub fn key(&mut self, key: KeyEvent) -> Edited {
         if matches!(key.code, KeyCode::Tab | KeyCode::BackTab) {
             return self.other(key.code == KeyCode::BackTab);
+        }
+        if std::mem::take(&mut self.fresh) {
+            let command = KeyModifiers::CONTROL | KeyModifiers::ALT;
+            match key.code {
+                KeyCode::Char(_) if !key.modifiers.intersects(command) => self.field.clear(),
+                KeyCode::Backspace | KeyCode::Delete => {
+                    self.field.clear();
+                    return Edited::Open;
+                }
+                _ => {}
+            }
         }
         match self.field.key(key) {
             Outcome::Submitted => Edited::Taken(self.taken()),
@@ -90,9 +114,16 @@ impl Editor {
 
     /// Pasted text.
     pub fn paste(&mut self, text: &str) -> Edited {
-        match self.field.paste(text) {
+        let mut field = self.field.clone();
+        if self.fresh {
+            field.clear();
+        }
+        match field.paste(text) {
             Outcome::Refused(why) => Edited::Refused(why.to_string()),
-            _ => Edited::Open,
+            _ => {
+                (self.field, self.fresh) = (field, false);
+                Edited::Open
+            }
         }
     }
 
@@ -104,7 +135,10 @@ impl Editor {
         self.store();
         self.turn = (self.turn + if back { count - 1 } else { 1 }) % count;
         match self.field.set(&self.draft.turns[self.turn].content) {
-            Ok(()) => Edited::Open,
+            Ok(()) => {
+                self.fresh = !self.field.is_empty();
+                Edited::Open
+            }
             Err(why) => Edited::Refused(why.to_string()),
         }
     }

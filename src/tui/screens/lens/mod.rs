@@ -12,6 +12,7 @@ mod detail;
 mod editor;
 mod keys;
 mod modes;
+mod prompt;
 mod reading;
 #[cfg(test)]
 mod tests;
@@ -78,7 +79,8 @@ pub struct LensScreen {
     picked: usize,
     /// The cursor is on the embedding, below the first layer.
     embedding: bool,
-    cell_width: u16,
+    /// What the keys add to the width of a cell.
+    wider: i16,
     editor: Option<Editor>,
 }
 
@@ -99,7 +101,7 @@ impl Default for LensScreen {
             pane: Pane::default(),
             picked: 0,
             embedding: false,
-            cell_width: 10,
+            wider: 0,
             editor: None,
         }
     }
@@ -174,6 +176,35 @@ impl LensScreen {
             )),
             None => cx.say("following the model's own next token"),
         }
+    }
+
+    /// Goes to where the answer comes from: the layer from which on the target is the likeliest token.
+    fn appears(&mut self, cx: &mut Context) {
+        let Some(column) = self.held.columns.get(&cx.shared.position) else {
+            return;
+        };
+        let word = cells::visible(self.held.word(column.target), false);
+        let name = |row: usize| match row {
+            0 => "the embedding".to_owned(),
+            row => format!("layer {}", row - 1),
+        };
+        let (row, text) = match column.settles() {
+            Some(row) => (
+                row,
+                format!("{word} is the likeliest token from {} on", name(row)),
+            ),
+            None => {
+                let (row, rank) = column.nearest();
+                let text = format!(
+                    "{word} is not the likeliest at the end; its best is rank {rank} at {}",
+                    name(row)
+                );
+                (row, text)
+            }
+        };
+        cx.say(text);
+        self.set_row(row, cx);
+        self.picked = 0;
     }
 
     fn edited(&mut self, outcome: Edited, cx: &mut Context) {
@@ -264,6 +295,9 @@ impl Screen for LensScreen {
             "drop_turn" if shared.prompt.raw.is_some() || shared.prompt.turns.len() < 2 => {
                 Err("there is no turn to remove".into())
             }
+            "appears" if !self.held.columns.contains_key(&shared.position) => {
+                Err("nothing has been computed here yet".into())
+            }
             "target" if self.listed(shared) == 0 => Err("nothing has been computed here yet".into()),
             "clear_target" if self.target.is_none() => Err("no token is followed".into()),
             _ => Ok(()),
@@ -318,8 +352,9 @@ impl Screen for LensScreen {
                 let prompt = editor::toggled(&cx.shared.prompt);
                 cx.shared.set_prompt(prompt);
             }
-            "wider" => self.cell_width = (self.cell_width + 2).min(24),
-            "narrower" => self.cell_width = self.cell_width.saturating_sub(2).max(2),
+            "wider" => self.wider = (self.wider + 2).min(22),
+            "narrower" => self.wider = (self.wider - 2).max(-22),
+            "appears" => self.appears(cx),
             "attention" => cx
                 .commands
                 .push(crate::tui::screen::Command::Go("attention")),
