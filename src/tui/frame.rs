@@ -158,7 +158,7 @@ fn header(app: &App, area: Rect, buf: &mut Buffer, hits: &mut Hits) {
             theme.chip_off()
         };
         let mark = if chip.on { "" } else { "off " };
-        let label = cells::prose(&chip.label, theme.ascii);
+        let label = cells::prose(&signs(&chip.label, theme), theme.ascii);
         pen.write(
             &format!("[{mark}{}]", cells::cut(&label, 24, theme.ascii)),
             style,
@@ -192,6 +192,16 @@ fn header(app: &App, area: Rect, buf: &mut Buffer, hits: &mut Hits) {
             pen.column += (room - cells::width(&hint)) as u16;
             pen.write(&hint, theme.dim());
         }
+    }
+}
+
+/// A chip's label with the signs that chips begin with as this terminal shows them.
+fn signs(label: &str, theme: &Theme) -> String {
+    let shown = [('⊘', 'x'), ('⊖', '-'), ('⊕', '+'), ('×', '*'), ('→', '>')];
+    let ascii = |c: char| shown.iter().find(|(sign, _)| *sign == c).map_or(c, |s| s.1);
+    match theme.ascii {
+        true => label.chars().map(ascii).collect(),
+        false => label.to_owned(),
     }
 }
 

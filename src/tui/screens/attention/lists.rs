@@ -25,7 +25,7 @@ impl Drawing<'_> {
             (false, None) => "kind, score, looks at",
             (false, Some(_)) => "kind, KL if cut (nats)",
         };
-        let title = format!("layer {layer}, {} heads: {of}", self.layer.heads);
+        let title = format!("layer {layer}: {of}");
         let inner = cells::panel(buf, area, &title, false, theme);
         let room = usize::from(inner.height);
         let from = cells::scroll(Some(self.head()), 0, room, self.layer.heads);
@@ -101,7 +101,8 @@ impl Drawing<'_> {
         let mut order: Vec<usize> = (0..row.len()).filter(|key| row[*key].is_finite()).collect();
         order.sort_by(|a, b| row[*b].total_cmp(&row[*a]).then(a.cmp(b)));
         let high = usize::from(inner.height);
-        let at = order.iter().position(|key| *key == self.key());
+        let here = self.key();
+        let at = order.iter().position(|key| *key == here);
         let from = cells::scroll(at, 0, high, order.len());
         let finite = row.iter().copied().filter(|v| v.is_finite());
         let lo = finite.clone().fold(f32::INFINITY, f32::min);
@@ -122,7 +123,7 @@ impl Drawing<'_> {
                 height: 1,
                 ..inner
             };
-            self.row(at, &text, &bar, *key == self.key(), buf);
+            self.row(at, &text, &bar, *key == here, buf);
             hits.add(at, Target::Place(KEY, *key, 0));
         }
     }

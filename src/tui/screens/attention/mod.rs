@@ -53,8 +53,8 @@ pub struct AttentionScreen {
     stopped: Option<Wish>,
     failed: Option<(Wish, String)>,
     head: usize,
-    /// Kept at or before the query when it is used; so far behind that it is the query itself until it is moved.
-    key: usize,
+    /// Kept at or before the query when it is used; until it is moved, where the query looks most.
+    key: Option<usize>,
     value: Value,
     wants_impact: bool,
     digits: bool,
@@ -77,7 +77,7 @@ impl Default for AttentionScreen {
             stopped: None,
             failed: None,
             head: 0,
-            key: usize::MAX,
+            key: None,
             value: Value::Weight,
             wants_impact: false,
             digits: true,
@@ -104,7 +104,18 @@ impl AttentionScreen {
 
     /// The key, kept at or before the query.
     fn key(&self, shared: &Shared) -> usize {
-        self.key.min(shared.position)
+        let query = shared.position;
+        let key = self.key.or_else(|| self.strongest(shared));
+        key.map_or(query, |key| key.min(query))
+    }
+
+    /// Where the query looks most, as far as that is known.
+    fn strongest(&self, shared: &Shared) -> Option<usize> {
+        let layer = self.layer.as_ref()?;
+        let row = layer.row(self.value, self.head(shared), shared.position);
+        let numbers = row.iter().enumerate().filter(|(_, v)| !v.is_nan());
+        let most = numbers.max_by(|a, b| a.1.total_cmp(b.1).then(b.0.cmp(&a.0)));
+        most.map(|(key, _)| key)
     }
 
     fn kind(&self, head: usize) -> Option<&HeadSummary> {
@@ -250,24 +261,11 @@ impl Screen for AttentionScreen {
             "shallower" => cx.shared.layer = layer.saturating_sub(1),
             "later" => cx.shared.position = (query + 1).min(last),
             "earlier" => cx.shared.position = query.saturating_sub(1),
-            "next_key" => self.key = (key + 1).min(query),
-            "previous_key" => self.key = key.saturating_sub(1),
-            "first_key" => self.key = 0,
-            "own_key" => self.key = usize::MAX,
-            "strongest" => {
-                let row = self
-                    .layer
-                    .as_ref()
-                    .map(|layer| layer.row(self.value, head, query));
-                let most = row
-                    .iter()
-                    .flatten()
-                    .enumerate()
-                    .filter(|(_, v)| !v.is_nan());
-                self.key = most
-                    .max_by(|a, b| a.1.total_cmp(b.1))
-                    .map_or(key, |(key, _)| key);
-            }
+            "next_key" => self.key = Some((key + 1).min(query)),
+            "previous_key" => self.key = Some(key.saturating_sub(1)),
+            "first_key" => self.key = Some(0),
+            "own_key" => self.key = Some(usize::MAX),
+            "strongest" => self.key = None,
             "follow" => cx.shared.position = key,
             "cut_head" => Self::toggle(head_label(layer, head), Cut::Head { layer, head }, cx),
             "cut_edge" => {
@@ -277,6 +275,8 @@ impl Screen for AttentionScreen {
                     query: query as i64,
                     key: key as i64,
                 };
+                // Where the query looks most is elsewhere once the edge is cut; the key that brings it back stays on it.
+                self.key = Some(key);
                 Self::toggle(edge_label(layer, head, query, key), cut, cx);
             }
             "impact" => self.wants_impact = !self.wants_impact,
@@ -310,9 +310,9 @@ impl Screen for AttentionScreen {
             HEAD => self.head = row,
             EDGE => {
                 cx.shared.position = row.min(last);
-                self.key = column;
+                self.key = Some(column);
             }
-            KEY => self.key = column,
+            KEY => self.key = Some(column),
             SURVEYED => {
                 cx.shared.layer = row.min(cx.shared.layers() - 1);
                 self.head = column;

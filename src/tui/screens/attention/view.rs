@@ -207,9 +207,10 @@ impl Drawing<'_> {
         let (theme, value, n) = (self.theme, self.value(), self.layer.tokens.len());
         let head = self.head();
         let summary = self.screen.kind(head);
-        let kind = summary.map_or(String::new(), |summary| {
-            format!(" ({})", summary.kind.label())
-        });
+        let kind = match summary {
+            Some(summary) if area.width >= 60 => format!(" ({})", summary.kind.label()),
+            _ => String::new(),
+        };
         // The lowest row of the map is the last query.
         let number = |row: usize, key: usize| self.layer.value(value, head, n - 1 - row, key);
         // A pass over all edges, so only where the scale needs it.

@@ -279,7 +279,10 @@ impl Screen for LensScreen {
 
     fn enabled(&self, action: &str, shared: &Shared) -> Result<(), String> {
         let Some(facts) = shared.model.facts() else {
-            return Err("no model is open; `:open NAME` opens one".into());
+            return match action {
+                "edit" => Ok(()),
+                _ => Err("no model is open; `:open NAME` opens one".into()),
+            };
         };
         match action {
             "compare" if shared.edits().is_empty() => Err(

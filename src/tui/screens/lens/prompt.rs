@@ -51,7 +51,14 @@ pub(super) fn strip(view: &View, area: Rect, buf: &mut Buffer, hits: &mut Hits) 
         cells::panel(buf, area, &title, false, theme)
     };
     let n = shared.tokens.len();
-    if n == 0 || inner.width < 4 || inner.height == 0 {
+    if inner.width < 4 || inner.height == 0 {
+        return;
+    }
+    if n == 0 {
+        // What will be read once it can be.
+        let text = cells::prose(shared.prompt.text(), theme.ascii);
+        let text = cells::cut(&text, inner.width.into(), theme.ascii);
+        cells::put(buf, inner, 0, 0, &text, theme.dim());
         return;
     }
     let room = usize::from(inner.width) - 2;

@@ -446,6 +446,22 @@ fn the_layer_at_which_the_answer_appears_is_a_key_away() {
 }
 
 #[test]
+fn the_prompt_is_written_while_no_model_is_open() {
+    let (mut desk, mut screen) = (Desk::empty(), LensScreen::default());
+    assert!(screen.enabled("mode", &desk.shared).is_err());
+    desk.press(&mut screen, "p");
+    assert!(screen.takes_text());
+    let shown = desk.draw(&screen, 80, 24);
+    assert!(shown.contains("typing replaces it"), "{shown}");
+    desk.with(&mut screen, |screen, cx| {
+        for code in [KeyCode::Char('x'), KeyCode::Enter] {
+            screen.text_key(KeyEvent::new(code, KeyModifiers::NONE), cx);
+        }
+    });
+    assert_eq!(desk.shared.prompt, Prompt::user("x"));
+}
+
+#[test]
 fn raw_and_back_keeps_the_words() {
     let chat = Prompt::user("hello");
     let raw = editor::toggled(&chat);

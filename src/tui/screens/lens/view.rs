@@ -198,7 +198,7 @@ impl Shown<'_> {
         // A blank before the next token, where a token would not be one character.
         let room = usize::from(self.wide);
         let room = if room > 2 { room - 1 } else { room };
-        cells::fit(&format!("{mark}{word}"), room, self.ascii)
+        cells::cut(&format!("{mark}{word}"), room, self.ascii)
     }
 }
 
