@@ -28,7 +28,7 @@ pub fn draw(app: &App, area: Rect, buf: &mut Buffer) -> Hits {
     let mut hits = Hits::default();
     let area = area.intersection(buf.area);
     if area.width < SMALLEST.0 || area.height < SMALLEST.1 {
-        let text = format!("{}x{} is too small", area.width, area.height);
+        let text = format!("too small: need {}x{}", SMALLEST.0, SMALLEST.1);
         if area.height > 0 {
             pen::line(
                 area,
@@ -158,7 +158,7 @@ fn header(app: &App, area: Rect, buf: &mut Buffer, hits: &mut Hits) {
             theme.chip_off()
         };
         let mark = if chip.on { "" } else { "off " };
-        let label = cells::prose(&signs(&chip.label, theme), theme.ascii);
+        let label = cells::prose(&signs(&chip.label, *theme), theme.ascii);
         pen.write(
             &format!("[{mark}{}]", cells::cut(&label, 24, theme.ascii)),
             style,
@@ -196,12 +196,13 @@ fn header(app: &App, area: Rect, buf: &mut Buffer, hits: &mut Hits) {
 }
 
 /// A chip's label with the signs that chips begin with as this terminal shows them.
-fn signs(label: &str, theme: &Theme) -> String {
+fn signs(label: &str, theme: Theme) -> String {
     let shown = [('⊘', 'x'), ('⊖', '-'), ('⊕', '+'), ('×', '*'), ('→', '>')];
     let ascii = |c: char| shown.iter().find(|(sign, _)| *sign == c).map_or(c, |s| s.1);
-    match theme.ascii {
-        true => label.chars().map(ascii).collect(),
-        false => label.to_owned(),
+    if theme.ascii {
+        label.chars().map(ascii).collect()
+    } else {
+        label.to_owned()
     }
 }
 
@@ -209,10 +210,10 @@ fn signs(label: &str, theme: &Theme) -> String {
 fn hint(app: &App) -> Option<&'static str> {
     let chips = &app.shared.interventions;
     if chips.iter().any(|chip| chip.on) {
-        return Some("X all off  D drop last  z undo");
+        return Some("X off  D drop  z undo");
     }
     if !chips.is_empty() {
-        return Some("X all on  D drop last  z undo");
+        return Some("X on  D drop  z undo");
     }
     let toy =
         matches!(&app.shared.model, ModelState::Ready(facts) if toy::seed(&facts.name).is_some());
@@ -249,10 +250,10 @@ fn footer(app: &App, area: Rect, buf: &mut Buffer, hits: &mut Hits) {
         if group.width() + reserved > pen.left().into() {
             break;
         }
-        key_group(group, theme, &mut pen, hits);
+        key_group(group, *theme, &mut pen, hits);
     }
     for group in help {
-        key_group(group, theme, &mut pen, hits);
+        key_group(group, *theme, &mut pen, hits);
     }
 }
 
@@ -293,7 +294,7 @@ fn groups(app: &App) -> Vec<Group> {
     groups
 }
 
-fn key_group(group: &Group, theme: &Theme, pen: &mut Pen, hits: &mut Hits) {
+fn key_group(group: &Group, theme: Theme, pen: &mut Pen, hits: &mut Hits) {
     let style = if group.can { theme.key() } else { theme.dim() };
     let from = pen.column;
     for (i, key) in group.keys.iter().enumerate() {

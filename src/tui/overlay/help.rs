@@ -94,7 +94,7 @@ impl Help {
     }
 
     /// What is drawn for a width: keys at the left, their words beside them over as many lines as they need.
-    fn lines(&self, wide: usize, theme: &Theme) -> Vec<(String, String, Style)> {
+    fn lines(&self, wide: usize, theme: Theme) -> Vec<(String, String, Style)> {
         let sections = self.sections();
         let keys = sections.iter().flat_map(|(_, keys)| keys);
         let left = keys.map(|(keys, _)| cells::width(keys)).max().unwrap_or(0);
@@ -120,7 +120,7 @@ impl Help {
     /// Draws it over the screen.
     pub fn view(&self, theme: &Theme, area: Rect, buf: &mut Buffer) {
         let wide = area.width.min(WIDE);
-        let lines = self.lines(usize::from(wide.saturating_sub(2)), theme);
+        let lines = self.lines(usize::from(wide.saturating_sub(2)), *theme);
         let at = cells::popup(area, wide, lines.len() as u16 + 5);
         let room = usize::from(at.height).saturating_sub(5);
         let most = lines.len().saturating_sub(room);
@@ -160,7 +160,7 @@ mod tests {
         let screens = crate::tui::screens::table();
         let mut help = Help::new(screens[0].as_ref());
         for wide in [40, 70, 98] {
-            let lines = help.lines(wide, &Theme::dark());
+            let lines = help.lines(wide, Theme::dark());
             let fits = |(keys, words, _): &(String, String, Style)| {
                 cells::width(keys) + cells::width(words) <= wide
             };
@@ -171,6 +171,6 @@ mod tests {
             }
         }
         help.search = "no such key".into();
-        assert!(help.lines(80, &Theme::dark()).is_empty());
+        assert!(help.lines(80, Theme::dark()).is_empty());
     }
 }

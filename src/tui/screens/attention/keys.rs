@@ -6,6 +6,18 @@ use crate::tui::keys::{Binding, bind};
 pub(super) const KEYS: &[Binding] = &[
     bind("> .", "next_head", "head", "The next head"),
     bind("< ,", "previous_head", "head", "The head before"),
+    bind(
+        "f tab",
+        "survey",
+        "all heads",
+        "The map of all heads of the model with their kinds on this prompt; or the pattern again",
+    ),
+    bind(
+        "x",
+        "cut_head",
+        "cut head",
+        "Knock the head out: its z is set to 0 at every position; again brings it back",
+    ),
     bind("K", "deeper", "layer", "One layer deeper"),
     bind("J", "shallower", "layer", "One layer back"),
     bind(
@@ -28,34 +40,10 @@ pub(super) const KEYS: &[Binding] = &[
     ),
     bind("h left", "previous_key", "key", "The key before"),
     bind(
-        "f tab",
-        "survey",
-        "all heads",
-        "The map of all heads of the model with their kinds on this prompt; or the pattern again",
-    ),
-    bind(
         "v",
         "kind",
         "kind",
         "The kind that is looked for among all heads: previous token, induction, duplicate, current, first; goes to the strongest",
-    ),
-    bind(
-        "n",
-        "next_of_kind",
-        "",
-        "Of all heads the next weaker one of the kind that is looked for",
-    ),
-    bind(
-        "N",
-        "previous_of_kind",
-        "",
-        "Of all heads the next stronger one of the kind that is looked for",
-    ),
-    bind(
-        "x",
-        "cut_head",
-        "cut head",
-        "Knock the head out: its z is set to 0 at every position; again brings it back",
     ),
     bind(
         "E",
@@ -81,6 +69,24 @@ pub(super) const KEYS: &[Binding] = &[
         "scores",
         "Scores before the softmax; or the weights again",
     ),
+    bind(
+        "a",
+        "lens",
+        "lens",
+        "Back to the lens at this layer and token",
+    ),
+    bind(
+        "n",
+        "next_of_kind",
+        "",
+        "Of all heads the next weaker one of the kind that is looked for",
+    ),
+    bind(
+        "N",
+        "previous_of_kind",
+        "",
+        "Of all heads the next stronger one of the kind that is looked for",
+    ),
     bind("d", "digits", "", "Numbers in the cells, or colours alone"),
     bind("g home", "first_key", "", "The first key"),
     bind("G end", "own_key", "", "The query itself as key"),
@@ -95,12 +101,6 @@ pub(super) const KEYS: &[Binding] = &[
         "follow",
         "",
         "The key becomes the query: follow the information back",
-    ),
-    bind(
-        "a",
-        "lens",
-        "lens",
-        "Back to the lens at this layer and token",
     ),
     bind("+ =", "wider", "", "Wider cells"),
     bind("_", "narrower", "", "Narrower cells"),

@@ -282,7 +282,7 @@ impl Drawing<'_> {
             let inner = cells::panel(buf, area, "effect on the next token", false, theme);
             let (query, key) = (self.query(), self.key());
             let text = format!(
-                "x cuts head {layer}.{}; E cuts its edge from {} to {}; what the next token loses is shown here",
+                "x cuts head {layer}.{}, E its edge from {} to {}; the change is shown here",
                 self.head(),
                 token(shared, query, theme.ascii),
                 token(shared, key, theme.ascii),

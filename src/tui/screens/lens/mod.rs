@@ -59,6 +59,7 @@ struct Asked {
 }
 
 /// The screen.
+#[derive(Default)]
 pub struct LensScreen {
     held: Held,
     /// Tells one open model from another.
@@ -82,29 +83,6 @@ pub struct LensScreen {
     /// What the keys add to the width of a cell.
     wider: i16,
     editor: Option<Editor>,
-}
-
-impl Default for LensScreen {
-    fn default() -> Self {
-        Self {
-            held: Held::default(),
-            model: 0,
-            asked: None,
-            open: 0,
-            stopped: None,
-            failed: None,
-            mode: Mode::default(),
-            ends: Ends::default(),
-            digits: false,
-            compare: false,
-            target: None,
-            pane: Pane::default(),
-            picked: 0,
-            embedding: false,
-            wider: 0,
-            editor: None,
-        }
-    }
 }
 
 impl LensScreen {

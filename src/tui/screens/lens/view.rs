@@ -268,7 +268,7 @@ fn map(screen: &LensScreen, view: &View, area: Rect, buf: &mut Buffer, hits: &mu
         title += if screen.stopped.is_some() {
             "; stopped, r goes on"
         } else {
-            "; old values in italics"
+            "; old values"
         };
     }
     let inner = cells::panel(
