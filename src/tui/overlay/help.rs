@@ -165,7 +165,8 @@ mod tests {
                 cells::width(keys) + cells::width(words) <= wide
             };
             assert!(lines.iter().all(fits), "{wide}");
-            let said: String = lines.iter().map(|l| format!("{} ", l.1.trim())).collect();
+            let said: Vec<&str> = lines.iter().map(|l| l.1.trim()).collect();
+            let said = said.join(" ");
             for binding in screens[0].bindings() {
                 assert!(said.contains(binding.help), "{wide}: {}", binding.help);
             }

@@ -160,7 +160,9 @@ impl Drawing<'_> {
                 score if score >= 0.995 => "1.0".to_owned(),
                 score => format!("{score:.2}").replacen("0.", ".", 1),
             };
-            if wide >= 8 {
+            if wide < 6 && !cut.is_empty() {
+                cut.to_owned()
+            } else if wide >= 8 {
                 format!("{cut}{digits} {}", short(found.kind))
             } else {
                 format!("{cut}{digits}")

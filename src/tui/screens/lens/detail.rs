@@ -174,17 +174,22 @@ impl Facts<'_> {
             fact(
                 "entropy",
                 format!(
-                    "{:.2}{} nats",
+                    "{:.2}{}{}",
                     cell.entropy,
-                    whole(format!(" of {:.2}", (vocab.max(1) as f64).ln()), 30)
+                    whole(format!(" of {:.2}", (vocab.max(1) as f64).ln()), 30),
+                    if self.base.is_some() { "" } else { " nats" }
                 ),
-                self.base.map(|b| format!("{:.2}", b.cell.entropy)),
+                self.base.map(|b| {
+                    let unit = if wide < 30 { "" } else { " nats" };
+                    format!("{:.2}{unit}", b.cell.entropy)
+                }),
             ),
             vec![
                 (" KL(final||here) ".to_owned(), theme.dim()),
                 (format!("{:.2} nats", cell.kl), theme.text()),
                 (
                     self.base
+                        .filter(|_| wide >= 34)
                         .map_or(String::new(), |b| format!(", was {:.2}", b.cell.kl)),
                     theme.text(),
                 ),
@@ -204,10 +209,7 @@ impl Facts<'_> {
             ));
         }
         if self.base.is_some() {
-            lines.push(vec![(
-                " was: without interventions".to_owned(),
-                theme.dim(),
-            )]);
+            lines.push(vec![(" was: unedited".to_owned(), theme.dim())]);
         } else if self.row + 1 == self.column.places.len() {
             lines.push(vec![(" last layer: the output".to_owned(), theme.dim())]);
         }

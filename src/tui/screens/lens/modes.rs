@@ -66,12 +66,12 @@ impl Mode {
         Self::ALL[(at + 1) % Self::ALL.len()]
     }
 
-    /// What the number is, with its unit.
+    /// What the number is; its unit is [`Self::unit`].
     pub fn words(self) -> &'static str {
         match self {
             Self::Top => "its probability",
-            Self::Entropy => "entropy, nats",
-            Self::Kl => "KL(final || layer), nats",
+            Self::Entropy => "entropy",
+            Self::Kl => "KL(final || layer)",
             Self::Rank => "rank of the final token",
             Self::Norm => "norm of the stream",
             Self::Projection => "projection on the direction",
