@@ -322,6 +322,8 @@ impl App {
             return self.interrupt();
         }
         let asked = std::mem::take(&mut self.asked_to_quit);
+        // Who presses on has read it, and needs the footer's keys again.
+        self.notice = None;
         match &mut self.overlay {
             Overlay::None => {}
             Overlay::Help(help) => {
@@ -398,7 +400,7 @@ impl App {
         match action {
             "help" => self.overlay = Overlay::help(self.screen()),
             "filter" => self.open_filter(),
-            "command" => self.overlay = Overlay::Palette(Palette::default()),
+            "command" => self.overlay = Overlay::Palette(Palette::new(&self.screens)),
             "quit" => {
                 if self.pending.iter().any(|p| p.lane == Lane::Job) && !asked {
                     self.asked_to_quit = true;

@@ -2,7 +2,7 @@
 
 use super::app::App;
 use super::overlay::{Overlay, palette};
-use super::screen::Command;
+use super::screen::{Command, Screen};
 use super::theme::Theme;
 
 impl App {
@@ -44,6 +44,16 @@ impl App {
             },
             _ if self.broken().is_some() => self.say("this screen panicked; esc shows it again"),
             _ => {
+                // A command of another screen goes there: the list offers those of all.
+                let has = |screen: &dyn Screen| {
+                    let mut names = screen.commands().iter().filter_map(|c| c.split(' ').next());
+                    names.any(|name| name == first)
+                };
+                if !has(self.screen())
+                    && let Some(index) = self.screens.iter().position(|s| has(s.as_ref()))
+                {
+                    self.show(index);
+                }
                 let mut answer = None;
                 let rest_of_screen: &[&str] = if self.screen().id() == first {
                     rest

@@ -16,17 +16,22 @@ use super::panics::caught;
 use super::pen;
 use super::screen::{Hits, Target, View};
 use super::shared::ModelState;
+use super::theme::Theme;
 use super::work::Lane;
+use crate::model::toy;
 
 /// Smallest size that a screen is drawn at; below it a card says so.
 const SMALLEST: (u16, u16) = (30, 6);
+
+/// From here on the header has words for the model's shape.
+const ROOMY: u16 = 100;
 
 /// Draws everything.
 pub fn draw(app: &App, area: Rect, buf: &mut Buffer) -> Hits {
     let mut hits = Hits::default();
     let area = area.intersection(buf.area);
     if area.width < SMALLEST.0 || area.height < SMALLEST.1 {
-        let text = format!("{}x{} is too small", area.width, area.height);
+        let text = format!("too small: need {}x{}", SMALLEST.0, SMALLEST.1);
         if area.height > 0 {
             pen::line(
                 area,
@@ -158,12 +163,14 @@ fn header(app: &App, area: Rect, buf: &mut Buffer, hits: &mut Hits) {
     let name = cells::prose(app.shared.model.name(), theme.ascii);
     match &app.shared.model {
         ModelState::Ready(facts) => {
-            pen.write(&cells::fit(&name, 28, theme.ascii), theme.title());
+            pen.write(&cells::cut(&name, 28, theme.ascii), theme.title());
             let config = &facts.config;
-            let shape = format!(
-                " {}L {}H {}d ",
-                config.n_layers, config.n_heads, config.d_model
-            );
+            let (layers, heads, width) = (config.n_layers, config.n_heads, config.d_model);
+            let shape = if area.width < ROOMY {
+                format!("  {layers}L {heads}H {width}d  ")
+            } else {
+                format!("  {layers} layers, {heads} heads, width {width}  ")
+            };
             pen.write(&shape, theme.dim());
         }
         ModelState::Loading { .. } => {
@@ -184,9 +191,9 @@ fn header(app: &App, area: Rect, buf: &mut Buffer, hits: &mut Hits) {
             theme.chip_off()
         };
         let mark = if chip.on { "" } else { "off " };
-        let label = cells::prose(&chip.label, theme.ascii);
+        let label = cells::prose(&signs(&chip.label, *theme), theme.ascii);
         pen.write(
-            &format!("[{mark}{}]", cells::fit(&label, 24, theme.ascii)),
+            &format!("[{mark}{}]", cells::cut(&label, 24, theme.ascii)),
             style,
         );
         pen.write(" ", theme.text());
@@ -210,6 +217,40 @@ fn header(app: &App, area: Rect, buf: &mut Buffer, hits: &mut Hits) {
         let text = format!("{} {note}{share}{eta} ", theme.spinner(app.tick));
         pen.write(&text, theme.accent());
     }
+    // What is left of the line says what can be done about what it shows.
+    if let Some(hint) = hint(app) {
+        let room = usize::from(pen.left()).saturating_sub(1);
+        let hint = cells::prose(hint, theme.ascii);
+        if cells::width(&hint) <= room {
+            pen.column += (room - cells::width(&hint)) as u16;
+            pen.write(&hint, theme.dim());
+        }
+    }
+}
+
+/// A chip's label with the signs that chips begin with as this terminal shows them.
+fn signs(label: &str, theme: Theme) -> String {
+    let shown = [('⊘', 'x'), ('⊖', '-'), ('⊕', '+'), ('×', '*'), ('→', '>')];
+    let ascii = |c: char| shown.iter().find(|(sign, _)| *sign == c).map_or(c, |s| s.1);
+    if theme.ascii {
+        label.chars().map(ascii).collect()
+    } else {
+        label.to_owned()
+    }
+}
+
+/// A hint beside the model: how its interventions are taken back, or that its words mean nothing.
+fn hint(app: &App) -> Option<&'static str> {
+    let chips = &app.shared.interventions;
+    if chips.iter().any(|chip| chip.on) {
+        return Some("X off  D drop  z undo");
+    }
+    if !chips.is_empty() {
+        return Some("X on  D drop  z undo");
+    }
+    let toy =
+        matches!(&app.shared.model, ModelState::Ready(facts) if toy::seed(&facts.name).is_some());
+    toy.then_some("a toy that knows no language; models has real ones")
 }
 
 /// A notice takes the footer while it is shown.
@@ -288,27 +329,77 @@ fn footer(app: &App, own: &[Binding], area: Rect, buf: &mut Buffer, hits: &mut H
             return;
         }
     }
-    for binding in own.iter().chain(GLOBAL).filter(|b| !b.short.is_empty()) {
-        let can = GLOBAL.iter().any(|b| b.action == binding.action)
-            || app.screen().enabled(binding.action, &app.shared).is_ok();
-        let first = binding.keys.split(' ').next().unwrap_or_default();
-        let style = if can { theme.key() } else { theme.dim() };
-        let words = format!(" {} ", binding.short);
-        if cells::width(first) + cells::width(&words) + 1 > pen.left().into() {
+    let groups = groups(app, own);
+    // The way to all the others is never what does not fit.
+    let (help, shown): (Vec<&Group>, Vec<&Group>) = groups.iter().partition(|g| g.word == "help");
+    let reserved: usize = help.iter().map(|group| group.width()).sum();
+    for group in shown {
+        if group.width() + reserved > pen.left().into() {
             break;
         }
-        let from = pen.column;
-        pen.write(&format!(" {first}"), style);
-        pen.write(&words, theme.dim());
-        if let Ok(key) = keys::parse(first) {
-            let at = Rect {
-                x: area.x + from,
-                y: area.y + row,
-                width: pen.column - from,
-                height: 1,
-            };
+        key_group(group, *theme, &mut pen, hits);
+    }
+    for group in help {
+        key_group(group, *theme, &mut pen, hits);
+    }
+}
+
+/// Keys that are shown with one word.
+struct Group {
+    keys: Vec<&'static str>,
+    word: &'static str,
+    can: bool,
+}
+
+impl Group {
+    fn width(&self) -> usize {
+        let keys: usize = self.keys.iter().map(|key| cells::width(key) + 1).sum();
+        keys + cells::width(self.word) + 2
+    }
+}
+
+/// What the footer shows: of neighbours with the same word both keys, `h/l token`, since one alone is half the truth.
+fn groups(app: &App, own: &[Binding]) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
+    for binding in own.iter().chain(GLOBAL).filter(|b| !b.short.is_empty()) {
+        let first = binding.keys.split(' ').next().unwrap_or_default();
+        let can = GLOBAL.iter().any(|b| b.action == binding.action)
+            || app.screen().enabled(binding.action, &app.shared).is_ok();
+        match groups.last_mut().filter(|last| last.word == binding.short) {
+            Some(last) => {
+                last.keys.push(first);
+                last.can |= can;
+            }
+            None => groups.push(Group {
+                keys: vec![first],
+                word: binding.short,
+                can,
+            }),
+        }
+    }
+    groups
+}
+
+fn key_group(group: &Group, theme: Theme, pen: &mut Pen, hits: &mut Hits) {
+    let style = if group.can { theme.key() } else { theme.dim() };
+    let from = pen.column;
+    for (i, key) in group.keys.iter().enumerate() {
+        pen.write(if i == 0 { " " } else { "/" }, theme.dim());
+        if let (Some(at), Ok(key)) = (pen.write(key, style), keys::parse(key)) {
             hits.add(at, Target::Key(key));
         }
+    }
+    pen.write(&format!(" {} ", group.word), theme.dim());
+    if let ([only], true) = (group.keys.as_slice(), pen.column > from)
+        && let Ok(key) = keys::parse(only)
+    {
+        let at = Rect {
+            x: pen.area.x + from,
+            y: pen.area.y + pen.row,
+            width: pen.column - from,
+            height: 1,
+        };
+        hits.add(at, Target::Key(key));
     }
 }
 

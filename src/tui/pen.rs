@@ -5,7 +5,7 @@
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
-use ratatui::widgets::{Block, Clear, Widget};
+use ratatui::widgets::{Clear, Widget};
 
 use super::cells;
 use super::theme::Theme;
@@ -31,27 +31,11 @@ pub fn clear_line(area: Rect, row: u16, buf: &mut Buffer) {
     }
 }
 
-/// A bordered, emptied area with a title; gives what is inside.
+/// A framed, emptied area with a title; gives what is inside.
 pub fn panel(area: Rect, title: &str, theme: &Theme, buf: &mut Buffer) -> Rect {
     let area = area.intersection(buf.area);
-    if area.width < 3 || area.height < 3 {
-        return Rect {
-            width: 0,
-            height: 0,
-            ..area
-        };
-    }
     Clear.render(area, buf);
-    let title = cells::fit(title, usize::from(area.width) - 2, theme.ascii);
-    let block = Block::bordered()
-        .border_set(theme.boxes())
-        .border_style(theme.border())
-        // The line goes on after the title.
-        .title(title.trim_end())
-        .title_style(theme.title());
-    let inner = block.inner(area);
-    block.render(area, buf);
-    inner
+    cells::panel(buf, area, title, false, *theme)
 }
 
 /// A card: what is empty, going on, or wrong, in words that wrap.
@@ -107,11 +91,12 @@ mod tests {
     }
 
     #[test]
-    fn a_border_goes_on_after_its_title() {
+    fn a_panel_is_emptied_and_its_border_goes_on_after_its_title() {
         let area = Rect::new(0, 0, 8, 3);
-        let mut buf = Buffer::empty(area);
+        let mut buf = Buffer::filled(area, ratatui::buffer::Cell::new("x"));
         panel(area, "ab", &Theme::no_colour(), &mut buf);
         let top: String = (0..8).map(|x| buf[(x, 0)].symbol()).collect();
-        assert_eq!(top, "┌ab────┐");
+        assert_eq!(top, "┌ ab ──┐");
+        assert_eq!(buf[(3, 1)].symbol(), " ");
     }
 }

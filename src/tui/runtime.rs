@@ -338,7 +338,17 @@ where
         let data = self.app.data();
         let name = format!("candlescope-{}", self.app.screen().id());
         match export::write(&self.exports, &name, &buffer, self.app.theme, data.as_ref()) {
-            Ok(files) => self.app.say(format!("written: {}", files.join(", "))),
+            Ok(files) => {
+                let endings = files.iter().filter_map(|file| file.rsplit_once('.'));
+                let endings: Vec<&str> = endings.map(|(_, ending)| ending).collect();
+                let folder = std::path::absolute(&self.exports);
+                let folder = folder.unwrap_or_else(|_| self.exports.clone());
+                self.app.say(format!(
+                    "written: {}.{{{}}}",
+                    folder.join(name).display(),
+                    endings.join(",")
+                ));
+            }
             Err(why) => self.app.say(why),
         }
     }

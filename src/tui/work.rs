@@ -127,7 +127,11 @@ impl Line {
     /// Stops one request if it runs here, or takes it out if it waits here.
     fn drop_one(&self, id: u64) -> Option<Request> {
         let mut queue = lock(&self.queue.0);
-        if let Some((.., cancel)) = queue.running.as_ref().filter(|(running, ..)| *running == id) {
+        if let Some((.., cancel)) = queue
+            .running
+            .as_ref()
+            .filter(|(running, ..)| *running == id)
+        {
             cancel.request();
         }
         let at = queue.waiting.iter().position(|request| request.id == id)?;
@@ -137,7 +141,11 @@ impl Line {
     /// Takes a screen's requests out of the queue, and stops the one that runs if it is its own.
     fn withdraw(&self, screen: &str) -> Vec<Request> {
         let mut queue = lock(&self.queue.0);
-        if let Some((.., cancel)) = queue.running.as_ref().filter(|(_, whose, _)| *whose == screen) {
+        if let Some((.., cancel)) = queue
+            .running
+            .as_ref()
+            .filter(|(_, whose, _)| *whose == screen)
+        {
             cancel.request();
         }
         let all = queue.waiting.drain(..);

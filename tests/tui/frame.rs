@@ -135,6 +135,55 @@ fn interventions_stack_switch_and_come_back() {
 }
 
 #[test]
+fn the_footer_shows_both_keys_of_a_pair_and_the_way_to_all_others_at_every_width() {
+    for id in super::ids() {
+        for width in [40, 80, 120, 200] {
+            let text = export::text(&shown(id, Theme::dark(), (width, 24)).frame());
+            let last = text.lines().last().unwrap();
+            assert!(last.contains("? help"), "{id} {width}: {last}");
+        }
+    }
+    let text = export::text(&shown("lens", Theme::dark(), (80, 24)).frame());
+    assert!(text.contains("h/l token  k/j layer"), "{text}");
+}
+
+#[test]
+fn a_notice_gives_way_to_the_keys_at_the_next_key() {
+    let mut stage = shown("hooks", Theme::dark(), (120, 40));
+    press(&mut stage, "W");
+    let text = export::text(&stage.frame());
+    assert!(text.contains("W does nothing here"), "{text}");
+    press(&mut stage, "j");
+    assert!(export::text(&stage.frame()).contains("? help"));
+}
+
+#[test]
+fn commands_are_offered_before_anything_is_typed_and_lead_to_their_screen() {
+    let mut stage = shown("hooks", Theme::dark(), (120, 40));
+    press(&mut stage, ":");
+    let text = export::text(&stage.frame());
+    assert!(
+        text.contains("open MODEL") && text.contains("attention"),
+        "{text}"
+    );
+    press(&mut stage, "type mode rank");
+    assert!(export::text(&stage.frame()).contains("in lens"));
+    press(&mut stage, "enter");
+    let text = export::text(&stage.frame());
+    assert!(text.contains("rank of the final token"), "{text}");
+}
+
+#[test]
+fn where_there_is_only_ascii_a_chip_is_ascii() {
+    let ascii = Theme::named("ascii").unwrap();
+    let mut stage = shown("attention", ascii, (120, 40));
+    press(&mut stage, "x");
+    let text = export::text(&stage.frame());
+    assert!(text.contains("[x head 3.0]"), "{text}");
+    assert!(text.is_ascii(), "{text}");
+}
+
+#[test]
 fn exports_are_written_and_named() {
     let dir = tempfile::tempdir().unwrap();
     let mut stage = shown("hooks", Theme::light(), (100, 30));

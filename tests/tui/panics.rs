@@ -154,7 +154,8 @@ fn a_panic_in_the_drawing_is_a_card_and_the_rest_goes_on() {
     );
     // Its keys are no more, and say so; others go on.
     press(&mut stage, "a");
-    assert!(text(&mut stage).contains("esc shows it again"));
+    stage.runtime.draw().unwrap();
+    assert!(export::text(&stage.frame()).contains("esc shows it again"));
     press(&mut stage, "6");
     assert!(text(&mut stage).contains("points, layer"));
     press(&mut stage, "1");

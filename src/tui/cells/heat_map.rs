@@ -24,6 +24,8 @@ pub struct HeatMap<'a> {
     pub value: &'a dyn Fn(usize, usize) -> f32,
     /// The text of (row, column), such as its top token; asked only for cells that are shown.
     pub text: Option<&'a dyn Fn(usize, usize) -> String>,
+    /// Whether (row, column) stands out, as the places of an answer do: bold and underlined. Asked only for what is shown.
+    pub marked: Option<&'a dyn Fn(usize, usize) -> bool>,
     /// With the value in digits where no text is.
     pub digits: bool,
     /// Colours by amount or by sign.
@@ -221,9 +223,58 @@ fn cell(
         });
     }
     if map.cursor == Some((row, column)) {
-        style = style.patch(theme.cursor());
+        // Not over the cell's own colour: inverted, a bright cell on dark paper would look like a hole.
+        style = theme.cursor().add_modifier(style.add_modifier);
     }
     put(buffer, place, 0, 0, &content, style);
+    if map.marked.is_some_and(|marked| marked(row, column)) {
+        // The words alone: lines through whole cells would make a ruled sheet of the map.
+        let mark = style.add_modifier(Modifier::BOLD | Modifier::UNDERLINED);
+        put(buffer, place, 0, 0, content.trim_end(), mark);
+    }
+}
+
+/// Columns of the colours in a legend.
+const LEGEND: usize = 12;
+
+/// The scale's colours between what its ends mean, on the lower border of a panel at the right; nothing where there is no
+/// room for it.
+pub fn legend(buffer: &mut Buffer, panel: Rect, scale: Scale, ends: (&str, &str), theme: Theme) {
+    let (lo, hi) = ends;
+    let (lo, hi) = (
+        format!(" {} ", prose(lo, theme.ascii)),
+        format!(" {} ", prose(hi, theme.ascii)),
+    );
+    let wide = width(&lo) + LEGEND + width(&hi);
+    if panel.height < 2 || wide + 4 > usize::from(panel.width) {
+        return;
+    }
+    let (x, y) = (panel.width - 2 - wide as u16, panel.height - 1);
+    // The border may be bold; what lies on it is not.
+    let plain = Modifier::BOLD;
+    let mut x = put(buffer, panel, x, y, &lo, theme.dim().remove_modifier(plain));
+    for i in 0..LEGEND {
+        let part = i as f32 / (LEGEND - 1) as f32;
+        let value = scale.least() + (1.0 - scale.least()) * part;
+        let mark = match (theme.tier, scale) {
+            (Tier::NoColour, Scale::Diverging) if i == 0 => "-",
+            (Tier::NoColour, Scale::Diverging) if i + 1 == LEGEND => "+",
+            (Tier::NoColour, _) => theme.shade(value),
+            _ => " ",
+        };
+        x = put(buffer, panel, x, y, mark, theme.heat(scale, value));
+    }
+    put(buffer, panel, x, y, &hi, theme.dim().remove_modifier(plain));
+}
+
+/// A few words on the lower border of a panel at the left, where a legend leaves room for them.
+pub fn note(buffer: &mut Buffer, panel: Rect, words: &str, theme: Theme) {
+    let words = format!(" {} ", prose(words, theme.ascii));
+    if panel.height < 2 || width(&words) + 34 > usize::from(panel.width) {
+        return;
+    }
+    let style = theme.dim().remove_modifier(Modifier::BOLD);
+    put(buffer, panel, 2, panel.height - 1, &words, style);
 }
 
 /// Words with a gap before the next cell; without colours a shade before them, apart from them in ASCII, where shades
@@ -295,6 +346,33 @@ mod tests {
         assert_eq!(digits(123456.0, 5), "1e5");
         assert_eq!(digits(123456.0, 2), "#");
         assert_eq!(digits(1.0, 0), "");
+    }
+
+    #[test]
+    fn a_legend_spans_the_scale_between_its_ends_and_needs_room() {
+        let row = |wide: u16, scale, theme: Theme| {
+            let area = Rect::new(0, 0, wide, 3);
+            let mut buffer = Buffer::empty(area);
+            legend(&mut buffer, area, scale, ("0", "1"), theme);
+            let text: String = (0..wide).map(|x| buffer[(x, 2)].symbol()).collect();
+            (text, buffer)
+        };
+        let (text, _) = row(24, Scale::Sequential, Theme::no_colour());
+        assert_eq!(text, "     0   ░░░▒▒▓▓▓██ 1   ");
+        let (text, _) = row(24, Scale::Diverging, Theme::no_colour());
+        assert!(text.contains("0 -") && text.contains("+ 1"), "{text}");
+        let (_, buffer) = row(24, Scale::Sequential, Theme::dark());
+        let colour = |x: u16| buffer[(x, 2)].bg;
+        assert_eq!(
+            Some(colour(7)),
+            Theme::dark().heat(Scale::Sequential, 0.0).bg
+        );
+        assert_eq!(
+            Some(colour(18)),
+            Theme::dark().heat(Scale::Sequential, 1.0).bg
+        );
+        let (text, _) = row(21, Scale::Sequential, Theme::dark());
+        assert_eq!(text.trim(), "");
     }
 
     #[test]

@@ -13,12 +13,12 @@ mod table;
 mod text;
 
 pub use frame::{Card, card, chip, panel, popup};
-pub use heat_map::{HeatHits, HeatMap, heat_map};
+pub use heat_map::{HeatHits, HeatMap, heat_map, legend, note};
 pub use marks::{bar, sparkline};
 pub use put::{put, put_spans};
 pub use slider::{SliderHits, slider};
 pub use table::{Entry, RowHits, Table, list, scroll, table};
-pub use text::{fit, prose, visible, visible_bytes, width};
+pub use text::{cut, fit, prose, visible, visible_bytes, width};
 
 #[cfg(test)]
 mod tests;

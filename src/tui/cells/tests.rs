@@ -36,6 +36,7 @@ fn grid<'a>(
         rows,
         value,
         text: None,
+        marked: None,
         digits: true,
         scale: Scale::Sequential,
         lo: 0.0,
@@ -254,6 +255,7 @@ proptest! {
         let cell = |_: usize, _: usize| value;
         let map = HeatMap {
             text: flags[1].then_some(&label as &dyn Fn(usize, usize) -> String),
+            marked: None,
             digits: flags[2], stale: flags[3], lo: ends.0, hi: ends.1, cursor, offset, cell_width,
             ..grid(&rows, &columns, &cell)
         };

@@ -36,9 +36,14 @@ pub fn width(text: &str) -> usize {
     forms::width(text)
 }
 
+/// Visible text cut to at most `columns`, as [`fit`] without filling.
+pub fn cut(text: &str, columns: usize, ascii: bool) -> String {
+    forms::cut_with(text, columns, if ascii { "~" } else { "…" })
+}
+
 /// Visible text cut or filled with spaces to exactly `columns`; where something is missing stands `…`, `~` in ASCII.
 pub fn fit(text: &str, columns: usize, ascii: bool) -> String {
-    let cut = forms::cut_with(text, columns, if ascii { "~" } else { "…" });
+    let cut = cut(text, columns, ascii);
     let fill = columns.saturating_sub(width(&cut));
     cut + &" ".repeat(fill)
 }

@@ -3,6 +3,7 @@
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
+use ratatui::style::Style;
 
 use crate::tui::cells;
 use crate::tui::filter::Filter;
@@ -10,6 +11,9 @@ use crate::tui::keys::{Binding, GLOBAL};
 use crate::tui::pen;
 use crate::tui::screen::Screen;
 use crate::tui::theme::Theme;
+
+/// Columns that the help takes at most.
+const WIDE: u16 = 100;
 
 /// The help of one screen.
 pub struct Help {
@@ -43,8 +47,10 @@ impl Help {
             // The key that begins a filter elsewhere; here typing does.
             KeyCode::Char('/') if self.search.is_empty() => {}
             KeyCode::Char('?') if self.search.is_empty() => return true,
-            KeyCode::Down | KeyCode::PageDown => self.offset += 1,
-            KeyCode::Up | KeyCode::PageUp => self.offset = self.offset.saturating_sub(1),
+            KeyCode::Down => self.scroll(1),
+            KeyCode::PageDown => self.scroll(10),
+            KeyCode::Up => self.scroll(-1),
+            KeyCode::PageUp => self.scroll(-10),
             KeyCode::Backspace => {
                 self.search.pop();
                 self.offset = 0;
@@ -60,66 +66,119 @@ impl Help {
         false
     }
 
-    /// The lines that are left: key, words.
-    pub fn lines(&self) -> Vec<(String, String)> {
+    fn scroll(&mut self, lines: isize) {
+        // Past the end by a help's length at most, so that the way back is not longer than the help.
+        let most = 4 * (self.screen.len() + GLOBAL.len());
+        self.offset = self.offset.saturating_add_signed(lines).min(most);
+    }
+
+    /// The keys that are left, under the name of those they belong to: keys, words.
+    fn sections(&self) -> Vec<(String, Vec<(String, &'static str)>)> {
         let search = Filter::new(&self.search);
-        let wanted = |binding: &&Binding| {
+        let fits = |keys: &str, help: &str| {
             search.is_empty()
-                || search.matches(binding.help)
-                || binding.keys.split(' ').any(|key| key == self.search)
+                || search.matches(help)
+                || keys.split(' ').any(|key| key == self.search)
         };
-        let line = |binding: &Binding| (binding.keys.to_string(), binding.help.to_string());
-        let numbers = (
-            "1-9".to_string(),
-            "Go to the screen with this number".to_string(),
-        );
-        let mut lines: Vec<_> = self.screen.iter().filter(wanted).map(line).collect();
-        lines.extend(GLOBAL.iter().filter(wanted).map(line));
-        if search.matches(&numbers.1) {
-            lines.push(numbers);
+        let of = |table: &[Binding]| -> Vec<(String, &'static str)> {
+            let wanted = table.iter().filter(|b| fits(b.keys, b.help));
+            wanted
+                .map(|b| (b.keys.replace(' ', "  "), b.help))
+                .collect()
+        };
+        let mut everywhere = of(GLOBAL);
+        let numbers = ("1-9", "Go to the screen with this number");
+        if fits(numbers.0, numbers.1) {
+            everywhere.insert(0, (numbers.0.to_owned(), numbers.1));
+        }
+        let all = [
+            (format!("in {}", self.title), of(self.screen)),
+            ("in every screen".to_owned(), everywhere),
+        ];
+        all.into_iter()
+            .filter(|(_, keys)| !keys.is_empty())
+            .collect()
+    }
+
+    /// What is drawn for a width: keys at the left, their words beside them over as many lines as they need.
+    fn lines(&self, wide: usize, theme: Theme) -> Vec<(String, String, Style)> {
+        let sections = self.sections();
+        let keys = sections.iter().flat_map(|(_, keys)| keys);
+        let left = keys.map(|(keys, _)| cells::width(keys)).max().unwrap_or(0);
+        let mut lines = Vec::new();
+        for (name, keys) in sections {
+            if !lines.is_empty() {
+                lines.push((String::new(), String::new(), theme.text()));
+            }
+            lines.push((name, String::new(), theme.title()));
+            for (keys, help) in keys {
+                let mut keys = format!("  {keys:<left$}  ");
+                let room = wide.saturating_sub(cells::width(&keys)).max(8);
+                for words in pen::wrapped(help, room) {
+                    let blank = " ".repeat(cells::width(&keys));
+                    let keys = std::mem::replace(&mut keys, blank);
+                    lines.push((keys, words, theme.key()));
+                }
+            }
         }
         lines
     }
 
     /// Draws it over the screen.
     pub fn view(&self, theme: &Theme, area: Rect, buf: &mut Buffer) {
-        let lines = self.lines();
-        let at = cells::popup(area, 76, lines.len() as u16 + 5);
-        let inner = pen::panel(at, &format!("help: {}", self.title), theme, buf);
-        if inner.height < 2 {
+        let wide = area.width.min(WIDE);
+        let lines = self.lines(usize::from(wide.saturating_sub(2)), *theme);
+        let at = cells::popup(area, wide, lines.len() as u16 + 5);
+        let room = usize::from(at.height).saturating_sub(5);
+        let most = lines.len().saturating_sub(room);
+        let offset = self.offset.min(most);
+        let more = match most - offset {
+            0 => String::new(),
+            n => format!("; down: {n} more lines"),
+        };
+        let title = format!("help: {}{more}", self.title);
+        let inner = pen::panel(at, &title, theme, buf);
+        if inner.height < 3 {
             return;
         }
-        pen::line(
-            inner,
-            0,
-            &cells::fit(self.about, inner.width.into(), theme.ascii),
-            theme.dim(),
-            buf,
-        );
-        let typed = if self.search.is_empty() {
-            "type to search; Esc closes".to_string()
-        } else {
-            let dot = theme.pick("·", "-");
-            let search = cells::prose(&self.search, theme.ascii);
-            // The keys of the screen, those of every screen, and the numbers.
-            let of = self.screen.len() + GLOBAL.len() + 1;
-            format!("filter: {search} {dot} {} of {of}; Esc clears", lines.len())
+        let about = cells::cut(self.about, inner.width.into(), theme.ascii);
+        pen::line(inner, 0, &about, theme.dim(), buf);
+        let typed = match (self.search.is_empty(), lines.is_empty()) {
+            (true, _) => "type to search, down and up scroll, esc closes".to_owned(),
+            (false, true) => format!("filter: {}▏  no key does that; esc clears", self.search),
+            (false, false) => format!("filter: {}▏  esc clears", self.search),
         };
+        let typed = cells::prose(&typed, theme.ascii);
         pen::line(inner, 1, &typed, theme.accent(), buf);
-        let room = usize::from(inner.height).saturating_sub(3);
-        let offset = self.offset.min(lines.len().saturating_sub(room));
-        for (i, (keys, help)) in lines.iter().skip(offset).take(room).enumerate() {
+        for (i, (keys, help, style)) in lines.iter().skip(offset).take(room).enumerate() {
             let row = i as u16 + 3;
-            pen::line(inner, row, &format!("{keys:>12}"), theme.key(), buf);
-            if inner.width > 14 {
-                let words = Rect {
-                    x: inner.x + 14,
-                    width: inner.width - 14,
-                    ..inner
-                };
-                let text = cells::fit(help, words.width.into(), theme.ascii);
-                pen::line(words, row, &text, theme.text(), buf);
+            let x = cells::put(buf, inner, 0, row, keys, *style);
+            cells::put(buf, inner, x, row, help, theme.text());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_that_do_not_fit_go_on_below_themselves() {
+        let screens = crate::tui::screens::table();
+        let mut help = Help::new(screens[0].as_ref());
+        for wide in [40, 70, 98] {
+            let lines = help.lines(wide, Theme::dark());
+            let fits = |(keys, words, _): &(String, String, Style)| {
+                cells::width(keys) + cells::width(words) <= wide
+            };
+            assert!(lines.iter().all(fits), "{wide}");
+            let said: Vec<&str> = lines.iter().map(|l| l.1.trim()).collect();
+            let said = said.join(" ");
+            for binding in screens[0].bindings() {
+                assert!(said.contains(binding.help), "{wide}: {}", binding.help);
             }
         }
+        help.search = "no such key".into();
+        assert!(help.lines(80, Theme::dark()).is_empty());
     }
 }

@@ -1,4 +1,4 @@
-//! The command line: `:` and a name, completed with Tab, remembered in a history.
+//! The command line: `:` and a name, with all that it may become above it, completed with Tab.
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::buffer::Buffer;
@@ -23,14 +23,40 @@ pub enum Outcome {
 #[derive(Default)]
 pub struct Palette {
     text: String,
-    completions: Vec<String>,
+    completions: Vec<Offer>,
     chosen: Option<usize>,
 }
+
+/// A command that can be typed, arguments in capitals.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Offer {
+    text: String,
+    about: String,
+}
+
+/// Commands that every screen knows.
+const EVERYWHERE: [(&str, &str); 5] = [
+    ("open MODEL", "Open a model: a name, a folder, a .gguf file"),
+    ("layer N", "Go to a layer"),
+    ("theme NAME", "dark, light, 16, 16-light, none, ascii"),
+    ("help", "Show every key of this screen"),
+    ("quit", "Leave"),
+];
+/// Most commands that are listed at once.
+const LISTED: usize = 16;
 
 /// Longest command.
 const LONGEST: usize = 4096;
 
 impl Palette {
+    /// Nothing typed yet: everything is offered.
+    pub fn new(screens: &[Box<dyn Screen>]) -> Self {
+        Self {
+            completions: matching("", screens),
+            ..Self::default()
+        }
+    }
+
     /// A key.
     pub fn key(&mut self, key: KeyEvent, screens: &[Box<dyn Screen>]) -> Outcome {
         match key.code {
@@ -52,7 +78,7 @@ impl Palette {
             _ => {}
         }
         if self.chosen.is_none() {
-            self.completions = matching(&self.text, &known(screens));
+            self.completions = matching(&self.text, screens);
         }
         Outcome::Open
     }
@@ -68,7 +94,7 @@ impl Palette {
 
     fn complete(&mut self, screens: &[Box<dyn Screen>], back: bool) {
         if self.chosen.is_none() {
-            self.completions = matching(&self.text, &known(screens));
+            self.completions = matching(&self.text, screens);
         }
         let count = self.completions.len();
         if count == 0 {
@@ -82,17 +108,17 @@ impl Palette {
         };
         self.chosen = Some(next);
         // What stands after the name is for the user to say.
-        let words = self.completions[next].split(' ');
+        let words = self.completions[next].text.split(' ');
         let fixed: Vec<&str> = words
             .take_while(|w| !w.chars().all(char::is_uppercase))
             .collect();
         self.text = fixed.join(" ");
-        if fixed.len() < self.completions[next].split(' ').count() {
+        if fixed.len() < self.completions[next].text.split(' ').count() {
             self.text.push(' ');
         }
     }
 
-    /// Draws it on the last lines.
+    /// Draws it on the last lines, what it may become above it.
     pub fn view(&self, theme: &Theme, area: Rect, buf: &mut Buffer) {
         if area.height == 0 {
             return;
@@ -100,43 +126,72 @@ impl Palette {
         let last = area.height - 1;
         let line = format!(":{}▏", cells::prose(&self.text, theme.ascii));
         pen::clear_line(area, last, buf);
-        pen::line(
-            area,
-            last,
-            &cells::fit(&line, area.width.into(), theme.ascii),
-            theme.accent(),
-            buf,
-        );
-        if last > 0 {
-            let offers = if self.completions.is_empty() {
-                "no such command; Esc closes".to_string()
-            } else {
-                self.completions.join("   ")
-            };
-            pen::clear_line(area, last - 1, buf);
-            let offers = cells::fit(&offers, area.width.into(), theme.ascii);
-            pen::line(area, last - 1, &offers, theme.dim(), buf);
+        let line = cells::fit(&line, area.width.into(), theme.ascii);
+        pen::line(area, last, &line, theme.accent(), buf);
+        let room = LISTED.min(usize::from(last).saturating_sub(4));
+        let high = self.completions.len().clamp(1, room.max(1)) as u16 + 2;
+        if room == 0 || high > last {
+            return;
+        }
+        let above = Rect {
+            y: area.y + last - high,
+            height: high,
+            width: area.width.min(100),
+            ..area
+        };
+        let title = match self.completions.len() {
+            0 => "no such command; esc closes".to_owned(),
+            n => format!("{n} commands: tab takes one, enter runs it, esc closes"),
+        };
+        let inner = pen::panel(above, &title, theme, buf);
+        let wide = self.completions.iter().map(|o| cells::width(&o.text)).max();
+        let wide = wide.unwrap_or(0).min(usize::from(inner.width) / 2);
+        let from = cells::scroll(self.chosen, 0, room, self.completions.len());
+        let shown = self.completions.iter().enumerate().skip(from).take(room);
+        for (i, offer) in shown {
+            let y = (i - from) as u16;
+            let chosen = self.chosen == Some(i);
+            let style = if chosen { theme.cursor() } else { theme.key() };
+            let name = format!(" {} ", cells::fit(&offer.text, wide, theme.ascii));
+            let x = cells::put(buf, inner, 0, y, &name, style);
+            let left = usize::from(inner.width.saturating_sub(x + 1));
+            let about = cells::cut(&cells::prose(&offer.about, theme.ascii), left, theme.ascii);
+            cells::put(buf, inner, x + 1, y, &about, theme.dim());
         }
     }
 }
 
-/// Every command there is, arguments in capitals.
-pub fn known(screens: &[Box<dyn Screen>]) -> Vec<String> {
-    let mut all: Vec<String> = screens.iter().map(|s| s.id().to_string()).collect();
-    all.extend(["open MODEL", "layer N", "theme NAME", "help", "quit"].map(String::from));
+fn offers(screens: &[Box<dyn Screen>]) -> Vec<Offer> {
+    let offer = |text: &str, about: &str| Offer {
+        text: text.to_owned(),
+        about: about.to_owned(),
+    };
+    let mut all: Vec<Offer> = screens.iter().map(|s| offer(s.id(), s.about())).collect();
+    all.extend(EVERYWHERE.map(|(text, about)| offer(text, about)));
     for screen in screens {
-        all.extend(screen.commands().iter().map(ToString::to_string));
+        let about = format!("in {}", screen.id());
+        all.extend(screen.commands().iter().map(|text| offer(text, &about)));
     }
     all
 }
 
-fn matching(text: &str, known: &[String]) -> Vec<String> {
-    let typed = text.trim_start();
-    known
-        .iter()
-        .filter(|name| name.starts_with(typed))
-        .cloned()
+/// Every command there is, arguments in capitals.
+pub fn known(screens: &[Box<dyn Screen>]) -> Vec<String> {
+    offers(screens)
+        .into_iter()
+        .map(|offer| offer.text)
         .collect()
+}
+
+fn matching(text: &str, screens: &[Box<dyn Screen>]) -> Vec<Offer> {
+    let typed = text.trim_start();
+    let name = typed.split(' ').next().unwrap_or_default();
+    let fits = |offer: &Offer| {
+        let first = offer.text.split(' ').next().unwrap_or_default();
+        // Once the name is typed, what follows it is the argument.
+        offer.text.starts_with(typed) || (typed.contains(' ') && first == name)
+    };
+    offers(screens).into_iter().filter(fits).collect()
 }
 
 /// A hint at what was meant.

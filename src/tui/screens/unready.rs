@@ -24,7 +24,7 @@ pub(super) fn model(shared: &Shared, theme: Theme, reads: &str, meanwhile: &str)
             "No model is open",
             theme.dim(),
             reads.into(),
-            ":open NAME opens one; `toy` is always there",
+            "models lists what there is; `:open NAME` opens one, `toy` is always there",
         )),
         ModelState::Loading { name } => Some(say(
             "Opening",
@@ -36,7 +36,7 @@ pub(super) fn model(shared: &Shared, theme: Theme, reads: &str, meanwhile: &str)
             "The model could not be opened",
             theme.error(),
             format!("{name}: {why}"),
-            ":open NAME opens another",
+            "models lists what there is; `:open NAME` opens another, `toy` is always there",
         )),
         ModelState::Ready(_) => None,
     }

@@ -246,6 +246,14 @@ impl Theme {
         Style::new().add_modifier(Modifier::REVERSED | Modifier::BOLD)
     }
 
+    /// A bar or a course of numbers beside the numbers themselves.
+    pub fn bar(self) -> Style {
+        match self.tier {
+            Tier::NoColour => Style::new(),
+            _ => self.hue(ACCENT),
+        }
+    }
+
     /// What is chosen in a pane that has not the keys.
     pub fn selected(self) -> Style {
         self.accent().add_modifier(Modifier::UNDERLINED)
@@ -368,6 +376,7 @@ mod tests {
             theme.border_focus(),
             theme.key(),
             theme.cursor(),
+            theme.bar(),
             theme.selected(),
             theme.chip_on(),
             theme.chip_off(),

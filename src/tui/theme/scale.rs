@@ -1,24 +1,27 @@
 //! Colours of values: one scale for amounts, one for what has a sign, both for every kind of colour vision.
 //!
-//! Always: text on a heat cell is black or white, whichever is read better; a value that is no number has no colour; a
-//! theme without colours has shades instead. Who draws them: `crate::tui::cells`.
+//! Always: little looks like the paper, and much stands off it, so a scale has a form for dark terminals and one for light
+//! ones; text on a heat cell is black or white, whichever is read better, and stands back where a signed value is next to
+//! zero; a value that is no number has no colour; a theme without colours has shades instead. Who draws them:
+//! `crate::tui::cells`.
 //!
-//! Sources: cividis, Nuñez, Anderton & Renslow 2018, at ten even steps; blue-white-orange from ColorBrewer's blues and
-//! oranges (Harrower & Brewer 2003), whose two hues every colour vision tells apart.
+//! Sources: cividis, Nuñez, Anderton & Renslow 2018, at ten even steps, for dark paper; its own blue, thinned to white, for
+//! light paper; blue and orange from ColorBrewer's blues and oranges (Harrower & Brewer 2003), whose two hues every colour
+//! vision tells apart.
 
 use ratatui::style::{Color, Style};
 
 use super::palette::{contrast, nearest_256, rgb};
-use super::{Theme, Tier};
+use super::{Background, FAINT, Theme, Tier};
 
 type Rgb = (u8, u8, u8);
 
 /// Which colours a value takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scale {
-    /// Amounts in `0..=1`: cividis, dark to bright.
+    /// Amounts in `0..=1`: cividis, dark to bright; on light paper white to its blue.
     Sequential,
-    /// Values in `-1..=1`: blue below zero, white at it, orange above.
+    /// Values in `-1..=1`: blue below zero, the paper's lightness at it, orange above.
     Diverging,
 }
 
@@ -34,6 +37,22 @@ const CIVIDIS: [Rgb; 10] = [
     (0xe1, 0xcc, 0x55),
     (0xfe, 0xe8, 0x38),
 ];
+const WHITE_BLUE: [Rgb; 5] = [
+    (0xf1, 0xf5, 0xfa),
+    (0xb4, 0xc8, 0xe0),
+    (0x6f, 0x94, 0xc0),
+    (0x3a, 0x6a, 0xa8),
+    (0x0b, 0x45, 0x85),
+];
+const BLUE_DARK_ORANGE: [Rgb; 7] = [
+    (0x9e, 0xca, 0xf1),
+    (0x42, 0x8a, 0xc6),
+    (0x1c, 0x44, 0x70),
+    (0x22, 0x25, 0x2c),
+    (0x74, 0x3c, 0x10),
+    (0xd8, 0x6a, 0x1a),
+    (0xfd, 0xb8, 0x6b),
+];
 const BLUE_ORANGE: [Rgb; 7] = [
     (0x08, 0x45, 0x94),
     (0x42, 0x92, 0xc6),
@@ -45,6 +64,7 @@ const BLUE_ORANGE: [Rgb; 7] = [
 ];
 /// With the 256: the nearest to cividis that rise in lightness; the nearest alone step back where the cube has holes.
 const SEQUENTIAL_256: [u8; 12] = [17, 18, 237, 239, 60, 243, 102, 246, 144, 179, 185, 220];
+const SEQUENTIAL_256_LIGHT: [u8; 8] = [255, 189, 153, 110, 67, 25, 18, 17];
 /// With the 16: what comes nearest while rising in lightness, or parting from white.
 const SEQUENTIAL_16: [Color; 4] = [
     Color::Blue,
@@ -52,13 +72,23 @@ const SEQUENTIAL_16: [Color; 4] = [
     Color::Yellow,
     Color::LightYellow,
 ];
+const SEQUENTIAL_16_LIGHT: [Color; 4] = [Color::White, Color::Cyan, Color::DarkGray, Color::Blue];
 const DIVERGING_16: [Color; 5] = [
+    Color::Cyan,
+    Color::Blue,
+    Color::Black,
+    Color::Red,
+    Color::Yellow,
+];
+const DIVERGING_16_LIGHT: [Color; 5] = [
     Color::Blue,
     Color::Cyan,
-    Color::Gray,
+    Color::White,
     Color::Yellow,
     Color::Red,
 ];
+/// A signed value nearer to zero than this part of the largest is as good as none.
+const NOTHING: f32 = 0.02;
 const SHADES: [&str; 5] = [" ", "░", "▒", "▓", "█"];
 const ASCII_SHADES: [&str; 8] = [" ", ".", ":", "-", "=", "+", "*", "#"];
 
@@ -83,7 +113,8 @@ impl Scale {
         }
     }
 
-    fn least(self) -> f32 {
+    /// The low end of its own range.
+    pub fn least(self) -> f32 {
         match self {
             Self::Sequential => 0.0,
             Self::Diverging => -1.0,
@@ -96,11 +127,13 @@ impl Scale {
         (!value.is_nan()).then(|| (value.clamp(least, 1.0) - least) / (1.0 - least))
     }
 
-    /// The 24-bit colour of `value`, none for NaN.
-    pub fn colour(self, value: f32) -> Option<(u8, u8, u8)> {
-        let anchors: &[Rgb] = match self {
-            Self::Sequential => &CIVIDIS,
-            Self::Diverging => &BLUE_ORANGE,
+    /// The 24-bit colour of `value` on this paper, none for NaN.
+    pub fn colour(self, value: f32, paper: Background) -> Option<(u8, u8, u8)> {
+        let anchors: &[Rgb] = match (self, paper) {
+            (Self::Sequential, Background::Dark) => &CIVIDIS,
+            (Self::Sequential, Background::Light) => &WHITE_BLUE,
+            (Self::Diverging, Background::Dark) => &BLUE_DARK_ORANGE,
+            (Self::Diverging, Background::Light) => &BLUE_ORANGE,
         };
         let at = self.fraction(value)? * (anchors.len() - 1) as f32;
         let from = (at as usize).min(anchors.len() - 2);
@@ -116,15 +149,18 @@ impl Theme {
     /// The background of `value`, in the scale's own range, and the text that is read on it. Nothing for NaN and in a
     /// theme without colours.
     pub fn heat(self, scale: Scale, value: f32) -> Style {
-        let Some(exact) = scale.colour(value) else {
+        let Some(exact) = scale.colour(value, self.background) else {
             return Style::new();
         };
         let back = match self.tier {
             Tier::NoColour => return Style::new(),
-            Tier::Ansi16 => of_16(scale, value),
-            Tier::Ansi256 => of_256(scale, value, exact),
+            Tier::Ansi16 => of_16(scale, value, self.background),
+            Tier::Ansi256 => of_256(scale, value, exact, self.background),
             Tier::True => Color::Rgb(exact.0, exact.1, exact.2),
         };
+        if scale == Scale::Diverging && value.abs() < NOTHING && self.tier == Tier::True {
+            return self.hue(FAINT).bg(back);
+        }
         let solid = rgb(back).unwrap_or(exact);
         let bright = contrast(solid, (0, 0, 0)) > contrast(solid, (255, 255, 255));
         let ink = match (self.tier, bright) {
@@ -148,20 +184,23 @@ impl Theme {
     }
 }
 
-fn of_16(scale: Scale, value: f32) -> Color {
-    match scale {
-        Scale::Sequential => SEQUENTIAL_16[step(scale, value, SEQUENTIAL_16.len())],
-        Scale::Diverging => DIVERGING_16[step(scale, value, DIVERGING_16.len())],
-    }
+fn of_16(scale: Scale, value: f32, paper: Background) -> Color {
+    let colours: &[Color] = match (scale, paper) {
+        (Scale::Sequential, Background::Dark) => &SEQUENTIAL_16,
+        (Scale::Sequential, Background::Light) => &SEQUENTIAL_16_LIGHT,
+        (Scale::Diverging, Background::Dark) => &DIVERGING_16,
+        (Scale::Diverging, Background::Light) => &DIVERGING_16_LIGHT,
+    };
+    colours[step(scale, value, colours.len())]
 }
 
-fn of_256(scale: Scale, value: f32, exact: Rgb) -> Color {
-    match scale {
-        Scale::Sequential => {
-            Color::Indexed(SEQUENTIAL_256[step(scale, value, SEQUENTIAL_256.len())])
-        }
-        Scale::Diverging => nearest_256(exact),
-    }
+fn of_256(scale: Scale, value: f32, exact: Rgb, paper: Background) -> Color {
+    let colours: &[u8] = match (scale, paper) {
+        (Scale::Sequential, Background::Dark) => &SEQUENTIAL_256,
+        (Scale::Sequential, Background::Light) => &SEQUENTIAL_256_LIGHT,
+        (Scale::Diverging, _) => return nearest_256(exact),
+    };
+    Color::Indexed(colours[step(scale, value, colours.len())])
 }
 
 /// Which of `count` colours.
@@ -172,7 +211,6 @@ fn step(scale: Scale, value: f32, count: usize) -> usize {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::super::Background;
     use super::super::palette::luminance;
     use super::*;
 
@@ -190,7 +228,7 @@ mod tests {
             (0.5, (0x7d, 0x7c, 0x78)),
             (0.75, (0xbc, 0xae, 0x6c)),
         ] {
-            let found = Scale::Sequential.colour(value).unwrap();
+            let found = Scale::Sequential.colour(value, Background::Dark).unwrap();
             let near = |a: u8, b: u8| a.abs_diff(b) <= 4;
             assert!(
                 near(found.0, r) && near(found.1, g) && near(found.2, b),
@@ -199,38 +237,49 @@ mod tests {
         }
     }
 
+    fn coloured() -> impl Iterator<Item = Theme> {
+        let papers = [Background::Dark, Background::Light];
+        let tiers = [Tier::Ansi16, Tier::Ansi256, Tier::True];
+        let of = move |tier| papers.map(|paper| Theme::new(tier, paper, false));
+        tiers.into_iter().flat_map(of)
+    }
+
     #[test]
     fn text_is_read_on_the_whole_of_every_scale() {
-        for tier in [Tier::Ansi16, Tier::Ansi256, Tier::True] {
-            let theme = Theme::new(tier, Background::Dark, false);
+        for theme in coloured() {
             for scale in SCALES {
                 for value in steps(scale) {
                     let style = theme.heat(scale, value);
                     let (back, ink) = (rgb(style.bg.unwrap()), rgb(style.fg.unwrap()));
                     let contrast = contrast(back.unwrap(), ink.unwrap());
-                    assert!(contrast >= 4.5, "{tier:?} {scale:?} {value}: {contrast}");
+                    assert!(contrast >= 4.5, "{theme:?} {scale:?} {value}: {contrast}");
                 }
             }
         }
     }
 
     #[test]
-    fn amounts_rise_in_lightness_and_signs_part_from_white() {
-        for tier in [Tier::Ansi16, Tier::Ansi256, Tier::True] {
-            let theme = Theme::new(tier, Background::Dark, false);
+    fn little_is_near_the_paper_and_more_is_always_further_from_it() {
+        for theme in coloured() {
             let light =
                 |scale, value| luminance(rgb(theme.heat(scale, value).bg.unwrap()).unwrap());
-            let mut brightest = 0.0f64;
+            let away = match theme.background {
+                Background::Dark => 1.0,
+                Background::Light => -1.0,
+            };
+            let mut furthest = f64::NEG_INFINITY;
             for value in steps(Scale::Sequential) {
-                let now = light(Scale::Sequential, value);
-                assert!(now >= brightest - 1e-3, "{tier:?} {value}");
-                brightest = brightest.max(now);
+                let now = light(Scale::Sequential, value) * away;
+                assert!(now >= furthest - 1e-3, "{theme:?} {value}");
+                furthest = furthest.max(now);
             }
-            assert!(light(Scale::Sequential, 1.0) > light(Scale::Sequential, 0.0) + 0.5);
+            let ends = [0.0, 1.0].map(|v| light(Scale::Sequential, v));
+            assert!((ends[1] - ends[0]) * away > 0.5, "{theme:?} {ends:?}");
+            let middle = light(Scale::Diverging, 0.0);
             let ends = [-1.0, 1.0].map(|v| light(Scale::Diverging, v));
             assert!(
-                ends.iter()
-                    .all(|end| light(Scale::Diverging, 0.0) > end + 0.5)
+                ends.iter().all(|end| (end - middle) * away > 0.4),
+                "{theme:?} {middle} {ends:?}"
             );
             let hue = |v| rgb(theme.heat(Scale::Diverging, v).bg.unwrap()).unwrap();
             assert!(hue(-0.8).2 > hue(-0.8).0 && hue(0.8).0 > hue(0.8).2);

@@ -1,13 +1,16 @@
 //! Attention: the heads of a layer with what kind they are, the pattern of one, and what it changes to cut a head or an edge.
 //!
-//! State here, keys in `keys.rs`, the work in `reading.rs`, drawing in `view.rs`, command line and files in `written.rs`.
+//! State here, keys in `keys.rs`, the work in `reading.rs`, drawing in `view.rs` and `lists.rs`, the map of all heads in
+//! `survey.rs`, command line and files in `written.rs`.
 //!
 //! Always: a cut is an intervention like any other, so it holds in every screen, stacks and is undone with `z`; the effect
 //! that is shown is of all interventions that are on, against the unedited model.
 
 mod keys;
+mod lists;
 mod reading;
 mod spoken;
+mod survey;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -18,26 +21,32 @@ use std::sync::Arc;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use crate::lens::HeadSummary;
 use crate::lens::knockout::Cut;
+use crate::lens::{HeadKind, HeadSummary};
 use crate::tui::cells;
 use crate::tui::filter::{Filter, Listed, step};
 use crate::tui::keys::Binding;
 use crate::tui::screen::{Command, Context, Data, Hits, Screen, View};
 use crate::tui::shared::{Intervention, Shared};
 use keys::KEYS;
-use reading::{Answer, Ask, Changed, Impact, Layer, Value, Wish, read};
+use reading::{Answer, Ask, Changed, Impact, LEAST, Layer, Survey, Value, Wish, read};
 
 /// Places for the mouse.
 const HEAD: u16 = 0;
 const EDGE: u16 = 1;
 const KEY: u16 = 2;
+const SURVEYED: u16 = 3;
 
 /// The screen.
 pub struct AttentionScreen {
     layer: Option<Layer>,
     changed: Option<Changed>,
     impact: Option<Impact>,
+    survey: Option<Survey>,
+    /// Whether the map of all heads stands in place of the pattern.
+    surveying: bool,
+    /// The kind that is looked for in it.
+    kind: HeadKind,
     /// Tells one open model from another.
     model: usize,
     asked: Option<Wish>,
@@ -46,12 +55,13 @@ pub struct AttentionScreen {
     stopped: Option<Wish>,
     failed: Option<(Wish, String)>,
     head: usize,
-    /// Kept at or before the query when it is used; so far behind that it is the query itself until it is moved.
-    key: usize,
+    /// Kept at or before the query when it is used; until it is moved, where the query looks most.
+    key: Option<usize>,
     value: Value,
     wants_impact: bool,
     digits: bool,
-    cell_width: u16,
+    /// What the keys add to the width of a cell.
+    wider: i16,
     filter: Filter,
 }
 
@@ -61,17 +71,20 @@ impl Default for AttentionScreen {
             layer: None,
             changed: None,
             impact: None,
+            survey: None,
+            surveying: false,
+            kind: HeadKind::Previous,
             model: 0,
             asked: None,
             open: 0,
             stopped: None,
             failed: None,
             head: 0,
-            key: usize::MAX,
+            key: None,
             value: Value::Weight,
             wants_impact: false,
             digits: true,
-            cell_width: 4,
+            wider: 0,
             filter: Filter::default(),
         }
     }
@@ -84,6 +97,7 @@ impl AttentionScreen {
             layer: shared.layer,
             scores: self.value == Value::Score,
             impact: self.wants_impact,
+            survey: self.surveying,
         }
     }
 
@@ -94,7 +108,18 @@ impl AttentionScreen {
 
     /// The key, kept at or before the query.
     fn key(&self, shared: &Shared) -> usize {
-        self.key.min(shared.position)
+        let query = shared.position;
+        let key = self.key.or_else(|| self.strongest(shared));
+        key.map_or(query, |key| key.min(query))
+    }
+
+    /// Where the query looks most, as far as that is known.
+    fn strongest(&self, shared: &Shared) -> Option<usize> {
+        let layer = self.layer.as_ref()?;
+        let row = layer.row(self.value, self.head(shared), shared.position);
+        let numbers = row.iter().enumerate().filter(|(_, v)| !v.is_nan());
+        let most = numbers.max_by(|a, b| a.1.total_cmp(b.1).then(b.0.cmp(&a.0)));
+        most.map(|(key, _)| key)
     }
 
     fn kind(&self, head: usize) -> Option<&HeadSummary> {
@@ -233,6 +258,12 @@ impl Screen for AttentionScreen {
             "cut_edge" if shared.position == 0 => {
                 Err("the first token can look at itself only; without that edge there is no attention to compute".into())
             }
+            "survey" | "kind" if shared.tokens.len() < LEAST => {
+                Err(format!("kinds of heads need a prompt of {LEAST} tokens"))
+            }
+            "next_of_kind" | "previous_of_kind" if self.survey.is_none() => {
+                Err("f reads the kinds of all heads first".into())
+            }
             "strongest" if self.layer.is_none() => Err("nothing has been computed yet".into()),
             _ => Ok(()),
         }
@@ -242,31 +273,22 @@ impl Screen for AttentionScreen {
         let (head, key) = (self.head(cx.shared), self.key(cx.shared));
         let (layer, query) = (cx.shared.layer, cx.shared.position);
         let last = cx.shared.tokens.len().saturating_sub(1);
-        match action {
+        match survey::instead(self.surveying, action) {
+            "survey" => self.surveying = !self.surveying,
+            "kind" => self.next_kind(cx),
+            "next_of_kind" => self.of_kind(Some(1), cx),
+            "previous_of_kind" => self.of_kind(Some(-1), cx),
             "next_head" => self.head = step(&self.left(cx.shared), head, 1),
             "previous_head" => self.head = step(&self.left(cx.shared), head, -1),
             "deeper" => cx.shared.layer = (layer + 1).min(cx.shared.layers() - 1),
             "shallower" => cx.shared.layer = layer.saturating_sub(1),
             "later" => cx.shared.position = (query + 1).min(last),
             "earlier" => cx.shared.position = query.saturating_sub(1),
-            "next_key" => self.key = (key + 1).min(query),
-            "previous_key" => self.key = key.saturating_sub(1),
-            "first_key" => self.key = 0,
-            "own_key" => self.key = usize::MAX,
-            "strongest" => {
-                let row = self
-                    .layer
-                    .as_ref()
-                    .map(|layer| layer.row(self.value, head, query));
-                let most = row
-                    .iter()
-                    .flatten()
-                    .enumerate()
-                    .filter(|(_, v)| !v.is_nan());
-                self.key = most
-                    .max_by(|a, b| a.1.total_cmp(b.1))
-                    .map_or(key, |(key, _)| key);
-            }
+            "next_key" => self.key = Some((key + 1).min(query)),
+            "previous_key" => self.key = Some(key.saturating_sub(1)),
+            "first_key" => self.key = Some(0),
+            "own_key" => self.key = Some(usize::MAX),
+            "strongest" => self.key = None,
             "follow" => cx.shared.position = key,
             "cut_head" => Self::toggle(head_label(layer, head), Cut::Head { layer, head }, cx),
             "cut_edge" => {
@@ -276,6 +298,8 @@ impl Screen for AttentionScreen {
                     query: query as i64,
                     key: key as i64,
                 };
+                // Where the query looks most is elsewhere once the edge is cut; the key that brings it back stays on it.
+                self.key = Some(key);
                 Self::toggle(edge_label(layer, head, query, key), cut, cx);
             }
             "impact" => self.wants_impact = !self.wants_impact,
@@ -293,11 +317,11 @@ impl Screen for AttentionScreen {
             }
             "digits" => self.digits = !self.digits,
             "lens" => cx.commands.push(Command::Go("lens")),
-            "wider" => self.cell_width = (self.cell_width + 1).min(16),
-            "narrower" => self.cell_width = self.cell_width.saturating_sub(1).max(1),
+            "wider" => self.wider = (self.wider + 1).min(15),
+            "narrower" => self.wider = (self.wider - 1).max(-15),
             "again" => {
                 (self.failed, self.stopped, self.layer) = (None, None, None);
-                (self.changed, self.impact) = (None, None);
+                (self.changed, self.impact, self.survey) = (None, None, None);
             }
             _ => {}
         }
@@ -309,9 +333,13 @@ impl Screen for AttentionScreen {
             HEAD => self.head = row,
             EDGE => {
                 cx.shared.position = row.min(last);
-                self.key = column;
+                self.key = Some(column);
             }
-            KEY => self.key = column,
+            KEY => self.key = Some(column),
+            SURVEYED => {
+                cx.shared.layer = row.min(cx.shared.layers() - 1);
+                self.head = column;
+            }
             _ => {}
         }
     }
@@ -335,6 +363,7 @@ impl Screen for AttentionScreen {
         if model != self.model {
             // Another model's heads: nothing of it can be shown, not even as old.
             (self.layer, self.changed, self.impact) = (None, None, None);
+            self.survey = None;
             (self.model, self.failed, self.head) = (model, None, 0);
         }
         let wish = self.wish(cx.shared);
@@ -346,6 +375,7 @@ impl Screen for AttentionScreen {
         if cx.shared.tokens.is_empty() || refused || waits {
             return;
         }
+        let surveyed = (self.survey.as_ref()).is_some_and(|s| s.version == wish.version);
         let done = self
             .impacts(cx.shared)
             .is_some_and(|kl| kl.len() == heads(cx.shared));
@@ -357,8 +387,9 @@ impl Screen for AttentionScreen {
             layer: !self.layer.as_ref().is_some_and(|layer| layer.serves(&wish)),
             effect: !cx.shared.edits().is_empty() && self.effect(cx.shared).is_none(),
             impact: wish.impact && !done,
+            survey: wish.survey && !surveyed && cx.shared.tokens.len() >= LEAST,
         };
-        if ask.layer || ask.effect || ask.impact {
+        if ask.layer || ask.effect || ask.impact || ask.survey {
             self.ask(ask, cx);
         }
     }
@@ -379,6 +410,7 @@ impl Screen for AttentionScreen {
             Some(Answer::Layer(layer)) => self.layer = Some(layer),
             Some(Answer::Changed(changed)) => self.changed = Some(changed),
             Some(Answer::Impact(impact)) => self.impact = Some(impact),
+            Some(Answer::Survey(survey)) => self.survey = Some(survey),
             Some(Answer::End) | None => {}
         }
         if ended {
@@ -392,6 +424,9 @@ impl Screen for AttentionScreen {
     }
 
     fn cancel(&mut self, _cx: &mut Context) -> bool {
+        if std::mem::take(&mut self.surveying) {
+            return true;
+        }
         // The frame stops the work; it is not to be asked for again at once.
         if self.asked.is_some() {
             self.stopped = self.asked;

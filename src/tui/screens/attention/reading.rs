@@ -9,7 +9,7 @@ use candle_core::DType;
 
 use crate::hooks::{Edit, HookPoint, Hooks, Point};
 use crate::lens::knockout::{Cut, Effect, knockout_effect};
-use crate::lens::{HeadSummary, attention};
+use crate::lens::{HeadSummary, attention, head_kinds};
 use crate::model::{Batch, Checkpoint, LogitsAt};
 use crate::tui::shared::Token;
 use crate::tui::work::Ticket;
@@ -30,6 +30,8 @@ pub struct Wish {
     pub scores: bool,
     /// What each head of the layer would change.
     pub impact: bool,
+    /// The kinds of all heads of the model.
+    pub survey: bool,
 }
 
 /// One layer over one text.
@@ -112,6 +114,15 @@ pub struct Impact {
     pub kl: Vec<f64>,
 }
 
+/// The kinds of all heads of the model on one text.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Survey {
+    /// Computed for this version.
+    pub version: u64,
+    /// By layer and head.
+    pub kinds: Vec<HeadSummary>,
+}
+
 /// Part of an answer.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Answer {
@@ -121,6 +132,8 @@ pub enum Answer {
     Changed(Changed),
     /// Heads so far.
     Impact(Impact),
+    /// All heads of the model.
+    Survey(Survey),
     /// There is no more.
     End,
 }
@@ -149,6 +162,8 @@ pub struct Ask {
     pub effect: bool,
     /// Whether the heads' effects are needed.
     pub impact: bool,
+    /// Whether the kinds of all heads are needed.
+    pub survey: bool,
 }
 
 /// Sends each part, and ends.
@@ -164,6 +179,13 @@ pub fn read(checkpoint: &Checkpoint, ticket: &Ticket, ask: &Ask) -> Result<Reply
     }
     if ask.effect {
         part(Answer::Changed(changed(checkpoint, ask)?));
+    }
+    if ask.survey {
+        let kinds = head_kinds(&checkpoint.decoder, &ids(ask), &ask.edits);
+        part(Answer::Survey(Survey {
+            version: ask.wish.version,
+            kinds: kinds.map_err(|error| error.to_string())?,
+        }));
     }
     if ask.impact {
         let mut kl = Vec::new();

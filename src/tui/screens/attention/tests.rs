@@ -6,7 +6,7 @@ use super::super::lens::desk::{Desk, clashes};
 use super::AttentionScreen;
 use super::keys::KEYS;
 use super::reading::Value;
-use crate::lens::{attention, knockout_effect};
+use crate::lens::{HeadSummary, attention, head_kinds, knockout_effect};
 use crate::tui::screen::{Reply, Screen};
 use crate::tui::shared::ModelState;
 
@@ -58,6 +58,48 @@ fn it_shows_the_patterns_of_the_layer() {
     assert_eq!(layer.kinds, read.heads().unwrap());
     let shown = desk.draw(&screen, 120, 40);
     assert!(shown.contains(layer.kinds[0].kind.label()), "{shown}");
+}
+
+#[test]
+fn heads_are_found_by_kind_in_the_whole_model() {
+    let (mut desk, mut screen) = ready();
+    let why = screen.enabled("next_of_kind", &desk.shared).unwrap_err();
+    assert!(why.starts_with("f reads"), "{why}");
+    desk.press(&mut screen, "f");
+    assert_eq!(desk.asks(), 1);
+    assert!(desk.draw(&screen, 120, 40).contains("being read"));
+    desk.work(&mut screen);
+    let facts = desk.shared.model.facts().unwrap();
+    let kinds = head_kinds(&facts.checkpoint.decoder, &ids(&desk), &[]).unwrap();
+    assert_eq!(screen.survey.as_ref().unwrap().kinds, kinds);
+    // The map's rows are layers, its columns heads.
+    let (layer, head) = (desk.shared.layer, screen.head);
+    desk.press(&mut screen, "j");
+    desk.press(&mut screen, "l");
+    assert_eq!((desk.shared.layer, screen.head), (layer - 1, head + 1));
+    // TEXT repeats itself, and the toy has an induction circuit.
+    desk.press(&mut screen, "v");
+    let score = |h: &HeadSummary| h.scores.induction.unwrap();
+    let best = kinds
+        .iter()
+        .max_by(|a, b| score(a).total_cmp(&score(b)))
+        .unwrap();
+    assert_eq!((desk.shared.layer, screen.head), (best.layer, best.head));
+    assert!(
+        score(best) > 0.4 && desk.said().contains("induction"),
+        "{}",
+        desk.said()
+    );
+    desk.press(&mut screen, "n");
+    let second = &kinds[desk.shared.layer * 4 + screen.head];
+    let stronger = kinds.iter().filter(|h| score(h) > score(second)).count();
+    assert_eq!(stronger, 1);
+    desk.press(&mut screen, "N");
+    assert_eq!((desk.shared.layer, screen.head), (best.layer, best.head));
+    desk.press(&mut screen, "enter");
+    assert!(!screen.surveying, "enter looks at the head");
+    desk.work(&mut screen);
+    assert!(desk.draw(&screen, 120, 40).contains("query ↓ key →"));
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Drawing attention: the heads of the layer, the row of the query as bars, the pattern of the head, the effect of the cuts.
+//! Drawing attention: what goes where, the pattern of the head, the effect of the cuts. The lists beside the pattern are
+//! `lists.rs`, the map of all heads in its place `survey.rs`.
 //!
 //! Always: every size draws; later queries stand lower, as the pattern is read; what a query cannot see is dim, not zero.
 
@@ -7,7 +8,7 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 
 use super::reading::{LEAST, Layer, Value};
-use super::{AttentionScreen, EDGE, HEAD, KEY, chip, edge_label, head_label, token};
+use super::{AttentionScreen, EDGE, chip, token};
 use crate::tui::cells::{self, Card, HeatMap};
 use crate::tui::screen::{Hits, Target, View};
 use crate::tui::screens::unready::{self, say};
@@ -88,7 +89,11 @@ pub(super) fn draw(
         drawing.heads(list, buf, hits);
         drawing.bars(bars, buf, hits);
     }
-    drawing.pattern(right, buf, hits);
+    if screen.surveying {
+        drawing.survey(right, buf, hits);
+    } else {
+        drawing.pattern(right, buf, hits);
+    }
     if strip > 0 {
         drawing.effect(below, buf);
     }
@@ -142,20 +147,20 @@ fn card(screen: &AttentionScreen, view: &View) -> Option<Card> {
 }
 
 /// What every part is drawn with.
-struct Drawing<'a> {
-    screen: &'a AttentionScreen,
-    view: &'a View<'a>,
-    layer: &'a Layer,
-    theme: Theme,
+pub(super) struct Drawing<'a> {
+    pub(super) screen: &'a AttentionScreen,
+    pub(super) view: &'a View<'a>,
+    pub(super) layer: &'a Layer,
+    pub(super) theme: Theme,
 }
 
 impl Drawing<'_> {
     /// What is shown is of another layer, prompt or set of interventions than the header says.
-    fn old(&self) -> bool {
+    pub(super) fn old(&self) -> bool {
         !self.layer.serves(&self.screen.wish(self.view.shared))
     }
 
-    fn style(&self) -> Style {
+    pub(super) fn style(&self) -> Style {
         if self.old() {
             self.theme.stale()
         } else {
@@ -163,172 +168,48 @@ impl Drawing<'_> {
         }
     }
 
-    fn head(&self) -> usize {
+    pub(super) fn head(&self) -> usize {
         self.screen
             .head(self.view.shared)
             .min(self.layer.heads.saturating_sub(1))
     }
 
-    fn query(&self) -> usize {
+    pub(super) fn query(&self) -> usize {
         self.view
             .shared
             .position
             .min(self.layer.tokens.len().saturating_sub(1))
     }
 
-    fn key(&self) -> usize {
+    pub(super) fn key(&self) -> usize {
         self.screen.key(self.view.shared).min(self.query())
     }
 
-    fn label(&self, at: usize) -> String {
+    pub(super) fn label(&self, at: usize) -> String {
         let text = self.layer.tokens.get(at).map_or("", |token| &token.text);
         cells::visible(text, self.theme.ascii)
     }
 
     /// Scores show only once they were captured.
-    fn value(&self) -> Value {
+    pub(super) fn value(&self) -> Value {
         match self.screen.value {
             Value::Score if self.layer.scores.is_empty() => Value::Weight,
             value => value,
         }
     }
 
-    fn cut(&self, label: &str) -> bool {
+    pub(super) fn cut(&self, label: &str) -> bool {
         let at = chip(self.view.shared, label);
         at.is_some_and(|at| self.view.shared.interventions[at].on)
-    }
-
-    fn heads(&self, area: Rect, buf: &mut Buffer, hits: &mut Hits) {
-        let (shared, theme) = (self.view.shared, self.theme);
-        let impacts = self
-            .screen
-            .impacts(shared)
-            .filter(|_| self.screen.wants_impact);
-        let of = if impacts.is_some() {
-            "KL if cut, nats"
-        } else {
-            "score"
-        };
-        let old = if self.old() { ", being read" } else { "" };
-        let title = format!(
-            "layer {}: {} heads, kind, {of}{old}",
-            self.layer.wish.layer, self.layer.heads
-        );
-        let inner = cells::panel(buf, area, &title, false, theme);
-        let room = usize::from(inner.height);
-        let left = self.screen.left(shared);
-        let place = left.partition_point(|head| *head < self.head());
-        let from = cells::scroll(Some(place), 0, room, left.len());
-        if left.is_empty() {
-            cells::put(buf, inner, 0, 0, "no head holds these words", theme.dim());
-        }
-        let most = impacts.map_or(0.0, |kl| kl.iter().copied().fold(0.0, f64::max));
-        let shown = left.iter().copied().filter(|head| *head < self.layer.heads);
-        for (y, head) in shown.skip(from).take(room).enumerate() {
-            let y = y as u16;
-            let cut = self.cut(&head_label(self.layer.wish.layer, head));
-            let mark = if cut { theme.pick("⊘", "x") } else { " " };
-            let (kind, score) = match self.screen.kind(head) {
-                Some(summary) => (
-                    summary.kind.label(),
-                    format!("{:.2}", summary.scores.kind().1),
-                ),
-                None => ("text too short", String::new()),
-            };
-            let (score, course) = match impacts {
-                None => (
-                    score,
-                    self.course(head, usize::from(inner.width).saturating_sub(28)),
-                ),
-                Some(kl) => match kl.get(head) {
-                    None => ("…".to_owned(), String::new()),
-                    Some(kl) => {
-                        let width = usize::from(inner.width).saturating_sub(30);
-                        (
-                            format!("{kl:.3}"),
-                            cells::bar(*kl as f32, most as f32, width, theme),
-                        )
-                    }
-                },
-            };
-            let text = format!("{mark}H{head:<3}{kind:<15} {score:>5} {course}");
-            let at = Rect {
-                y: inner.y + y,
-                height: 1,
-                ..inner
-            };
-            self.row(at, &text, head == self.head(), buf);
-            hits.add(at, Target::Place(HEAD, 0, head));
-        }
-    }
-
-    /// One row of a list.
-    fn row(&self, at: Rect, text: &str, current: bool, buf: &mut Buffer) {
-        let style = if current {
-            self.theme.cursor()
-        } else {
-            self.style()
-        };
-        let text = cells::fit(text, at.width.into(), self.theme.ascii);
-        cells::put(buf, at, 0, 0, &text, style);
-    }
-
-    /// Where the query looks, key by key, as a line.
-    fn course(&self, head: usize, width: usize) -> String {
-        let row = self.layer.row(Value::Weight, head, self.query());
-        if row.len() > width {
-            // The last keys: a mean over far ones would hide the one that counts.
-            return cells::sparkline(&row[row.len() - width..], width, self.theme);
-        }
-        cells::sparkline(&row, row.len(), self.theme)
-    }
-
-    fn bars(&self, area: Rect, buf: &mut Buffer, hits: &mut Hits) {
-        let (theme, value) = (self.theme, self.value());
-        let (head, query) = (self.head(), self.query());
-        let title = format!("from {} ({query}), {}", self.label(query), words(value));
-        let inner = cells::panel(buf, area, &title, false, theme);
-        let row = self.layer.row(value, head, query);
-        let mut order: Vec<usize> = (0..row.len()).filter(|key| row[*key].is_finite()).collect();
-        order.sort_by(|a, b| row[*b].total_cmp(&row[*a]).then(a.cmp(b)));
-        let high = usize::from(inner.height);
-        let at = order.iter().position(|key| *key == self.key());
-        let from = cells::scroll(at, 0, high, order.len());
-        let finite = row.iter().copied().filter(|v| v.is_finite());
-        let lo = finite.clone().fold(f32::INFINITY, f32::min);
-        let most = finite.fold(f32::MIN_POSITIVE, f32::max);
-        for (i, key) in order.iter().enumerate().skip(from).take(high) {
-            let y = (i - from) as u16;
-            let word = cells::fit(&self.label(*key), 12, theme.ascii);
-            let room = usize::from(inner.width).saturating_sub(26);
-            let bar = match value {
-                // Scores have no zero: the lowest of the row is where bars begin.
-                Value::Score => cells::bar(row[*key] - lo, most - lo, room, theme),
-                _ => cells::bar(row[*key], most, room, theme),
-            };
-            let cut = self.cut(&edge_label(self.layer.wish.layer, head, query, *key));
-            let mark = if cut { theme.pick("⊘", "x") } else { " " };
-            let text = format!("{mark}{key:>4} {word} {:>6.3} {bar}", row[*key]);
-            let at = Rect {
-                y: inner.y + y,
-                height: 1,
-                ..inner
-            };
-            self.row(at, &text, *key == self.key(), buf);
-            hits.add(at, Target::Place(KEY, *key, 0));
-        }
     }
 
     fn pattern(&self, area: Rect, buf: &mut Buffer, hits: &mut Hits) {
         let (theme, value, n) = (self.theme, self.value(), self.layer.tokens.len());
         let head = self.head();
         let summary = self.screen.kind(head);
-        let kind = summary.map_or(String::new(), |summary| {
-            format!(" {}", summary.kind.label())
-        });
-        let after = match summary {
-            Some(summary) => format!("mean entropy {:.2} nats", summary.scores.entropy),
-            None => format!("kinds need {LEAST} tokens"),
+        let kind = match summary {
+            Some(summary) if area.width >= 60 => format!(" ({})", summary.kind.label()),
+            _ => String::new(),
         };
         // The lowest row of the map is the last query.
         let number = |row: usize, key: usize| self.layer.value(value, head, n - 1 - row, key);
@@ -349,23 +230,22 @@ impl Drawing<'_> {
             }
         };
         let axes = theme.pick("query ↓ key →", "query down, key across");
-        let title = format!(
-            "head {}.{head}{kind}: {} {lo:.2} to {hi:.2}, {axes}, {after}",
-            self.layer.wish.layer,
-            words(value),
-        );
+        let layer = self.layer.wish.layer;
+        let title = format!("head {layer}.{head}{kind}: {}, {axes}", words(value));
         let inner = cells::panel(buf, area, &title, true, theme);
+        let cell_width = cell_width(inner.width, n, self.screen.wider);
         let columns: Vec<String> = (0..n).map(|at| self.label(at)).collect();
         let rows: Vec<String> = (0..n).rev().map(|at| self.label(at)).collect();
         let cursor = (n - 1 - self.query().min(n - 1), self.key());
         let high = usize::from(inner.height.saturating_sub(1));
-        let wide = usize::from(inner.width.saturating_sub(10) / self.screen.cell_width.max(1));
+        let wide = usize::from(inner.width.saturating_sub(10) / cell_width);
         let map = HeatMap {
             columns: &columns,
             rows: &rows,
             value: &number,
             text: None,
-            digits: self.screen.digits && self.screen.cell_width > 2,
+            marked: None,
+            digits: self.screen.digits && cell_width > 2,
             scale,
             lo,
             hi,
@@ -374,7 +254,7 @@ impl Drawing<'_> {
                 cursor.0.saturating_sub(high / 2),
                 cursor.1.saturating_sub(wide / 2),
             ),
-            cell_width: self.screen.cell_width,
+            cell_width,
             stale: self.old(),
         };
         let drawn = cells::heat_map(buf, inner, &map, theme);
@@ -385,6 +265,13 @@ impl Drawing<'_> {
                 }
             }
         }
+        let ends = [lo, hi].map(|end| format!("{end:.2}"));
+        cells::legend(buf, area, scale, (&ends[0], &ends[1]), theme);
+        let note = match summary {
+            Some(summary) => format!("mean entropy {:.2} nats", summary.scores.entropy),
+            None => format!("kinds need {LEAST} tokens"),
+        };
+        cells::note(buf, area, &note, theme);
     }
 
     fn effect(&self, area: Rect, buf: &mut Buffer) {
@@ -395,7 +282,7 @@ impl Drawing<'_> {
             let inner = cells::panel(buf, area, "effect on the next token", false, theme);
             let (query, key) = (self.query(), self.key());
             let text = format!(
-                "x cuts head {layer}.{}; E cuts its edge from {} to {}; what the next token loses is shown here",
+                "x cuts head {layer}.{}, E its edge from {} to {}; the change is shown here",
                 self.head(),
                 token(shared, query, theme.ascii),
                 token(shared, key, theme.ascii),
@@ -445,6 +332,13 @@ impl Drawing<'_> {
             x = cells::put(buf, inner, x, y, &text, style) + 3;
         }
     }
+}
+
+/// How wide a cell is by itself: as there is room for all keys, between digits that can be read and a word.
+fn cell_width(wide: u16, keys: usize, wider: i16) -> u16 {
+    let all = u16::try_from(keys.max(1)).unwrap_or(u16::MAX);
+    let itself = (wide.saturating_sub(10) / all).clamp(4, 9);
+    itself.saturating_add_signed(wider).clamp(1, 16)
 }
 
 /// The name of a value.

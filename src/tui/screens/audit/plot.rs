@@ -336,6 +336,7 @@ fn heat(
         rows,
         value: &value,
         text: None,
+        marked: None,
         digits: centre.is_none_or(|centre| centre == 0.0) && room >= 5,
         scale: if centre.is_some() {
             Scale::Diverging

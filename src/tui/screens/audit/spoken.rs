@@ -8,9 +8,16 @@ use crate::audit::wording;
 
 pub(super) fn lines(screen: &AuditScreen) -> Vec<String> {
     let mut lines = Vec::new();
-    match screen.running {
-        Some(Running::Waiting) => lines.push("an audit waits for the job before it".to_owned()),
-        Some(Running::Working) => lines.push("an audit is running; esc stops it".to_owned()),
+    match &screen.running {
+        Some(Running::Waiting) => {
+            lines.push("an audit waits for the job before it; esc takes it back".to_owned());
+        }
+        Some(Running::Withdrawn) => lines.push("the audit that waited is taken back".to_owned()),
+        Some(Running::Working(stand)) => lines.push(format!(
+            "an audit is running, {:.0} percent, {}; esc stops it",
+            stand.share * 100.0,
+            stand.stage
+        )),
         Some(Running::Stopping) => lines.push("the audit is being stopped".to_owned()),
         None => {}
     }

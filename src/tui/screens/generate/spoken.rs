@@ -9,7 +9,9 @@ pub(super) fn lines(screen: &GenerateScreen) -> Vec<String> {
     let mut lines = Vec::new();
     match &screen.mode {
         Mode::Keys => {}
-        Mode::Prompt(field) => lines.push(format!("writing the prompt: {}", field.text())),
+        Mode::Prompt(editor) => {
+            lines.push(format!("writing the prompt: {}", editor.field().text()))
+        }
         Mode::Pick(picker) => {
             for (i, (what, from)) in ENTRIES.iter().enumerate() {
                 let here = if i == picker.selected {

@@ -16,10 +16,10 @@ use crate::tui::shared::{Shared, quoted};
 use crate::tui::work::Ticket;
 
 const KEYS: &[Binding] = &[
-    bind("j down", "down", "down", "The next point"),
-    bind("k up", "up", "up", "The point before"),
+    bind("j down", "down", "point", "The next point"),
+    bind("k up", "up", "point", "The point before"),
     bind("l right", "deeper", "layer", "One layer deeper"),
-    bind("h left", "shallower", "", "One layer back"),
+    bind("h left", "shallower", "layer", "One layer back"),
     bind("g home", "first", "", "The first point"),
     bind("G end", "last", "", "The last point"),
     bind(

@@ -5,15 +5,25 @@
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
+use ratatui::style::{Modifier, Style};
 
 use super::reading::{Column, Place};
 use super::{LISTED, LensScreen, Pane};
+use crate::lens::Ranked;
 use crate::tui::cells;
 use crate::tui::screen::{Hits, Target, View};
+use crate::tui::shared::Shared;
+use crate::tui::theme::Theme;
 
-/// Columns of the percentage and of a token.
+/// Columns of the percentage.
 const PERCENT: usize = 6;
-const WORD: usize = 13;
+/// Columns of a token, and where the list is narrow.
+const WORD: [usize; 2] = [13, 10];
+/// Columns of a fact's name.
+const NAME: usize = 10;
+
+/// A line about the cell: pieces with their styles.
+type Line = Vec<(String, Style)>;
 
 pub(super) fn draw(
     screen: &LensScreen,
@@ -24,15 +34,14 @@ pub(super) fn draw(
 ) {
     let (shared, theme) = (view.shared, *view.theme);
     let (row, at) = (screen.row(shared), shared.position);
-    let layer = if row == 0 {
-        "embedding".to_owned()
-    } else {
-        format!("L{}", row - 1)
+    let layer = match row {
+        0 => "embedding".to_owned(),
+        row => format!("L{}", row - 1),
     };
     let after = shared.tokens.get(at).map_or(String::new(), |token| {
         cells::visible(&token.text, theme.ascii)
     });
-    let title = format!("{layer}, after {after}");
+    let title = format!("{layer}: next after {after}");
     let inner = cells::panel(buf, area, &title, screen.pane == Pane::List, theme);
     let Some((column, place)) = screen
         .held
@@ -44,170 +53,224 @@ pub(super) fn draw(
         return;
     };
     let old = !column.wish.serves(&screen.wish(shared)) || screen.held.tokens != shared.tokens;
-    let base = column.base.as_ref().and_then(|base| base.get(row));
-    let facts = facts(screen, view, column, place, base, row);
+    let facts = Facts {
+        screen,
+        view,
+        column,
+        place,
+        base: column.base.as_ref().and_then(|base| base.get(row)),
+        row,
+    }
+    .lines(usize::from(inner.width));
     let below = (facts.len() as u16).min(inner.height.saturating_sub(3));
     let list = Rect {
         height: inner.height - below,
         ..inner
     };
     let style = if old { theme.stale() } else { theme.text() };
-    let most = place.cell.top.first().map_or(1.0, |top| top.probability) as f32;
-    let high = usize::from(list.height);
+    listed(
+        screen,
+        shared,
+        &place.cell.top,
+        list,
+        style,
+        theme,
+        buf,
+        hits,
+    );
+    for (i, pieces) in facts.iter().enumerate().take(below.into()) {
+        let mut x = 0;
+        for (text, own) in pieces {
+            let room = usize::from(inner.width.saturating_sub(x));
+            let text = cells::cut(text, room, theme.ascii);
+            let style = if old { style } else { *own };
+            x = cells::put(buf, inner, x, list.height + i as u16, &text, style);
+        }
+    }
+}
+
+/// The likeliest tokens, a line each; those for which there is no line are reached with the cursor.
+fn listed(
+    screen: &LensScreen,
+    shared: &Shared,
+    top: &[Ranked],
+    area: Rect,
+    style: Style,
+    theme: Theme,
+    buf: &mut Buffer,
+    hits: &mut Hits,
+) {
+    let most = top.first().map_or(1.0, |top| top.probability) as f32;
+    let high = usize::from(area.height);
+    let wide = WORD[usize::from(area.width < 30)];
     let left = screen.left(shared);
     let at = left.partition_point(|i| *i < screen.picked);
     let from = at.saturating_sub(high.saturating_sub(1));
     if left.is_empty() {
-        cells::put(
-            buf,
-            list,
-            0,
-            0,
-            "no listed token holds these words",
-            theme.dim(),
-        );
+        let none = "no listed token holds these words";
+        cells::put(buf, area, 0, 0, none, theme.dim());
     }
-    let top = left
-        .iter()
-        .filter_map(|i| Some((*i, place.cell.top.get(*i)?)));
-    for (y, (i, top)) in top.skip(from).take(high).enumerate() {
-        let word = cells::fit(
-            &cells::visible(screen.held.word(top.id), theme.ascii),
-            WORD,
-            theme.ascii,
-        );
+    let listed = left.iter().filter_map(|i| Some((*i, top.get(*i)?)));
+    for (y, (i, top)) in listed.skip(from).take(high).enumerate() {
+        let word = cells::visible(screen.held.word(top.id), theme.ascii);
+        let word = cells::fit(&word, wide, theme.ascii);
         let mark = if screen.target == Some(top.id) {
             theme.pick("▸", ">")
         } else {
             " "
         };
-        let share = format!(
-            "{:>width$.1}%",
-            top.probability * 100.0,
-            width = PERCENT - 1
-        );
-        let room = usize::from(list.width).saturating_sub(WORD + PERCENT + 4);
+        let share = format!("{:>w$.1}%", top.probability * 100.0, w = PERCENT - 1);
+        let room = usize::from(area.width).saturating_sub(wide + PERCENT + 3);
         let bar = cells::bar(
             top.probability as f32,
             most.max(f32::MIN_POSITIVE),
             room,
             theme,
         );
-        let text = format!("{mark}{word} {share} {bar}");
         let here = screen.pane == Pane::List && i == screen.picked;
         let y = y as u16;
         let style = if here { theme.cursor() } else { style };
-        cells::put(
-            buf,
-            list,
-            0,
-            y,
-            &cells::fit(&text, list.width.into(), theme.ascii),
-            style,
-        );
-        hits.add(
-            Rect {
-                y: list.y + y,
-                height: 1,
-                ..list
-            },
-            Target::Place(LISTED, 0, i),
-        );
-    }
-    for (i, text) in facts.iter().enumerate().take(below.into()) {
-        let text = cells::fit(text, inner.width.into(), theme.ascii);
-        cells::put(buf, inner, 0, list.height + i as u16, &text, style);
+        let text = format!("{mark}{word} {share}");
+        let text = cells::cut(&text, area.width.into(), theme.ascii);
+        let x = cells::put(buf, area, 0, y, &text, style);
+        cells::put(buf, area, x + 1, y, &bar, theme.bar());
+        let line = Rect {
+            y: area.y + y,
+            height: 1,
+            ..area
+        };
+        hits.add(line, Target::Place(LISTED, 0, i));
     }
 }
 
-/// What is known of the cell, a line each.
-fn facts(
-    screen: &LensScreen,
-    view: &View,
-    column: &Column,
-    place: &Place,
-    base: Option<&Place>,
+/// What is known of the cell.
+struct Facts<'a> {
+    screen: &'a LensScreen,
+    view: &'a View<'a>,
+    column: &'a Column,
+    place: &'a Place,
+    base: Option<&'a Place>,
     row: usize,
-) -> Vec<String> {
-    let (theme, cell) = (*view.theme, &place.cell);
-    let vocab = view
-        .shared
-        .model
-        .facts()
-        .map_or(0, |facts| facts.config.vocab_size);
-    let with = |text: String, base: Option<String>| match base {
-        Some(base) => format!("{text}, was {base}"),
-        None => text,
-    };
-    let target = cells::visible(screen.held.word(column.target), theme.ascii);
-    let own = if screen.target.is_none() {
-        "own next"
-    } else {
-        "target"
-    };
-    let probability = |place: &Place| match place.cell.target_log_prob.exp() {
+}
+
+impl Facts<'_> {
+    /// A line each, the answer first.
+    fn lines(&self, wide: usize) -> Vec<Line> {
+        let (theme, cell) = (*self.view.theme, &self.place.cell);
+        let vocab = self.view.shared.model.facts();
+        let vocab = vocab.map_or(0, |facts| facts.config.vocab_size);
+        let name = |name: &str| (format!(" {name:<NAME$}"), theme.dim());
+        let fact = |label: &str, value: String, base: Option<String>| -> Line {
+            let was = base.map_or(String::new(), |base| format!(", was {base}"));
+            vec![name(label), (value + &was, theme.text())]
+        };
+        // Of how many is left out first, where there is no room or another number stands beside it.
+        let whole = |text: String, least: usize| match self.base {
+            None if wide >= least => text,
+            _ => String::new(),
+        };
+        let target = cells::visible(self.screen.held.word(self.column.target), theme.ascii);
+        let role = match self.screen.target {
+            None => " next, underlined",
+            Some(_) => " followed, underlined",
+        };
+        let under = Modifier::BOLD | Modifier::UNDERLINED;
+        let mut lines = vec![
+            Vec::new(),
+            vec![
+                (target, theme.text().add_modifier(under)),
+                (role.to_owned(), theme.dim()),
+            ],
+            vec![(format!(" {}", settled(self.column)), theme.accent())],
+            fact(
+                "rank",
+                format!("{}{}", cell.target_rank, whole(format!(" of {vocab}"), 0)),
+                self.base.map(|b| b.cell.target_rank.to_string()),
+            ),
+            fact("p", probability(self.place), self.base.map(probability)),
+            self.course(wide),
+            fact(
+                "entropy",
+                format!(
+                    "{:.2}{}{}",
+                    cell.entropy,
+                    whole(format!(" of {:.2}", (vocab.max(1) as f64).ln()), 30),
+                    if self.base.is_some() { "" } else { " nats" }
+                ),
+                self.base.map(|b| {
+                    let unit = if wide < 30 { "" } else { " nats" };
+                    format!("{:.2}{unit}", b.cell.entropy)
+                }),
+            ),
+            vec![
+                (" KL(final||here) ".to_owned(), theme.dim()),
+                (format!("{:.2} nats", cell.kl), theme.text()),
+                (
+                    self.base
+                        .filter(|_| wide >= 34)
+                        .map_or(String::new(), |b| format!(", was {:.2}", b.cell.kl)),
+                    theme.text(),
+                ),
+            ],
+            fact(
+                "norm",
+                format!("{:.1}", cell.norm),
+                self.base.map(|b| format!("{:.1}", b.cell.norm)),
+            ),
+        ];
+        if let Some(along) = self.place.projection {
+            let base = self.base.and_then(|b| b.projection);
+            lines.push(fact(
+                "projected",
+                format!("{along:+.2}"),
+                base.map(|b| format!("{b:+.2}")),
+            ));
+        }
+        if self.base.is_some() {
+            lines.push(vec![(" was: unedited".to_owned(), theme.dim())]);
+        } else if self.row + 1 == self.column.places.len() {
+            lines.push(vec![(" last layer: the output".to_owned(), theme.dim())]);
+        }
+        lines
+    }
+
+    /// The target's probability by layer, the cursor's layer in the text's colour.
+    fn course(&self, wide: usize) -> Line {
+        let theme = *self.view.theme;
+        let course: Vec<f32> = (self.column.places.iter())
+            .map(|place| place.cell.target_log_prob.exp() as f32)
+            .collect();
+        let room = wide.saturating_sub(NAME + 1).min(course.len());
+        if room == 0 {
+            return Vec::new();
+        }
+        let marks = cells::sparkline(&course, room, theme);
+        let here = self.row * room / course.len();
+        let part = |range: std::ops::Range<usize>| -> String {
+            marks.chars().skip(range.start).take(range.len()).collect()
+        };
+        vec![
+            (format!(" {:<NAME$}", "by layer"), theme.dim()),
+            (part(0..here), theme.bar()),
+            (part(here..here + 1), theme.title()),
+            (part(here + 1..room), theme.bar()),
+        ]
+    }
+}
+
+/// The target's probability, with as many digits as say something.
+fn probability(place: &Place) -> String {
+    match place.cell.target_log_prob.exp() {
         small if small < 1e-4 => format!("{small:.0e}"),
         share => format!("{:.2}%", share * 100.0),
-    };
-    let rank = format!(" rank {} of {vocab}", cell.target_rank);
-    let course: Vec<f32> = column
-        .places
-        .iter()
-        .map(|p| p.cell.target_log_prob.exp() as f32)
-        .collect();
-    let entropy = match base {
-        None => format!(
-            "entropy {:.2} of {:.2} nats",
-            cell.entropy,
-            (vocab.max(1) as f64).ln()
-        ),
-        Some(base) => format!(
-            "entropy {:.2} nats, was {:.2}",
-            cell.entropy, base.cell.entropy
-        ),
-    };
-    let mut lines = vec![
-        format!("{own} {target}"),
-        with(rank, base.map(|b| b.cell.target_rank.to_string())),
-        with(format!(" p {}", probability(place)), base.map(probability)),
-        format!(
-            " {}",
-            cells::sparkline(&course, course.len().min(31), theme)
-        ),
-        format!(" {}", settled(column)),
-        entropy,
-        with(
-            format!("KL(final||here) {:.2} nats", cell.kl),
-            base.map(|b| format!("{:.2}", b.cell.kl)),
-        ),
-        with(
-            format!("norm {:.1}", cell.norm),
-            base.map(|b| format!("{:.1}", b.cell.norm)),
-        ),
-    ];
-    if let Some(along) = place.projection {
-        let base = base.and_then(|b| b.projection).map(|b| format!("{b:+.2}"));
-        lines.push(with(format!("projection {along:+.2}"), base));
     }
-    if base.is_some() {
-        lines.push("was: without interventions".to_owned());
-    } else if row + 1 == column.places.len() {
-        lines.push("last layer: the model's output".to_owned());
-    }
-    lines
 }
 
 /// From which layer on the target is the likeliest token.
 pub(super) fn settled(column: &Column) -> String {
-    let ranks: Vec<usize> = column
-        .places
-        .iter()
-        .map(|place| place.cell.target_rank)
-        .collect();
-    let on_top = ranks.iter().rev().take_while(|rank| **rank == 1).count();
-    match ranks.len() - on_top {
-        _ if on_top == 0 => "not the likeliest at the end".to_owned(),
-        0 => "likeliest from the embedding on".to_owned(),
-        row => format!("likeliest from L{} on", row - 1),
+    match column.settles() {
+        None => "not the likeliest at the end".to_owned(),
+        Some(0) => "likeliest from the start on".to_owned(),
+        Some(row) => format!("likeliest from L{} on", row - 1),
     }
 }

@@ -1,7 +1,8 @@
 //! The prompt editor: one turn at a time in a field of several lines, Tab to the next turn, Ctrl-N a new one, Ctrl-T the
 //! system turn. The lens and the generate screen have it.
 //!
-//! Always: the prompt that is read changes only when the edit is taken; an empty turn that was added is dropped.
+//! Always: the prompt that is read changes only when the edit is taken; an empty turn that was added is dropped; a turn is
+//! selected as a whole when it is come to, as an address is in a browser: a character replaces it, a move keeps it.
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
@@ -15,6 +16,7 @@ pub struct Editor {
     draft: Prompt,
     turn: usize,
     field: Field,
+    fresh: bool,
 }
 
 /// What a key led to.
@@ -59,7 +61,13 @@ impl Editor {
         let mut field = Field::multi();
         let turn_text = draft.turns.get(turn).map_or("", |turn| &turn.content);
         field.set(draft.raw.as_deref().unwrap_or(turn_text))?;
-        Ok(Self { draft, turn, field })
+        let fresh = !field.is_empty();
+        Ok(Self {
+            draft,
+            turn,
+            field,
+            fresh,
+        })
     }
 
     /// The turns, with the text of the one that is edited in the field.
@@ -70,6 +78,11 @@ impl Editor {
     /// Which turn is edited; `None` for raw text.
     pub fn turn(&self) -> Option<usize> {
         self.draft.raw.is_none().then_some(self.turn)
+    }
+
+    /// Whether the text is selected as a whole: what is typed or pasted now replaces it.
+    pub fn fresh(&self) -> bool {
+        self.fresh
     }
 
     /// The field.
@@ -89,6 +102,17 @@ impl Editor {
                 _ => {}
             }
         }
+        if std::mem::take(&mut self.fresh) {
+            let command = KeyModifiers::CONTROL | KeyModifiers::ALT;
+            match key.code {
+                KeyCode::Char(_) if !key.modifiers.intersects(command) => self.field.clear(),
+                KeyCode::Backspace | KeyCode::Delete => {
+                    self.field.clear();
+                    return Edited::Open;
+                }
+                _ => {}
+            }
+        }
         match self.field.key(key) {
             Outcome::Submitted => Edited::Taken(self.taken()),
             Outcome::Cancelled => Edited::Left,
@@ -99,9 +123,16 @@ impl Editor {
 
     /// Pasted text.
     pub fn paste(&mut self, text: &str) -> Edited {
-        match self.field.paste(text) {
+        let mut field = self.field.clone();
+        if self.fresh {
+            field.clear();
+        }
+        match field.paste(text) {
             Outcome::Refused(why) => Edited::Refused(why.to_string()),
-            _ => Edited::Open,
+            _ => {
+                (self.field, self.fresh) = (field, false);
+                Edited::Open
+            }
         }
     }
 
@@ -148,7 +179,10 @@ impl Editor {
     fn go(&mut self, turn: usize) -> Edited {
         self.turn = turn;
         match self.field.set(&self.draft.turns[self.turn].content) {
-            Ok(()) => Edited::Open,
+            Ok(()) => {
+                self.fresh = !self.field.is_empty();
+                Edited::Open
+            }
             Err(why) => Edited::Refused(why.to_string()),
         }
     }

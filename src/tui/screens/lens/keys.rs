@@ -5,7 +5,7 @@ use crate::tui::keys::{Binding, bind};
 /// The table that drives dispatch, footer and help.
 pub(super) const KEYS: &[Binding] = &[
     bind("h left", "left", "token", "The token before"),
-    bind("l right", "right", "", "The next token"),
+    bind("l right", "right", "token", "The next token"),
     bind(
         "k up",
         "up",
@@ -15,7 +15,7 @@ pub(super) const KEYS: &[Binding] = &[
     bind(
         "j down",
         "down",
-        "",
+        "layer",
         "One layer back; in the list, the next token",
     ),
     bind(
@@ -25,10 +25,28 @@ pub(super) const KEYS: &[Binding] = &[
         "Edit the last user turn; Enter reads it, Alt-Enter begins a line, Tab goes to the next turn",
     ),
     bind(
+        "f",
+        "appears",
+        "find answer",
+        "Go to the layer from which on the answer is the likeliest token: the target, or the model's own next token",
+    ),
+    bind(
         "v",
         "mode",
         "value",
         "Next value: probability, entropy, KL, rank of the target, norm, projection on a direction",
+    ),
+    bind(
+        "a",
+        "attention",
+        "attention",
+        "Look at the attention of this layer",
+    ),
+    bind(
+        "P",
+        "raw",
+        "raw/chat",
+        "Read the text as it is, without the chat template; or with it again",
     ),
     bind(
         "c",
@@ -37,16 +55,16 @@ pub(super) const KEYS: &[Binding] = &[
         "Show the difference that the interventions make: with them minus without them",
     ),
     bind(
-        "enter",
-        "target",
-        "target",
-        "Follow the token that is selected in the list; the same again lets it go",
-    ),
-    bind(
         "tab",
         "pane",
         "list",
         "Between the map and the list of next tokens",
+    ),
+    bind(
+        "enter",
+        "target",
+        "target",
+        "Follow the token that is selected in the list; the same again lets it go",
     ),
     bind(
         "d",
@@ -60,12 +78,6 @@ pub(super) const KEYS: &[Binding] = &[
         "scale",
         "What the ends of the colours mean: whole range, smallest to largest, 5th to 95th percentile",
     ),
-    bind(
-        "a",
-        "attention",
-        "attention",
-        "Look at the attention of this layer",
-    ),
     bind("g", "first_layer", "", "The first layer"),
     bind("G", "last_layer", "", "The last layer"),
     bind("0 home", "first_token", "", "The first token"),
@@ -77,12 +89,6 @@ pub(super) const KEYS: &[Binding] = &[
         "clear_target",
         "",
         "Follow no token: at each position the model's own next one is meant again",
-    ),
-    bind(
-        "P",
-        "raw",
-        "",
-        "Read the text as it is, without the chat template; or with it again",
     ),
     bind("t", "add_turn", "", "Add a turn to the conversation"),
     bind("-", "drop_turn", "", "Remove the last turn"),

@@ -12,6 +12,7 @@ mod detail;
 pub(super) mod editor;
 mod keys;
 mod modes;
+mod prompt;
 mod reading;
 mod spoken;
 #[cfg(test)]
@@ -60,6 +61,7 @@ struct Asked {
 }
 
 /// The screen.
+#[derive(Default)]
 pub struct LensScreen {
     held: Held,
     /// Tells one open model from another.
@@ -80,33 +82,10 @@ pub struct LensScreen {
     picked: usize,
     /// The cursor is on the embedding, below the first layer.
     embedding: bool,
-    cell_width: u16,
+    /// What the keys add to the width of a cell.
+    wider: i16,
     editor: Option<Editor>,
     filter: Filter,
-}
-
-impl Default for LensScreen {
-    fn default() -> Self {
-        Self {
-            held: Held::default(),
-            model: 0,
-            asked: None,
-            open: 0,
-            stopped: None,
-            failed: None,
-            mode: Mode::default(),
-            ends: Ends::default(),
-            digits: false,
-            compare: false,
-            target: None,
-            pane: Pane::default(),
-            picked: 0,
-            embedding: false,
-            cell_width: 10,
-            editor: None,
-            filter: Filter::default(),
-        }
-    }
 }
 
 impl LensScreen {
@@ -203,6 +182,35 @@ impl LensScreen {
         }
     }
 
+    /// Goes to where the answer comes from: the layer from which on the target is the likeliest token.
+    fn appears(&mut self, cx: &mut Context) {
+        let Some(column) = self.held.columns.get(&cx.shared.position) else {
+            return;
+        };
+        let word = cells::visible(self.held.word(column.target), false);
+        let name = |row: usize| match row {
+            0 => "the embedding".to_owned(),
+            row => format!("layer {}", row - 1),
+        };
+        let (row, text) = match column.settles() {
+            Some(row) => (
+                row,
+                format!("{word} is the likeliest token from {} on", name(row)),
+            ),
+            None => {
+                let (row, rank) = column.nearest();
+                let text = format!(
+                    "{word} is not the likeliest at the end; its best is rank {rank} at {}",
+                    name(row)
+                );
+                (row, text)
+            }
+        };
+        cx.say(text);
+        self.set_row(row, cx);
+        self.picked = 0;
+    }
+
     fn edited(&mut self, outcome: Edited, cx: &mut Context) {
         match outcome {
             Edited::Open => {}
@@ -275,7 +283,10 @@ impl Screen for LensScreen {
 
     fn enabled(&self, action: &str, shared: &Shared) -> Result<(), String> {
         let Some(facts) = shared.model.facts() else {
-            return Err("no model is open; `:open NAME` opens one".into());
+            return match action {
+                "edit" => Ok(()),
+                _ => Err("no model is open; `:open NAME` opens one".into()),
+            };
         };
         match action {
             "compare" if shared.edits().is_empty() => Err(
@@ -290,6 +301,9 @@ impl Screen for LensScreen {
             }
             "drop_turn" if shared.prompt.raw.is_some() || shared.prompt.turns.len() < 2 => {
                 Err("there is no turn to remove".into())
+            }
+            "appears" if !self.held.columns.contains_key(&shared.position) => {
+                Err("nothing has been computed here yet".into())
             }
             "target" if self.listed(shared) == 0 => Err("nothing has been computed here yet".into()),
             "clear_target" if self.target.is_none() => Err("no token is followed".into()),
@@ -345,8 +359,9 @@ impl Screen for LensScreen {
                 let prompt = editor::toggled(&cx.shared.prompt);
                 cx.shared.set_prompt(prompt);
             }
-            "wider" => self.cell_width = (self.cell_width + 2).min(24),
-            "narrower" => self.cell_width = self.cell_width.saturating_sub(2).max(2),
+            "wider" => self.wider = (self.wider + 2).min(22),
+            "narrower" => self.wider = (self.wider - 2).max(-22),
+            "appears" => self.appears(cx),
             "attention" => cx
                 .commands
                 .push(crate::tui::screen::Command::Go("attention")),

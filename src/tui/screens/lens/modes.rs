@@ -66,13 +66,13 @@ impl Mode {
         Self::ALL[(at + 1) % Self::ALL.len()]
     }
 
-    /// What the number is, with its unit.
+    /// What the number is; its unit is [`Self::unit`].
     pub fn words(self) -> &'static str {
         match self {
-            Self::Top => "probability of the top token",
-            Self::Entropy => "entropy, nats",
-            Self::Kl => "KL(final || layer), nats",
-            Self::Rank => "rank of the target",
+            Self::Top => "its probability",
+            Self::Entropy => "entropy",
+            Self::Kl => "KL(final || layer)",
+            Self::Rank => "rank of the final token",
             Self::Norm => "norm of the stream",
             Self::Projection => "projection on the direction",
         }
@@ -104,6 +104,14 @@ impl Mode {
         match self {
             Self::Projection => Scale::Diverging,
             _ => Scale::Sequential,
+        }
+    }
+
+    /// The unit that stands after a number on its own.
+    pub fn unit(self) -> &'static str {
+        match self {
+            Self::Entropy | Self::Kl => " nats",
+            Self::Top | Self::Rank | Self::Norm | Self::Projection => "",
         }
     }
 

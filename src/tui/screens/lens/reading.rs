@@ -64,6 +64,22 @@ pub struct Column {
     pub base: Option<Vec<Place>>,
 }
 
+impl Column {
+    /// The row from which on the target is the likeliest token; none if it is not at the end.
+    pub fn settles(&self) -> Option<usize> {
+        let top = |place: &&Place| place.cell.target_rank == 1;
+        let on_top = self.places.iter().rev().take_while(top).count();
+        (on_top > 0).then(|| self.places.len() - on_top)
+    }
+
+    /// The first of the rows at which the target's rank is best, and that rank.
+    pub fn nearest(&self) -> (usize, usize) {
+        let ranks = self.places.iter().map(|place| place.cell.target_rank);
+        let best = ranks.enumerate().min_by_key(|(_, rank)| *rank);
+        best.unwrap_or((0, 0))
+    }
+}
+
 /// Part of an answer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reading {

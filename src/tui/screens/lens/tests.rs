@@ -12,6 +12,7 @@ use super::{LensScreen, editor, twin};
 use crate::hooks::{Edit, EditOp, HookPoint, Point};
 use crate::lens::{Cell, LensOptions, Ranked, StreamOptions, logit_lens, stream_lens};
 use crate::text::Message;
+use crate::tui::cells;
 use crate::tui::screen::{Payload, Reply, Screen};
 use crate::tui::shared::{Intervention, ModelState, Prompt, Token};
 
@@ -99,7 +100,11 @@ fn it_asks_once_and_shows_what_the_library_says() {
     // In parts of 8 and the rest, by distance from the cursor: put together it is one lens.
     assert_eq!(screen.held.lens(&screen.wish(&desk.shared)).unwrap(), whole);
     let shown = desk.draw(&screen, 120, 40);
-    assert!(shown.contains("probability of the top token"), "{shown}");
+    assert!(shown.contains("colour: its probability"), "{shown}");
+    assert!(
+        shown.contains(" 0.0% ") && shown.contains(" 100.0% "),
+        "{shown}"
+    );
     assert!(screen.data(&desk.shared).unwrap().rows.len() == 5 * ids.len());
 }
 
@@ -128,10 +133,7 @@ fn an_intervention_makes_values_old_and_compares_with_the_unedited_model() {
         screen.held.place(1, 2).map(norm),
         screen.held.base(1, 2).map(norm)
     );
-    assert!(
-        desk.draw(&screen, 120, 40)
-            .contains("with interventions minus without")
-    );
+    assert!(desk.draw(&screen, 120, 40).contains("with minus without"));
 }
 
 #[test]
@@ -352,6 +354,7 @@ fn entered(editor: &mut editor::Editor) -> Prompt {
 fn the_editor_edits_the_last_user_turn_and_adds_turns() {
     let mut prompt = Prompt::user("hello");
     let mut edit = editor::Editor::of(&prompt).unwrap();
+    edit.key(KeyEvent::new(KeyCode::End, KeyModifiers::NONE));
     typed(&mut edit, " you");
     prompt = entered(&mut edit);
     assert_eq!(prompt, Prompt::user("hello you"));
@@ -364,8 +367,98 @@ fn the_editor_edits_the_last_user_turn_and_adds_turns() {
     let mut edit = editor::Editor::of(&prompt).unwrap();
     assert_eq!(edit.turn(), Some(0), "the user's, not the last");
     edit.key(KeyEvent::new(KeyCode::Tab, KeyModifiers::NONE));
+    edit.key(KeyEvent::new(KeyCode::Right, KeyModifiers::NONE));
     typed(&mut edit, "!");
     assert_eq!(entered(&mut edit).turns[1].content, "Hi!");
+}
+
+#[test]
+fn what_is_typed_or_pasted_first_replaces_the_text_and_a_move_keeps_it() {
+    let prompt = Prompt::user("hello");
+    let fresh = || editor::Editor::of(&prompt).unwrap();
+    let press = |edit: &mut editor::Editor, code| {
+        edit.key(KeyEvent::new(code, KeyModifiers::NONE));
+    };
+    let mut edit = fresh();
+    assert!(edit.fresh());
+    typed(&mut edit, "new words");
+    assert_eq!(entered(&mut edit), Prompt::user("new words"));
+    let mut edit = fresh();
+    edit.paste("new words");
+    assert_eq!(entered(&mut edit), Prompt::user("new words"));
+    let mut edit = fresh();
+    assert_eq!(entered(&mut edit), prompt, "enter alone changes nothing");
+    let mut edit = fresh();
+    press(&mut edit, KeyCode::Left);
+    press(&mut edit, KeyCode::Backspace);
+    assert_eq!(entered(&mut edit), Prompt::user("helo"));
+    let mut edit = fresh();
+    press(&mut edit, KeyCode::Backspace);
+    typed(&mut edit, "x");
+    assert_eq!(entered(&mut edit), Prompt::user("x"));
+    // What is refused leaves the old text as it was.
+    let mut edit = fresh();
+    let book = "x".repeat((1 << 20) + 1);
+    assert!(matches!(edit.paste(&book), editor::Edited::Refused(_)));
+    assert_eq!(entered(&mut edit), prompt);
+}
+
+#[test]
+fn the_layer_at_which_the_answer_appears_is_a_key_away() {
+    let (mut desk, mut screen) = (Desk::reading(TEXT), LensScreen::default());
+    desk.refresh(&mut screen);
+    assert!(
+        screen.enabled("appears", &desk.shared).is_err(),
+        "nothing is there yet"
+    );
+    desk.work(&mut screen);
+    let column = &screen.held.columns[&desk.shared.position];
+    let first = column.settles().unwrap();
+    let top = |row: usize| column.places[row].cell.target_rank == 1;
+    assert!((first..column.places.len()).all(top) && (first == 0 || !top(first - 1)));
+    let target = column.target;
+    desk.press(&mut screen, "f");
+    assert_eq!(screen.row(&desk.shared), first);
+    let word = cells::visible(screen.held.word(target), false);
+    assert!(desk.said().contains(&word), "{}", desk.said());
+    // A token that the model does not say: where it comes nearest.
+    let column = &screen.held.columns[&desk.shared.position];
+    let last = column.places.last().unwrap();
+    screen.target = Some(last.cell.top[1].id);
+    desk.refresh(&mut screen);
+    desk.work(&mut screen);
+    let column = &screen.held.columns[&desk.shared.position];
+    assert_eq!(column.settles(), None);
+    let (row, rank) = column.nearest();
+    assert!(
+        column
+            .places
+            .iter()
+            .all(|place| place.cell.target_rank >= rank)
+    );
+    desk.press(&mut screen, "f");
+    assert_eq!(screen.row(&desk.shared), row);
+    assert!(
+        desk.said().contains(&format!("rank {rank}")),
+        "{}",
+        desk.said()
+    );
+}
+
+#[test]
+fn the_prompt_is_written_while_no_model_is_open() {
+    let (mut desk, mut screen) = (Desk::empty(), LensScreen::default());
+    assert!(screen.enabled("mode", &desk.shared).is_err());
+    desk.press(&mut screen, "p");
+    assert!(screen.takes_text());
+    let shown = desk.draw(&screen, 80, 24);
+    assert!(shown.contains("typing replaces it"), "{shown}");
+    desk.with(&mut screen, |screen, cx| {
+        for code in [KeyCode::Char('x'), KeyCode::Enter] {
+            screen.text_key(KeyEvent::new(code, KeyModifiers::NONE), cx);
+        }
+    });
+    assert_eq!(desk.shared.prompt, Prompt::user("x"));
 }
 
 #[test]

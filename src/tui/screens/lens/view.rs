@@ -1,21 +1,25 @@
-//! Drawing the lens: the prompt as a strip of tokens or as a field, the map of layers over tokens, the list beside it.
+//! Drawing the lens: what goes where, and the map of layers over tokens. The prompt above it is `prompt.rs`, the list
+//! beside it `detail.rs`.
 //!
 //! Always: every size draws; token texts pass through `cells`; values of before are marked as old until new ones are there.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use super::editor::Editor;
 use super::modes::Mode;
 use super::reading::{Place, direction, window};
-use super::{CELL, LensScreen, Pane, TOKEN, detail};
+use super::{CELL, LensScreen, Pane, detail, prompt};
 use crate::tui::cells::{self, Card, HeatMap};
 use crate::tui::screen::{Hits, Target, View};
 use crate::tui::screens::unready::{self, say};
 use crate::tui::theme::Scale;
 
-/// The list beside the map, and the least width at which there is one.
-const LIST: (u16, u16) = (36, 66);
+/// The list beside the map: its width in a wide screen and from which on that is one, and in a narrow one.
+const LIST: [(u16, u16); 2] = [(36, 100), (28, 60)];
+/// From here on there are lines for a frame around the prompt.
+const TALL: u16 = 26;
+/// What cells are wide by themselves: as there is room for all tokens, within these.
+const CELLS: (u16, u16) = (9, 16);
 
 /// Draws the screen.
 pub(super) fn draw(
@@ -29,34 +33,33 @@ pub(super) fn draw(
     if area.is_empty() {
         return;
     }
-    let prompt = match &screen.editor {
-        Some(editor) => (editor.turns().len() as u16 + 6).min(area.height),
+    let lines = match &screen.editor {
+        Some(editor) if area.height < TALL => (editor.turns().len() as u16 + 3).min(area.height),
+        Some(editor) => editor.turns().len() as u16 + 6,
         None if area.height < 10 => 0,
+        None if area.height < TALL => 1,
         None => 3,
     };
     let top = Rect {
-        height: prompt,
+        height: lines,
         ..area
     };
     let rest = Rect {
-        y: area.y + prompt,
-        height: area.height - prompt,
+        y: area.y + lines,
+        height: area.height - lines,
         ..area
     };
     match &screen.editor {
-        Some(editor) => edited(editor, view, top, buf),
-        None if prompt > 0 => strip(view, top, buf, hits),
+        Some(editor) => prompt::edited(editor, view, top, buf),
+        None if lines > 0 => prompt::strip(view, top, buf, hits),
         None => {}
     }
     if let Some(card) = card(screen, view) {
         cells::card(buf, rest, &card, *view.theme);
         return;
     }
-    let beside = if rest.width >= LIST.1 {
-        LIST.0.min(rest.width / 2)
-    } else {
-        0
-    };
+    let fits = LIST.into_iter().find(|(_, least)| rest.width >= *least);
+    let beside = fits.map_or(0, |(wide, _)| wide);
     let map = Rect {
         width: rest.width - beside,
         ..rest
@@ -128,114 +131,13 @@ fn card(screen: &LensScreen, view: &View) -> Option<Card> {
     None
 }
 
-/// The prompt's tokens around the cursor, each a thing to click.
-fn strip(view: &View, area: Rect, buf: &mut Buffer, hits: &mut Hits) {
-    let (shared, theme) = (view.shared, view.theme);
-    let kind = match (&shared.prompt.raw, shared.prompt.turns.len()) {
-        (Some(_), _) => "raw text".to_owned(),
-        (None, 1) => "1 turn".to_owned(),
-        (None, n) => format!("{n} turns"),
-    };
-    let n = shared.tokens.len();
-    let place = if n == 0 {
-        String::new()
-    } else {
-        format!(", token {} of {n}", shared.position)
-    };
-    let inner = cells::panel(buf, area, &format!("prompt: {kind}{place}"), false, *theme);
-    let room = usize::from(inner.width);
-    let label = |at: usize| cells::visible(&shared.tokens[at].text, theme.ascii);
-    let cursor = shared.position.min(n.saturating_sub(1));
-    let mut from = cursor;
-    let mut used = 0;
-    while n > 0 && from > 0 {
-        used += cells::width(&label(from - 1)) + 1;
-        if used > room * 2 / 3 {
-            break;
-        }
-        from -= 1;
-    }
-    let mut x = 0;
-    for at in from..n {
-        if x >= inner.width {
-            break;
-        }
-        let style = if at == cursor {
-            theme.cursor()
-        } else {
-            theme.text()
-        };
-        let text = label(at);
-        let end = cells::put(
-            buf,
-            inner,
-            x,
-            0,
-            &cells::fit(&text, cells::width(&text).min(room), theme.ascii),
-            style,
-        );
-        hits.add(
-            Rect {
-                x: inner.x + x,
-                width: end - x,
-                height: 1.min(inner.height),
-                ..inner
-            },
-            Target::Place(TOKEN, at, 0),
-        );
-        x = end + 1;
-    }
-}
-
-/// The turns, the one that is edited as a field.
-fn edited(editor: &Editor, view: &View, area: Rect, buf: &mut Buffer) {
-    let theme = *view.theme;
-    let title = match editor.turn() {
-        None => "prompt, raw text: alt-enter begins a line".to_owned(),
-        Some(_) => "prompt: tab goes to the next turn, alt-enter begins a line".to_owned(),
-    };
-    let inner = cells::panel(buf, area, &title, true, theme);
-    let Some(turn) = editor.turn() else {
-        return editor.field().draw(buf, inner, theme, true);
-    };
-    let others = editor.turns().len().saturating_sub(1) as u16;
-    let high = inner.height.saturating_sub(others).max(1);
-    let mut y = 0;
-    for (i, message) in editor.turns().iter().enumerate() {
-        let role = cells::fit(&cells::prose(&message.role, theme.ascii), 10, theme.ascii);
-        let style = if i == turn {
-            theme.accent()
-        } else {
-            theme.dim()
-        };
-        let x = cells::put(buf, inner, 0, y, &role, style);
-        if i == turn {
-            let field = Rect {
-                x: inner.x + x,
-                y: inner.y.saturating_add(y),
-                width: inner.width.saturating_sub(x),
-                height: high.min(inner.height.saturating_sub(y)),
-            };
-            editor.field().draw(buf, field, theme, true);
-            y += high;
-        } else {
-            let room = usize::from(inner.width.saturating_sub(x));
-            let text = cells::fit(
-                &cells::prose(&message.content, theme.ascii),
-                room,
-                theme.ascii,
-            );
-            cells::put(buf, inner, x, y, &text, theme.text());
-            y += 1;
-        }
-    }
-}
-
 /// What the map shows, worked out once for a frame.
 struct Shown<'a> {
     screen: &'a LensScreen,
     compares: bool,
     ascii: bool,
+    /// Columns of a cell.
+    wide: u16,
 }
 
 impl Shown<'_> {
@@ -294,10 +196,28 @@ impl Shown<'_> {
             (true, true) => "!",
         };
         // A blank before the next token, where a token would not be one character.
-        let room = usize::from(self.screen.cell_width);
+        let room = usize::from(self.wide);
         let room = if room > 2 { room - 1 } else { room };
-        cells::fit(&format!("{mark}{word}"), room, self.ascii)
+        cells::cut(&format!("{mark}{word}"), room, self.ascii)
     }
+}
+
+impl Shown<'_> {
+    /// Whether the layer already says what the text is followed by there: the target, or the model's own next token.
+    fn answers(&self, row: usize, at: usize) -> bool {
+        let column = self.screen.held.columns.get(&at);
+        column.is_some_and(|column| {
+            let top = column.places.get(row).and_then(|p| p.cell.top.first());
+            top.is_some_and(|top| top.id == column.target)
+        })
+    }
+}
+
+/// How wide a cell is in a map of this width over so many tokens: all of them if they fit, and what the keys add to it.
+fn cell_width(wide: u16, tokens: usize, wider: i16) -> u16 {
+    let all = u16::try_from(tokens.max(1)).unwrap_or(u16::MAX);
+    let itself = (wide.saturating_sub(6) / all).clamp(CELLS.0, CELLS.1);
+    itself.saturating_add_signed(wider).clamp(2, 24)
 }
 
 fn map(screen: &LensScreen, view: &View, area: Rect, buf: &mut Buffer, hits: &mut Hits) {
@@ -309,6 +229,7 @@ fn map(screen: &LensScreen, view: &View, area: Rect, buf: &mut Buffer, hits: &mu
         screen,
         compares: screen.compares(shared),
         ascii: theme.ascii,
+        wide: cell_width(area.width, len, screen.wider),
     };
     let window = window(len, shared.position);
     let shades: Vec<f32> = window
@@ -339,15 +260,15 @@ fn map(screen: &LensScreen, view: &View, area: Rect, buf: &mut Buffer, hits: &mu
             .is_some_and(|column| column.wish.serves(&wish))
     };
     let stale = !same_text || !window.clone().all(fresh);
-    let mut title = title(screen, view, (lo, hi));
+    let mut title = title(screen, view);
     if window.len() < len {
-        title += &format!("; tokens {} to {} of {len}", window.start, window.end - 1);
+        title += &format!("; tokens {} to {}", window.start, window.end - 1);
     }
     if stale {
         title += if screen.stopped.is_some() {
             "; stopped, r goes on"
         } else {
-            "; old values in italics"
+            "; old values"
         };
     }
     let inner = cells::panel(
@@ -374,12 +295,13 @@ fn map(screen: &LensScreen, view: &View, area: Rect, buf: &mut Buffer, hits: &mu
     );
     // The cursor in the middle, as far as the map goes on around it.
     let high = usize::from(inner.height.saturating_sub(1));
-    let wide = usize::from(inner.width.saturating_sub(5) / screen.cell_width.max(1));
+    let wide = usize::from(inner.width.saturating_sub(5) / shown.wide);
     let map = HeatMap {
         columns: &columns,
         rows: &names,
         value: &|row, at| shown.shade(row, at),
         text: Some(&|row, at| shown.text(row, at)),
+        marked: Some(&|row, at| shown.answers(row, at)),
         digits: false,
         scale,
         lo,
@@ -389,7 +311,7 @@ fn map(screen: &LensScreen, view: &View, area: Rect, buf: &mut Buffer, hits: &mu
             cursor.0.saturating_sub(high / 2),
             cursor.1.saturating_sub(wide / 2),
         ),
-        cell_width: screen.cell_width,
+        cell_width: shown.wide,
         stale,
     };
     let drawn = cells::heat_map(buf, inner, &map, theme);
@@ -400,9 +322,23 @@ fn map(screen: &LensScreen, view: &View, area: Rect, buf: &mut Buffer, hits: &mu
             }
         }
     }
+    let ends = ends(screen.mode, shown.compares, (lo, hi));
+    cells::legend(buf, area, scale, (&ends.0, &ends.1), theme);
 }
 
-fn title(screen: &LensScreen, view: &View, (lo, hi): (f32, f32)) -> String {
+/// What stands at the ends of the colours.
+fn ends(mode: Mode, compares: bool, (lo, hi): (f32, f32)) -> (String, String) {
+    let end = |shade: f32| match (mode, compares) {
+        (Mode::Rank, true) => format!("x{:.2}", 10f32.powf(shade)),
+        (Mode::Rank, false) => mode.digits(10f32.powf(-shade)),
+        (Mode::Top, true) => mode.difference(shade) + " points",
+        (_, true) => mode.difference(shade) + mode.unit(),
+        (_, false) => mode.digits(shade) + mode.unit(),
+    };
+    (end(lo), end(hi))
+}
+
+fn title(screen: &LensScreen, view: &View) -> String {
     let mode = screen.mode;
     let mut what = mode.words().to_owned();
     if mode == Mode::Projection {
@@ -414,25 +350,55 @@ fn title(screen: &LensScreen, view: &View, (lo, hi): (f32, f32)) -> String {
             }
         }
     }
-    if mode == Mode::Rank {
-        what += &match screen.target {
-            Some(id) => format!(
-                " {}",
-                cells::visible(screen.held.word(id), view.theme.ascii)
-            ),
-            None => " (the model's own next token)".to_owned(),
-        };
+    if mode == Mode::Rank
+        && let Some(id) = screen.target
+    {
+        what = format!(
+            "rank of {}",
+            cells::visible(screen.held.word(id), view.theme.ascii)
+        );
     }
     if screen.compares(view.shared) {
-        let (unit, most) = match mode {
-            Mode::Rank => ("factor", format!("{:.2}", 10f32.powf(hi))),
-            _ => ("difference", mode.difference(hi)),
-        };
-        return format!("{what}: with interventions minus without, largest {unit} {most}");
+        what += ", with minus without";
     }
-    let end = |shade: f32| match mode {
-        Mode::Rank => mode.digits(10f32.powf(-shade)),
-        _ => mode.digits(shade),
-    };
-    format!("{what}, {} to {}", end(lo), end(hi))
+    if screen.digits {
+        what
+    } else {
+        format!("top token, colour: {what}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_share_the_room_within_what_can_be_read() {
+        assert_eq!(cell_width(84, 5, 0), 15);
+        assert_eq!(cell_width(84, 1, 0), 16);
+        assert_eq!(cell_width(84, 42, 0), 9);
+        assert_eq!(cell_width(84, 42, -20), 2);
+        assert_eq!(cell_width(84, 42, 40), 24);
+        assert_eq!(cell_width(0, 0, 0), 9);
+    }
+
+    #[test]
+    fn the_ends_of_the_colours_have_their_unit() {
+        assert_eq!(
+            ends(Mode::Top, false, (0.0, 1.0)),
+            ("0.0%".into(), "100.0%".into())
+        );
+        assert_eq!(
+            ends(Mode::Rank, false, (-3.0, 0.0)),
+            ("1000".into(), "1".into())
+        );
+        assert_eq!(
+            ends(Mode::Rank, true, (-1.0, 1.0)),
+            ("x0.10".into(), "x10.00".into())
+        );
+        assert_eq!(
+            ends(Mode::Entropy, true, (-0.5, 0.5)),
+            ("-0.50 nats".into(), "+0.50 nats".into())
+        );
+    }
 }

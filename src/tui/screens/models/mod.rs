@@ -29,8 +29,8 @@ use rows::{Row, Standing};
 use work::Answer;
 
 const KEYS: &[Binding] = &[
-    bind("j down", "down", "down", "The next model"),
-    bind("k up", "up", "up", "The model before"),
+    bind("j down", "down", "model", "The next model"),
+    bind("k up", "up", "model", "The model before"),
     bind("g home", "first", "", "The first model"),
     bind("G end", "last", "", "The last model"),
     bind(

@@ -48,11 +48,11 @@ pub(super) fn draw(
         (Rect { height, ..area }, rest)
     };
     table(screen, view, &rows, list, buf, hits);
-    facts(screen, view, side, buf);
+    facts(screen, view, rows.get(screen.selected), side, buf);
     if screen.typing {
         let inner = pen::panel(
             line,
-            "fetch by name: ORG/NAME[@REVISION], or a known model",
+            "fetch by name: a known model, or ORG/NAME[@REVISION] of the Hugging Face hub",
             view.theme,
             buf,
         );
@@ -93,7 +93,7 @@ fn table(
         (Some(listed), None) => format!("models, cache {}", listed.cache),
         (Some(_), Some(folder)) => format!("models, folder {}", folder.display()),
     };
-    let inner = pen::panel(area, &cells::prose(&title, theme.ascii), view.theme, buf);
+    let inner = cells::panel(buf, area, &title, true, theme);
     let entries: Vec<Vec<Entry>> = rows.iter().map(|row| entry(row, theme)).collect();
     let shown = cells::table(
         buf,
@@ -148,9 +148,28 @@ pub(super) fn told(screen: &ModelsScreen, shared: &Shared) -> Vec<String> {
     std::iter::once(title).chain(lines).collect()
 }
 
-fn facts(screen: &ModelsScreen, view: &View, area: Rect, buf: &mut Buffer) {
+fn facts(screen: &ModelsScreen, view: &View, row: Option<&Row>, area: Rect, buf: &mut Buffer) {
     let theme = view.theme;
-    let (title, lines) = side(screen, view.shared, *theme);
+    let (mut title, mut lines) = side(screen, view.shared, *theme);
+    let facts = matches!(screen.side, Side::Facts);
+    if let Some(row) = row.filter(|row| facts && row.standing != Standing::Open) {
+        let heading = |text: &str| (text.to_owned(), theme.dim());
+        let mut selected = selected(row, *theme);
+        // What goes on or went wrong comes first, what could be opened instead after it.
+        let news = matches!(
+            view.shared.model,
+            ModelState::Loading { .. } | ModelState::Failed { .. }
+        );
+        if news {
+            lines.extend([heading(""), heading("selected:")]);
+            lines.append(&mut selected);
+        } else {
+            let open = std::mem::replace(&mut title, "selected".to_owned());
+            selected.extend([heading(""), heading(&format!("{open}:"))]);
+            selected.append(&mut lines);
+            lines = selected;
+        }
+    }
     let wide = usize::from(area.width.saturating_sub(2));
     let wrapped: Vec<Line> = lines
         .into_iter()
@@ -203,6 +222,26 @@ fn side(screen: &ModelsScreen, shared: &Shared, theme: Theme) -> (String, Vec<Li
             checked(result, theme),
         ),
     }
+}
+
+/// What is known of a model that is not open, and what enter does with it.
+fn selected(row: &Row, theme: Theme) -> Vec<Line> {
+    let size = row.bytes.map_or("unknown".to_owned(), bytes);
+    let enter = match row.standing {
+        Standing::Away => format!("fetches it first ({size}), then opens it"),
+        Standing::Opening => "it is being opened".to_owned(),
+        Standing::Failed => "tries again".to_owned(),
+        _ => "opens it".to_owned(),
+    };
+    let mut lines = vec![(row.name.clone(), theme.title())];
+    let facts = [
+        ("about", row.about.clone()),
+        ("licence", row.licence.clone()),
+        ("size", size),
+        ("enter", enter),
+    ];
+    lines.extend(facts.map(|(name, value)| (format!("{name:<NAME$}{value}"), theme.text())));
+    lines
 }
 
 /// Columns of a fact's name.
