@@ -10,7 +10,7 @@ pub(super) fn lines(screen: &GenerateScreen) -> Vec<String> {
     match &screen.mode {
         Mode::Keys => {}
         Mode::Prompt(editor) => {
-            lines.push(format!("writing the prompt: {}", editor.field().text()))
+            lines.push(format!("writing the prompt: {}", editor.field().text()));
         }
         Mode::Pick(picker) => {
             for (i, (what, from)) in ENTRIES.iter().enumerate() {

@@ -12,8 +12,6 @@ use super::{LISTED, LensScreen, Pane};
 use crate::lens::Ranked;
 use crate::tui::cells;
 use crate::tui::screen::{Hits, Target, View};
-use crate::tui::shared::Shared;
-use crate::tui::theme::Theme;
 
 /// Columns of the percentage.
 const PERCENT: usize = 6;
@@ -68,16 +66,7 @@ pub(super) fn draw(
         ..inner
     };
     let style = if old { theme.stale() } else { theme.text() };
-    listed(
-        screen,
-        shared,
-        &place.cell.top,
-        list,
-        style,
-        theme,
-        buf,
-        hits,
-    );
+    listed(screen, view, &place.cell.top, list, style, buf, hits);
     for (i, pieces) in facts.iter().enumerate().take(below.into()) {
         let mut x = 0;
         for (text, own) in pieces {
@@ -92,14 +81,14 @@ pub(super) fn draw(
 /// The likeliest tokens, a line each; those for which there is no line are reached with the cursor.
 fn listed(
     screen: &LensScreen,
-    shared: &Shared,
+    view: &View,
     top: &[Ranked],
     area: Rect,
     style: Style,
-    theme: Theme,
     buf: &mut Buffer,
     hits: &mut Hits,
 ) {
+    let (shared, theme) = (view.shared, *view.theme);
     let most = top.first().map_or(1.0, |top| top.probability) as f32;
     let high = usize::from(area.height);
     let wide = WORD[usize::from(area.width < 30)];
