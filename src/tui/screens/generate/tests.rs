@@ -365,7 +365,7 @@ fn turns_are_walked_and_a_system_turn_is_added() {
     stage.press("p ctrl-t b e");
     let text = stage.text(100, 30);
     assert!(text.contains("prompt: system turn, 1 of 2"), "{text}");
-    stage.press("tab ! ctrl-n o k enter");
+    stage.press("tab end ! ctrl-n o k enter");
     let turns: Vec<(&str, &str)> = stage
         .shared
         .prompt
@@ -385,7 +385,7 @@ fn turns_are_walked_and_a_system_turn_is_added() {
     stage.shared.prompt = shared::Prompt::user("hi");
     stage.press("p ctrl-t enter");
     assert_eq!(stage.shared.prompt, shared::Prompt::user("hi"));
-    stage.press("p ctrl-t b tab x enter");
+    stage.press("p ctrl-t b tab end x enter");
     let line = super::prompt(&stage.shared).0;
     assert_eq!(line, "hix --system b");
 }

@@ -11,7 +11,7 @@ use crate::tui::cells;
 use crate::tui::pen;
 use crate::tui::screen::{Hits, Target, View};
 use crate::tui::shared::ModelState;
-use crate::tui::theme::{Background, Scale, Theme, Tier};
+use crate::tui::theme::{Scale, Theme, Tier};
 
 /// Columns from which two answers stand beside each other.
 const WIDE: u16 = 60;
@@ -366,13 +366,7 @@ fn surprise(theme: Theme, token: &Token) -> Style {
             Modifier::ITALIC
         })
     } else {
-        let share = (nats / SURPRISE.1).min(1.0);
-        // The scale begins dark: on a light page its dark end is what stands out, and that is what the most surprising is.
-        let value = match theme.background {
-            Background::Dark => share,
-            Background::Light => 1.0 - share,
-        };
-        theme.heat(Scale::Sequential, value)
+        theme.heat(Scale::Sequential, (nats / SURPRISE.1).min(1.0))
     };
     style.add_modifier(forced)
 }
