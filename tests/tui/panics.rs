@@ -215,8 +215,9 @@ fn what_a_panicked_screen_had_asked_for_is_stopped_and_dropped() {
     assert!(text(&mut stage).contains("said nothing"));
 }
 
+/// What the test below runs in the terminal that it opens.
 #[test]
-#[ignore = "runs in a terminal that another test opens"]
+#[ignore = "run with --ignored by in_tmux_a_caught_panic_..., in each .ci/run that has tmux"]
 fn in_a_terminal() {
     if std::io::stdin().is_terminal() {
         let app = App::with_screens(Theme::dark(), table);

@@ -69,6 +69,19 @@ pub struct RowHits {
 }
 
 impl RowHits {
+    /// The rows that are shown, each with its line.
+    pub fn lines(&self) -> impl Iterator<Item = (usize, Rect)> {
+        let area = self.area;
+        self.rows.clone().zip(area.y..).map(move |(row, y)| {
+            let line = Rect {
+                y,
+                height: 1,
+                ..area
+            };
+            (row, line)
+        })
+    }
+
     /// The row drawn at a place of the screen.
     pub fn at(&self, x: u16, y: u16) -> Option<usize> {
         let inside = x >= self.area.x && x < self.area.right() && y >= self.area.y;

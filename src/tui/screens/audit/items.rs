@@ -95,12 +95,7 @@ pub(super) fn draw(
         focus: true,
     };
     let drawn = cells::table(buf, inner, &table, theme);
-    for (line, row) in drawn.rows.clone().enumerate() {
-        let at = Rect {
-            y: drawn.area.y + line as u16,
-            height: 1,
-            ..drawn.area
-        };
+    for (row, at) in drawn.lines() {
         hits.add(at, Target::Place(view::ITEMS, 0, from + row));
     }
     let rest = Rect {

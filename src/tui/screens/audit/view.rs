@@ -365,12 +365,7 @@ fn table(
         },
         theme,
     );
-    for (line, row) in drawn.rows.clone().enumerate() {
-        let at = Rect {
-            y: drawn.area.y + line as u16,
-            height: 1,
-            ..drawn.area
-        };
+    for (row, at) in drawn.lines() {
         hits.add(at, Target::Place(TABLE, 0, row));
     }
 }

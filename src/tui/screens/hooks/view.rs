@@ -60,12 +60,7 @@ pub(super) fn draw(
     if left.is_empty() {
         cells::put(buf, inner, 0, 1, "no point holds these words", theme.dim());
     }
-    for (line, row) in shown.rows.clone().enumerate() {
-        let at = Rect {
-            y: shown.area.y + line as u16,
-            height: 1,
-            ..shown.area
-        };
+    for (row, at) in shown.lines() {
         hits.add(at, Target::Place(0, 0, left[row]));
     }
     let below = Rect {

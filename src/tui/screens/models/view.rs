@@ -108,12 +108,7 @@ fn table(
         },
         theme,
     );
-    for (line, row) in shown.rows.clone().enumerate() {
-        let at = Rect {
-            y: shown.area.y + line as u16,
-            height: 1,
-            ..shown.area
-        };
+    for (row, at) in shown.lines() {
         hits.add(at, Target::Place(0, 0, row));
     }
 }
