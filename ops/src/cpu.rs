@@ -36,10 +36,14 @@ fn detect() -> Level {
     Level::Portable
 }
 
-/// The numerical path of this machine, for reports and fingerprints: `"avx512f+bf16"`, `"avx512f"`, `"avx2+fma"` or
-/// `"portable"`. The `+bf16` says that the CPU has bf16 instructions, not that a kernel rounded anything to bf16.
+/// The numerical path of this machine, for reports and manifests: `"avx512f+amx-bf16x6"` where large products are six
+/// of bf16 terms on AMX (`x3` and none for fewer), else `"avx512f+bf16"`, `"avx512f"`, `"avx2+fma"` or `"portable"`. The `+bf16` says that the
+/// CPU has bf16 instructions, not that a kernel rounded anything to bf16.
 pub fn cpu_features() -> String {
     match level() {
+        Level::Avx512 if crate::linear::terms(usize::MAX) == 3 => "avx512f+amx-bf16x6",
+        Level::Avx512 if crate::linear::terms(usize::MAX) == 2 => "avx512f+amx-bf16x3",
+        Level::Avx512 if crate::linear::terms(usize::MAX) == 1 => "avx512f+amx-bf16",
         Level::Avx512 if has_bf16() => "avx512f+bf16",
         Level::Avx512 => "avx512f",
         Level::Avx2 => "avx2+fma",

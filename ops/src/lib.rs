@@ -9,6 +9,8 @@
 //! Start with [`linear`] and [`attention`]; the vector mathematics below them is in `exp`.
 
 mod activation;
+#[cfg_attr(not(target_arch = "x86_64"), path = "amx/absent.rs")]
+mod amx;
 mod attention;
 mod cpu;
 mod exp;
@@ -29,7 +31,7 @@ pub use attention::{
     AttentionSpec, KeyLayout, attention, attention_from_pattern, attention_scores,
 };
 pub use cpu::cpu_features;
-pub use linear::linear;
+pub use linear::{Products, linear, linear_step, set_products};
 pub use memory::fast_alloc;
 pub use norm::{layer_norm, rms_norm};
 pub use project::project_out;

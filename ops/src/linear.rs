@@ -1,9 +1,15 @@
 //! Matrix products with weights, `y = x Wᵀ + b`, in the layout checkpoints store them (`[out, in]`).
 //!
-//! The fused kernel is [`crate::product`], for any number of rows. `bf16` weights are widened in registers.
+//! Two fused kernels: [`crate::product`] in `f32`, and on CPUs with AMX, for weights that are not tiny, [`crate::amx`],
+//! which splits each number into terms of bf16 and is as exact. Which one runs
+//! depends on the shape of the weights and on who asks, never on the number of rows: a prompt has the same logits alone
+//! and in a batch.
 
 use candle_core::{DType, Result, Tensor, bail};
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::amx::{self, Operand, Out, Split};
 use crate::product::{Rows, Weight, products};
 use crate::view::{Shared, refuse_empty, rows, tasks, untracked_on_cpu, with_bf16, with_f32};
 
@@ -14,6 +20,52 @@ const ENOUGH: usize = 12;
 /// From this many multiplications on, tasks go to several threads.
 const PARALLEL_FROM: usize = 1 << 17;
 
+/// How products with weights are computed where the CPU has AMX; elsewhere always by [`Products::F32`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Products {
+    /// In `f32`, by vectors.
+    F32,
+    /// By tiles of bf16, each `f32` split into so many terms, 1 to 3, for weights of at least so many numbers: with 3 as
+    /// exact as `f32`, with 2 to some 4e-6 of the size of what is summed, with 1 rounded to bf16.
+    Split {
+        /// Terms.
+        terms: usize,
+        /// Numbers.
+        from: usize,
+    },
+}
+
+impl Products {
+    /// [`Self::Split`] for all but tiny weights.
+    pub fn split(terms: usize) -> Self {
+        Self::Split { terms, from: LARGE }
+    }
+}
+
+/// Weights of fewer numbers are not worth packing.
+const LARGE: usize = 1 << 15;
+/// Terms of the split in the lowest two bits, above them from how many numbers on.
+static PRODUCTS: AtomicUsize = AtomicUsize::new(LARGE << 2 | 3);
+
+/// Chooses for the whole process, from now on.
+pub fn set_products(products: Products) {
+    let code = match products {
+        Products::F32 => 0,
+        Products::Split { terms, from } => from << 2 | terms.clamp(1, 3),
+    };
+    PRODUCTS.store(code, Ordering::Relaxed);
+}
+
+/// Into how many terms weights of so many numbers are split; 0 for not at all.
+pub(crate) fn terms(numbers: usize) -> usize {
+    let code = PRODUCTS.load(Ordering::Relaxed);
+    if code != 0 && numbers >= code >> 2 && amx::available() {
+        code & 3
+    } else {
+        0
+    }
+}
+
 /// Affine map of the last dimension: `x [.., in]`, `w [out, in]`, `bias [out]` to `[.., out]`.
 ///
 /// Weights may be of another type than `x`; arithmetic is in the type of `x`. `bf16` weights with `f32` `x` are widened
@@ -22,6 +74,19 @@ const PARALLEL_FROM: usize = 1 << 17;
 /// # Errors
 /// Shapes that do not go together or are empty.
 pub fn linear(x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    apply(x, w, bias, terms(w.elem_count()))
+}
+
+/// [`linear`], in `f32` on every CPU: for the steps of sampling, one token for each row, which wait for the weights to
+/// come from memory and have no time to split them.
+///
+/// # Errors
+/// As for [`linear`].
+pub fn linear_step(x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    apply(x, w, bias, 0)
+}
+
+fn apply(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, terms: usize) -> Result<Tensor> {
     refuse_empty("linear", "x", x)?;
     refuse_empty("linear", "w", w)?;
     let (outputs, inputs) = w.dims2()?;
@@ -52,6 +117,7 @@ pub fn linear(x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
             inputs,
             outputs,
             bias: bias.as_deref(),
+            terms,
         };
         // Rows of a view are read where they lie as long as their numbers are adjacent.
         let w = if w.stride()[1] == 1 || inputs == 1 {
@@ -99,11 +165,13 @@ struct Call<'a> {
     inputs: usize,
     outputs: usize,
     bias: Option<&'a [f32]>,
+    /// As [`terms`] says.
+    terms: usize,
 }
 
 impl Call<'_> {
     /// The product with weights whose row `o` begins at number `o · stride`.
-    fn with<T: Weight>(&self, weights: &[T], stride: usize) -> Vec<f32> {
+    fn with<T: Weight + Split>(&self, weights: &[T], stride: usize) -> Vec<f32> {
         let count = self.x.len() / self.inputs;
         let last = (self.outputs - 1) * stride + self.inputs;
         let w = Rows {
@@ -120,6 +188,26 @@ impl Call<'_> {
         let mut y: Vec<f32> = Vec::with_capacity(len);
         let out = Shared::new(y.as_mut_ptr());
         let parallel = self.outputs * self.inputs * count >= PARALLEL_FROM;
+        if self.terms > 0 {
+            let operand = |rows: Rows<f32>| Operand::lying(rows.start, rows.stride, rows.count);
+            let (x, w) = (operand(x), Operand::lying(w.start, w.stride, w.count));
+            let to = Out {
+                at: y.as_mut_ptr(),
+                stride: self.outputs,
+                parallel,
+            };
+            // SAFETY: the slices above hold every row, y is as large as the result, and the CPU was asked.
+            unsafe {
+                amx::products(self.terms, x, w, self.inputs, to);
+                y.set_len(len);
+            }
+            if let Some(bias) = self.bias {
+                for line in y.chunks_exact_mut(self.outputs) {
+                    line.iter_mut().zip(bias).for_each(|(y, b)| *y += b);
+                }
+            }
+            return y;
+        }
         // Large blocks are read again from cache for the next rows; small ones share the work evenly.
         let bands = count.div_ceil(ROWS_A_TASK);
         let block = [128, 64]

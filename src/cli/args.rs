@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use candle_core::DType;
+use candlescope_ops::{Products, set_products};
 use clap::{Args, ValueEnum};
 
 use super::{output::Out, progress::Bar};
@@ -34,6 +35,33 @@ pub struct Global {
     /// Threads to compute with; the result does not depend on them [default: one for each core]
     #[arg(long, global = true, value_name = "N")]
     pub threads: Option<usize>,
+    /// How products with weights are computed where the CPU has AMX (elsewhere always f32)
+    #[arg(long, global = true, value_name = "HOW", default_value = "bf16x6")]
+    pub products: ProductsArg,
+}
+
+/// How products are computed on AMX.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ProductsArg {
+    /// By vectors of f32
+    F32,
+    /// By tiles of bf16, each number split in three: as exact as f32
+    Bf16x6,
+    /// By tiles of bf16, each number split in two: within some 4e-6
+    Bf16x3,
+    /// By tiles of bf16, each number rounded
+    Bf16,
+}
+
+impl From<ProductsArg> for Products {
+    fn from(how: ProductsArg) -> Self {
+        match how {
+            ProductsArg::F32 => Self::F32,
+            ProductsArg::Bf16x6 => Self::split(3),
+            ProductsArg::Bf16x3 => Self::split(2),
+            ProductsArg::Bf16 => Self::split(1),
+        }
+    }
 }
 
 /// When to colour.
@@ -53,8 +81,9 @@ impl Global {
         Out::new(self.json, self.color, self.quiet)
     }
 
-    /// Sizes the thread pool.
+    /// Chooses the kernels and sizes the thread pool.
     pub fn start(&self) -> anyhow::Result<()> {
+        set_products(self.products.into());
         let Some(threads) = self.threads else {
             return Ok(());
         };

@@ -274,7 +274,10 @@ impl Decoder {
     }
 
     fn project(&self, normed: &Tensor) -> Result<Tensor, ModelError> {
-        let logits = ops::linear(normed, &self.weights.head, None)?;
+        self.capped(ops::linear(normed, &self.weights.head, None)?)
+    }
+
+    fn capped(&self, logits: Tensor) -> Result<Tensor, ModelError> {
         Ok(match self.config.final_softcap {
             Some(cap) => ((logits / cap)?.tanh()? * cap)?,
             None => logits,
@@ -287,10 +290,6 @@ impl Decoder {
             NormKind::Layer => ops::layer_norm(x, &w.gain, w.bias.as_ref(), self.config.norm_eps)?,
         })
     }
-}
-
-fn linear(l: &Linear, x: &Tensor) -> Result<Tensor, ModelError> {
-    Ok(ops::linear(x, &l.weight, l.bias.as_ref())?)
 }
 
 /// Why a pass is left early.
@@ -327,6 +326,29 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
+    /// One token for each row, after others.
+    fn step(&self) -> bool {
+        self.pass.offset > 0 && self.pass.queries == 1
+    }
+
+    fn linear(&self, l: &Linear, x: &Tensor) -> Result<Tensor, ModelError> {
+        let product = if self.step() {
+            ops::linear_step
+        } else {
+            ops::linear
+        };
+        Ok(product(x, &l.weight, l.bias.as_ref())?)
+    }
+
+    /// The logits of what the final norm gave.
+    fn project(&self, normed: &Tensor) -> Result<Tensor, ModelError> {
+        let model = self.model;
+        if self.step() {
+            return model.capped(ops::linear_step(normed, &model.weights.head, None)?);
+        }
+        model.project(normed)
+    }
+
     fn forward(
         &mut self,
         start: Option<(usize, Tensor)>,
@@ -355,11 +377,12 @@ impl Run<'_> {
             && !tap.wants(Point::Logits, 0)
         {
             x = x.narrow(1, self.pass.queries - 1, 1)?.contiguous()?;
-            return Ok(Some(model.unembed(&x)?));
+            let normed = model.norm(&model.weights.final_norm, &x)?;
+            return Ok(Some(self.project(&normed)?));
         }
         let normed = model.norm(&model.weights.final_norm, &x)?;
         let normed = tap.at(Point::FinalNorm, 0, normed)?;
-        let logits = tap.at(Point::Logits, 0, model.project(&normed)?)?;
+        let logits = tap.at(Point::Logits, 0, self.project(&normed)?)?;
         Ok(match self.logits {
             LogitsAt::All => Some(logits),
             LogitsAt::Last => Some(logits.narrow(1, self.pass.queries - 1, 1)?.contiguous()?),
@@ -480,9 +503,17 @@ impl Run<'_> {
         let (b, s) = (self.pass.batch, self.pass.queries);
         let input = tap.at(Point::AttnIn, i, self.normed(w.attn_norm.as_ref(), x)?)?;
         let heads = |t: Tensor, n: usize| t.reshape((b, s, n, c.d_head));
-        let q = tap.at(Point::Q, i, heads(linear(&w.q, &input)?, c.n_heads)?)?;
-        let k = tap.at(Point::K, i, heads(linear(&w.k, &input)?, c.n_kv_heads)?)?;
-        let v = tap.at(Point::V, i, heads(linear(&w.v, &input)?, c.n_kv_heads)?)?;
+        let q = tap.at(Point::Q, i, heads(self.linear(&w.q, &input)?, c.n_heads)?)?;
+        let k = tap.at(
+            Point::K,
+            i,
+            heads(self.linear(&w.k, &input)?, c.n_kv_heads)?,
+        )?;
+        let v = tap.at(
+            Point::V,
+            i,
+            heads(self.linear(&w.v, &input)?, c.n_kv_heads)?,
+        )?;
         let mut q = self.qk_norm(w.q_norm.as_ref(), q)?;
         let mut k = self.qk_norm(w.k_norm.as_ref(), k)?;
         if let Some(angle) = angles.get(c.layers[i].rope) {
@@ -541,7 +572,7 @@ impl Run<'_> {
         tap: &mut Tap,
     ) -> Result<Tensor, Flow> {
         if !tap.wants(Point::HeadResult, i) {
-            return Ok(linear(&w.o, &z.flatten_from(2)?)?);
+            return Ok(self.linear(&w.o, &z.flatten_from(2)?)?);
         }
         let c = &self.model.config;
         let per_head = (0..c.n_heads)
@@ -569,17 +600,17 @@ impl Run<'_> {
         let input = tap.at(Point::MlpIn, i, self.normed(w.mlp_norm.as_ref(), x)?)?;
         let act = match &w.gate {
             Some(gate) => {
-                let pre = tap.at(Point::MlpPre, i, linear(gate, &input)?)?;
-                let up = tap.at(Point::MlpPreLinear, i, linear(&w.up, &input)?)?;
+                let pre = tap.at(Point::MlpPre, i, self.linear(gate, &input)?)?;
+                let up = tap.at(Point::MlpPreLinear, i, self.linear(&w.up, &input)?)?;
                 ops::gated(&pre, &up, activation)?
             }
             None => {
-                let pre = tap.at(Point::MlpPre, i, linear(&w.up, &input)?)?;
+                let pre = tap.at(Point::MlpPre, i, self.linear(&w.up, &input)?)?;
                 ops::activation(&pre, activation)?
             }
         };
         let act = tap.at(Point::MlpAct, i, act)?;
-        let out = tap.at(Point::MlpOut, i, linear(&w.down, &act)?)?;
+        let out = tap.at(Point::MlpOut, i, self.linear(&w.down, &act)?)?;
         let contrib = match &w.mlp_post_norm {
             Some(norm) => self.model.norm(norm, &out)?,
             None => out,
