@@ -12,7 +12,7 @@ use super::{
     weights::{LayerWeights, Linear, NormWeights},
 };
 use crate::config::{QkNorm, Rope};
-use crate::hooks::{HookError, Pass, Point, Stop, Tap};
+use crate::hooks::{Pass, Point, Stop, Tap};
 
 /// cos and sin of one rotary embedding for the queries of a pass, `[1|batch, queries, dim/2]`.
 struct Angles {
