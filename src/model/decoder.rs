@@ -369,12 +369,8 @@ impl Run<'_> {
 
     fn embed(&self, tap: &mut Tap) -> Result<Tensor, Flow> {
         let model = self.model;
-        let ids = Tensor::from_slice(&self.batch.ids, self.batch.ids.len(), &Device::Cpu)?;
         let shape = (self.pass.batch, self.pass.queries, model.config.d_model);
-        let mut x = model
-            .weights
-            .embed
-            .index_select(&ids, 0)?
+        let mut x = ops::embedding(&model.weights.embed, &self.batch.ids)?
             .reshape(shape)?
             .to_dtype(model.compute)?;
         if let Some(scale) = model.config.embed_scale {
@@ -382,14 +378,11 @@ impl Run<'_> {
         }
         let mut x = tap.at(Point::Embed, 0, x)?;
         if let Some(table) = &model.weights.pos_embed {
-            let (batch, queries) = (self.pass.batch, self.pass.queries);
-            let index = Tensor::from_vec(self.positions(), batch * queries, &Device::Cpu)?;
-            let positions = table
-                .index_select(&index, 0)?
+            let positions = ops::embedding(table, &self.positions())?
                 .reshape(shape)?
                 .to_dtype(model.compute)?;
             let positions = tap.at(Point::PosEmbed, 0, positions)?;
-            x = (x + positions)?;
+            x = ops::add(&x, &positions)?;
         }
         Ok(x)
     }
