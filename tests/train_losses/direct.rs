@@ -37,7 +37,9 @@ fn supervised(golden: &mut Golden, dtype: DType) {
         let hidden = model.hidden(&batch).unwrap();
         let found = logprobs_at(&batch, &hidden, model.head(), from, 1.0);
         let n = found.top1.len();
-        sft_loss(kind, &found.logps, &found.entropy, &found.top1, n).unwrap().loss
+        sft_loss(kind, &found.logps, &found.entropy, &found.top1, n)
+            .unwrap()
+            .loss
     };
     let from: Vec<usize> = PROMPTS.iter().map(|p| p.len()).collect();
     let nll = loss(Sft::Nll, &from);
@@ -67,7 +69,10 @@ fn logits(golden: &mut Golden, model: &Trainable) {
     };
     let hooks = Hooks::new().edits((0..2).map(blind));
     let batch = Batch::single(&row).unwrap();
-    let out = model.decoder().forward(&batch, &hooks, LogitsAt::All).unwrap();
+    let out = model
+        .decoder()
+        .forward(&batch, &hooks, LogitsAt::All)
+        .unwrap();
     let logits = out.logits().unwrap().squeeze(0).unwrap();
     let all = numbers(&logits);
     let largest = all.iter().map(|x| x.abs()).sum::<f64>();
@@ -94,14 +99,23 @@ fn reward(golden: &mut Golden, dtype: DType) {
     golden.is("rm/accuracy", plain.metrics.get("accuracy").unwrap());
     let mean = |t: &Tensor| numbers(t).iter().sum::<f64>() / 4.0;
     let margin = plain.metrics.get("margin").unwrap();
-    close("margin", margin, mean(&chosen) - mean(&rejected), 1e-12, 1.0);
+    close(
+        "margin",
+        margin,
+        mean(&chosen) - mean(&rejected),
+        1e-12,
+        1.0,
+    );
     let margins = Tensor::new(&[0.5, 0.0, 1.0, 0.25], chosen.device()).unwrap();
     let margins = margins.to_dtype(dtype).unwrap();
     let with = |label_smoothing, centring| RewardLoss {
         label_smoothing,
         centring,
     };
-    golden.is("rm_margin/loss", number(&of(with(0.0, 0.0), Some(&margins)).loss));
+    golden.is(
+        "rm_margin/loss",
+        number(&of(with(0.0, 0.0), Some(&margins)).loss),
+    );
     golden.is("rm_center/loss", number(&of(with(0.0, 0.01), None).loss));
     golden.is("rm_ls/loss", number(&of(with(0.1, 0.0), None).loss));
 }
@@ -130,7 +144,14 @@ fn preference(golden: &mut Golden, dtype: DType) {
         ("ipo_avg", Kind::IpoMean, beta(0.1)),
         ("ipo_sum", Kind::IpoSum, beta(0.1)),
         ("sigmoid_norm", Kind::SigmoidNorm, beta(0.1)),
-        ("simpo", Kind::Simpo, Options { gamma: Some(1.0), ..beta(2.0) }),
+        (
+            "simpo",
+            Kind::Simpo,
+            Options {
+                gamma: Some(1.0),
+                ..beta(2.0)
+            },
+        ),
         ("orpo", Kind::Orpo, beta(0.1)),
         ("slic_hf", Kind::SlicHf, Options::default()),
     ];
@@ -146,12 +167,17 @@ fn preference(golden: &mut Golden, dtype: DType) {
         let pairs = Pairs {
             chosen: &chosen,
             rejected: &rejected,
-            reference: kind.needs_reference().then_some((&reference[0], &reference[1])),
+            reference: kind
+                .needs_reference()
+                .then_some((&reference[0], &reference[1])),
             chosen_tokens: &lengths(&CHOSEN),
             rejected_tokens: &lengths(&REJECTED),
             likelihood: whole.as_ref().map(|(sum, count)| (sum, *count)),
         };
-        let scored = Preference::new(kind, &options).unwrap().of(&pairs, 4).unwrap();
+        let scored = Preference::new(kind, &options)
+            .unwrap()
+            .of(&pairs, 4)
+            .unwrap();
         golden.is(&format!("{name}/loss"), number(&scored.loss));
         let norm = global_norm(&gradients(&model, &scored.loss));
         golden.is(&format!("{name}/gnorm"), norm);
@@ -168,7 +194,13 @@ fn preference(golden: &mut Golden, dtype: DType) {
         }
         if name == "orpo" {
             let nll = scored.metrics.get("nll_loss").unwrap();
-            close("nll_loss", nll, golden.golden("sft_full/loss")[0], 1e-5, 0.0);
+            close(
+                "nll_loss",
+                nll,
+                golden.golden("sft_full/loss")[0],
+                1e-5,
+                0.0,
+            );
         }
     }
 }
@@ -215,7 +247,10 @@ fn the_losses_that_only_trl_has_agree_with_trl() {
         (Kind::Discopop, 0.852234),
     ] {
         let options = Options::default();
-        let scored = Preference::new(kind, &options).unwrap().of(&pairs, 4).unwrap();
+        let scored = Preference::new(kind, &options)
+            .unwrap()
+            .of(&pairs, 4)
+            .unwrap();
         close(kind.name(), number(&scored.loss), trl, 4e-6, 1.0);
     }
 }

@@ -56,7 +56,13 @@ fn filled(head: (&str, usize), phase: f64, dtype: DType) -> Opened {
         let n: usize = shape.iter().product();
         let value = |j: usize| (0.37 * (j + 1) as f64 + 1.7 * (k + 1) as f64 + phase).sin();
         let values: Vec<f64> = (0..n)
-            .map(|j| if shape.len() == 1 { 1.0 + 0.1 * value(j) } else { 0.25 * value(j) })
+            .map(|j| {
+                if shape.len() == 1 {
+                    1.0 + 0.1 * value(j)
+                } else {
+                    0.25 * value(j)
+                }
+            })
             .collect();
         let tensor = Tensor::from_vec(values, shape, &Device::Cpu).unwrap();
         tensors.insert(name, tensor.to_dtype(dtype).unwrap());

@@ -25,7 +25,11 @@ const BETA: f64 = 0.05;
 
 /// Kept tokens of each response: up to and with the first end.
 fn kept() -> Vec<usize> {
-    let len = |r: &&[u32]| r.iter().position(|&id| id == END).map_or(r.len(), |i| i + 1);
+    let len = |r: &&[u32]| {
+        r.iter()
+            .position(|&id| id == END)
+            .map_or(r.len(), |i| i + 1)
+    };
     RESPONSES.iter().map(len).collect()
 }
 
@@ -47,7 +51,13 @@ fn batch() -> Batch {
 fn logprobs(hidden: &Tensor, head: &Tensor, responses: &[&[u32]]) -> TokenLogprobs {
     let rows = joined(&PROMPTS, responses);
     let from: Vec<usize> = PROMPTS.iter().map(|p| p.len()).collect();
-    logprobs_at(&Batch::new(&rows).unwrap(), hidden, head, &from, TEMPERATURE)
+    logprobs_at(
+        &Batch::new(&rows).unwrap(),
+        hidden,
+        head,
+        &from,
+        TEMPERATURE,
+    )
 }
 
 /// At the kept tokens of all responses.
@@ -69,7 +79,10 @@ fn by_row(values: &[f64], lengths: &[usize]) -> Vec<Vec<f64>> {
 
 fn sampled(model: &Decoder) -> Vec<Vec<f64>> {
     let hidden = |batch: &Batch| model.hidden(batch).unwrap();
-    by_row(&numbers(&tokens_of(hidden, &model.weights().head).logps), &kept())
+    by_row(
+        &numbers(&tokens_of(hidden, &model.weights().head).logps),
+        &kept(),
+    )
 }
 
 /// Values at the slots of all responses, `[slots]`: the state before a token values it.
@@ -105,7 +118,9 @@ fn rollout(dtype: DType, value: &ScoreModel) -> Rollout {
     let scores: Vec<f64> = (0..4).map(|i| penalised(raw[i], ended[i], 1.0)).collect();
     let hidden = value.decoder().hidden(&batch()).unwrap();
     let values = by_row(&numbers(&values(&hidden, value.head())), &slots());
-    let kl: Vec<Vec<f64>> = (0..4).map(|i| Estimator::K1.row(&old[i], &theirs[i])).collect();
+    let kl: Vec<Vec<f64>> = (0..4)
+        .map(|i| Estimator::K1.row(&old[i], &theirs[i]))
+        .collect();
     let (mut advantages, mut returns) = (Vec::new(), Vec::new());
     for i in 0..4 {
         let rewards = rewards(&kl[i], scores[i], slots()[i], BETA).unwrap();
@@ -195,7 +210,10 @@ fn objective(golden: &mut Golden, roll: &Rollout) {
     golden.is("objective/entropy_masked", get("objective/entropy"));
     // TRL counts 1 nat less for each cut-off token.
     let cut_off = 24.0 - kept().iter().sum::<usize>() as f64;
-    golden.is("objective/entropy", get("objective/entropy") - cut_off / 4.0);
+    golden.is(
+        "objective/entropy",
+        get("objective/entropy") - cut_off / 4.0,
+    );
     assert_eq!(get("val/num_eos_tokens"), 3.0);
 }
 

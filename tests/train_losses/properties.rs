@@ -42,8 +42,10 @@ fn differences(name: &str, at: &[Vec<f64>], loss: impl Fn(&[Tensor]) -> Tensor) 
             let moved = |by: f64| {
                 let mut at = at.to_vec();
                 at[i][j] += by;
-                let at: Vec<Tensor> =
-                    at.iter().map(|v| Tensor::new(v.as_slice(), &Device::Cpu).unwrap()).collect();
+                let at: Vec<Tensor> = at
+                    .iter()
+                    .map(|v| Tensor::new(v.as_slice(), &Device::Cpu).unwrap())
+                    .collect();
                 number(&loss(&at))
             };
             let h = 1e-5;
@@ -60,16 +62,25 @@ fn constant(values: &[f64]) -> Tensor {
 
 #[test]
 fn gradients_of_preference_losses_are_their_finite_differences() {
-    let reference = [constant(&[-10.0, -7.5, -20.1]), constant(&[-11.2, -9.0, -18.0])];
+    let reference = [
+        constant(&[-10.0, -7.5, -20.1]),
+        constant(&[-11.2, -9.0, -18.0]),
+    ];
     // One pair at the reference itself, where formulas with |x| have the wrong slope.
-    let at = vec![vec![-10.0, -6.1, -23.4], vec![-11.2, -9.7, -16.0], vec![-40.0]];
+    let at = vec![
+        vec![-10.0, -6.1, -23.4],
+        vec![-11.2, -9.7, -16.0],
+        vec![-40.0],
+    ];
     for kind in KINDS {
         differences(kind.name(), &at, |x| {
             let whole = x[2].sum_all().unwrap();
             let pairs = Pairs {
                 chosen: &x[0],
                 rejected: &x[1],
-                reference: kind.needs_reference().then_some((&reference[0], &reference[1])),
+                reference: kind
+                    .needs_reference()
+                    .then_some((&reference[0], &reference[1])),
                 chosen_tokens: &[4, 6, 9],
                 rejected_tokens: &[3, 7, 8],
                 likelihood: kind.needs_likelihood().then_some((&whole, 30)),
@@ -97,7 +108,10 @@ fn gradients_of_the_other_losses_are_their_finite_differences() {
         ..Kto::default()
     };
     let reference = constant(&[-10.0, -12.0, -7.0]);
-    let mismatched = [constant(&[-30.0, -29.0, -33.0]), constant(&[-31.0, -31.0, -33.0])];
+    let mismatched = [
+        constant(&[-30.0, -29.0, -33.0]),
+        constant(&[-31.0, -31.0, -33.0]),
+    ];
     differences("kto", &[vec![-9.0, -14.0, -7.0]], |x| {
         let batch = KtoBatch {
             policy: &x[0],
@@ -127,7 +141,9 @@ fn gradients_of_the_other_losses_are_their_finite_differences() {
         policy_loss(&batch, &clip, 5).unwrap().loss
     });
     differences("rloo", std::slice::from_ref(&new), |x| {
-        rloo_loss(&x[0], &old, &advantages, &Clip::default(), 5).unwrap().loss
+        rloo_loss(&x[0], &old, &advantages, &Clip::default(), 5)
+            .unwrap()
+            .loss
     });
     differences("value", &[new], |x| {
         let batch = ValueBatch {
@@ -195,7 +211,13 @@ fn a_constant_added_to_all_rewards_changes_nothing_unless_they_are_centred() {
     };
     let plain = RewardLoss::default();
     let before = loss(plain, &chosen, &rejected);
-    close("moved", loss(plain, &moved[0], &moved[1]), before, 1e-14, 0.0);
+    close(
+        "moved",
+        loss(plain, &moved[0], &moved[1]),
+        before,
+        1e-14,
+        0.0,
+    );
     let centred = RewardLoss {
         centring: 0.01,
         ..plain
@@ -219,13 +241,19 @@ fn accumulated(model: &Trainable, parts: &[&[usize]], right_padded: bool) -> (f6
             let from: Vec<usize> = prompts.iter().map(|p| p.len()).collect();
             let hidden = model.hidden(&batch).unwrap();
             let found = logprobs_at(&batch, &hidden, model.head(), &from, 1.0);
-            sft_loss(Sft::Nll, &found.logps, &found.entropy, &found.top1, count).unwrap().loss
+            sft_loss(Sft::Nll, &found.logps, &found.entropy, &found.top1, count)
+                .unwrap()
+                .loss
         };
         total += number(&loss);
         let grads = gradients(model, &loss);
         sums = Some(match sums {
             None => grads,
-            Some(sums) => sums.iter().zip(grads).map(|(a, b)| (a + b).unwrap()).collect(),
+            Some(sums) => sums
+                .iter()
+                .zip(grads)
+                .map(|(a, b)| (a + b).unwrap())
+                .collect(),
         });
     }
     (total, sums.unwrap())
@@ -260,7 +288,15 @@ fn right_padded_loss(
     let keep = Tensor::new(keep.as_slice(), &Device::Cpu).unwrap();
     let kept = |x: &Tensor| x.index_select(&keep, 0).unwrap();
     let n = keep.elem_count();
-    sft_loss(Sft::Nll, &kept(&all.logps), &kept(&all.entropy), &vec![true; n], count).unwrap().loss
+    sft_loss(
+        Sft::Nll,
+        &kept(&all.logps),
+        &kept(&all.entropy),
+        &vec![true; n],
+        count,
+    )
+    .unwrap()
+    .loss
 }
 
 fn same(a: (f64, Vec<Tensor>), b: (f64, Vec<Tensor>), tolerance: f64) {
@@ -330,7 +366,9 @@ fn packed_rows_have_the_loss_and_the_gradients_of_rows_apart() {
         let found = candlescope_ops::token_logprobs(&states, model.head(), &targets, options);
         let found = found.unwrap();
         let n = targets.len();
-        let loss = sft_loss(Sft::Nll, &found.logps, &found.entropy, &found.top1, n).unwrap().loss;
+        let loss = sft_loss(Sft::Nll, &found.logps, &found.entropy, &found.top1, n)
+            .unwrap()
+            .loss;
         same((number(&loss), gradients(&model, &loss)), apart, tolerance);
     }
 }
@@ -338,7 +376,10 @@ fn packed_rows_have_the_loss_and_the_gradients_of_rows_apart() {
 #[test]
 fn metrics_of_micro_batches_are_those_of_the_batch() {
     let reference = constant(&[-10.0, -7.0, -20.0]);
-    let (chosen, rejected) = (constant(&[-9.0, -8.0, -15.0]), constant(&[-11.0, -6.0, -20.0]));
+    let (chosen, rejected) = (
+        constant(&[-9.0, -8.0, -15.0]),
+        constant(&[-11.0, -6.0, -20.0]),
+    );
     let dpo = Preference::new(Kind::Sigmoid, &Options::default()).unwrap();
     let part = |from: usize, n: usize| {
         let cut = |x: &Tensor| x.narrow(0, from, n).unwrap();
@@ -376,7 +417,13 @@ fn what_a_loss_would_ignore_is_refused() {
         assert!(matches!(error, LossError::Ignored { .. }), "{text}");
         assert!(text.contains(kind.name()) && text.contains(named), "{text}");
     };
-    for kind in [Kind::IpoMean, Kind::IpoSum, Kind::Hinge, Kind::NcaPair, Kind::Orpo] {
+    for kind in [
+        Kind::IpoMean,
+        Kind::IpoSum,
+        Kind::Hinge,
+        Kind::NcaPair,
+        Kind::Orpo,
+    ] {
         ignored(kind, &smoothed, "label_smoothing");
     }
     let gamma = Options {
