@@ -10,6 +10,7 @@ use candle_core::{DType, Result, Tensor, bail};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::amx::{self, Operand, Out, Split};
+use crate::grad;
 use crate::product::{Rows, Weight, products};
 use crate::view::{Shared, refuse_empty, rows, tasks, untracked_on_cpu, with_bf16, with_f32};
 
@@ -105,10 +106,11 @@ fn apply(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, terms: usize) -> Result<
     let mut all = vec![x, w];
     all.extend(bias);
     let kernel_for = matches!(w.dtype(), DType::F32 | DType::BF16);
-    if x.dtype() != DType::F32 || !kernel_for || !untracked_on_cpu(&all) {
+    let differentiable = grad::linear::serves(x, w, bias);
+    if x.dtype() != DType::F32 || !kernel_for || !(differentiable || untracked_on_cpu(&all)) {
         return plain(x, w, bias);
     }
-    let bias = bias
+    let offsets = bias
         .map(|b| b.to_dtype(DType::F32)?.to_vec1::<f32>())
         .transpose()?;
     let y = rows(x, |x| {
@@ -116,7 +118,7 @@ fn apply(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, terms: usize) -> Result<
             x,
             inputs,
             outputs,
-            bias: bias.as_deref(),
+            bias: offsets.as_deref(),
             terms,
         };
         // Rows of a view are read where they lie as long as their numbers are adjacent.
@@ -139,7 +141,7 @@ fn apply(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, terms: usize) -> Result<
     let mut shape = x.dims().to_vec();
     shape.pop();
     shape.push(outputs);
-    Tensor::from_vec(y, shape, x.device())
+    grad::linear::finish(x, w, bias, y, shape)
 }
 
 /// The differentiable way.

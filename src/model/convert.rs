@@ -9,12 +9,8 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Tensor};
 
-use super::{
-    Checkpoint, Decoder, ModelError,
-    names::{Outer, Role, Scheme, Take, layer_place, outer_stem},
-    weights::{LayerWeights, Linear, NormWeights},
-};
-use crate::config::{Family, ModelConfig, to_hf_json};
+use super::{Checkpoint, Decoder, ModelError, names::Take, score, slots::slots};
+use crate::config::{Family, ModelConfig, to_hf_json, to_hf_score_json};
 use crate::files::{
     FileError,
     write::{Planned, WriteOptions, write_atomic, write_safetensors},
@@ -40,18 +36,45 @@ pub fn to_folder(
     })
 }
 
-/// Writes `config.json` and the weights into `folder`, without a tokenizer.
+/// Writes `config.json` and the weights into `folder`, without a tokenizer; an adapter is merged into them.
 ///
 /// # Errors
 /// As [`to_folder`]; the folder holds weights already.
 pub fn write_model(decoder: &Decoder, folder: &Path, dtype: DType) -> Result<(), ModelError> {
-    let name = match dtype {
+    let config = to_hf_json(decoder.config(), dtype_name(dtype))?;
+    let decoder = &decoder.merged()?;
+    write(&stored(decoder), decoder.config(), &config, folder, dtype)
+}
+
+/// [`write_model`] of a decoder without its unembedding and with a score head `[1, d_model]`.
+pub(super) fn write_scored(
+    decoder: &Decoder,
+    head: &Tensor,
+    folder: &Path,
+    dtype: DType,
+) -> Result<(), ModelError> {
+    let mut stored = stored(&decoder.merged()?);
+    stored.remove(&score::head_name(decoder.config()));
+    stored.insert(score::NAME.to_owned(), vec![(Take::All, head.clone())]);
+    let config = to_hf_score_json(decoder.config(), dtype_name(dtype))?;
+    write(&stored, decoder.config(), &config, folder, dtype)
+}
+
+fn dtype_name(dtype: DType) -> &'static str {
+    match dtype {
         DType::F16 => "float16",
         DType::BF16 => "bfloat16",
         _ => "float32",
-    };
-    let config = to_hf_json(decoder.config(), name)?;
-    let stored = stored(decoder);
+    }
+}
+
+fn write(
+    stored: &Stored,
+    config: &ModelConfig,
+    json: &str,
+    folder: &Path,
+    dtype: DType,
+) -> Result<(), ModelError> {
     let plan: Vec<Planned> = stored
         .iter()
         .map(|(name, pieces)| (name.clone(), shape(pieces)))
@@ -61,9 +84,9 @@ pub fn write_model(decoder: &Decoder, folder: &Path, dtype: DType) -> Result<(),
         ..WriteOptions::default()
     };
     write_safetensors(folder, &plan, &options, |name| {
-        joined(&stored[name], decoder.config())
+        joined(&stored[name], config)
     })?;
-    write_atomic(&folder.join("config.json"), config.as_bytes())?;
+    write_atomic(&folder.join("config.json"), json.as_bytes())?;
     Ok(())
 }
 
@@ -116,88 +139,13 @@ fn refused(out: &Path, found: &str) -> ModelError {
 type Stored = BTreeMap<String, Vec<(Take, Tensor)>>;
 
 fn stored(decoder: &Decoder) -> Stored {
-    let mut writer = Writer {
-        config: decoder.config(),
-        stored: Stored::new(),
-    };
-    let weights = decoder.weights();
-    writer.outer(Outer::Embed, "weight", &weights.embed);
-    if let Some(positions) = &weights.pos_embed {
-        writer.outer(Outer::PosEmbed, "weight", positions);
+    let mut weights = decoder.weights().clone();
+    let mut stored = Stored::new();
+    for slot in slots(&mut weights, decoder.config()) {
+        let pieces = stored.entry(slot.place.name).or_default();
+        pieces.push((slot.place.take, slot.tensor.clone()));
     }
-    writer.outer(Outer::FinalNorm, "weight", &weights.final_norm.gain);
-    if let Some(bias) = &weights.final_norm.bias {
-        writer.outer(Outer::FinalNorm, "bias", bias);
-    }
-    if !decoder.config().tied {
-        writer.outer(Outer::Head, "weight", &weights.head);
-    }
-    for (i, layer) in weights.layers.iter().enumerate() {
-        writer.layer(i, layer);
-    }
-    writer.stored
-}
-
-struct Writer<'a> {
-    config: &'a ModelConfig,
-    stored: Stored,
-}
-
-impl Writer<'_> {
-    fn outer(&mut self, what: Outer, part: &str, weight: &Tensor) {
-        let name = format!(
-            "{}.{part}",
-            outer_stem(self.config, Scheme::HuggingFace, what)
-        );
-        self.stored.insert(name, vec![(Take::All, weight.clone())]);
-    }
-
-    fn layer(&mut self, i: usize, w: &LayerWeights) {
-        let linears = [
-            (Role::Q, Some(&w.q)),
-            (Role::K, Some(&w.k)),
-            (Role::V, Some(&w.v)),
-            (Role::O, Some(&w.o)),
-            (Role::Gate, w.gate.as_ref()),
-            (Role::Up, Some(&w.up)),
-            (Role::Down, Some(&w.down)),
-        ];
-        for (role, linear) in linears {
-            let Some(Linear { weight, bias }) = linear else {
-                continue;
-            };
-            self.put(i, role, "weight", weight);
-            if let Some(bias) = bias {
-                self.put(i, role, "bias", bias);
-            }
-        }
-        let norms = [
-            (Role::AttnNorm, &w.attn_norm),
-            (Role::AttnPostNorm, &w.attn_post_norm),
-            (Role::MlpNorm, &w.mlp_norm),
-            (Role::MlpPostNorm, &w.mlp_post_norm),
-        ];
-        for (role, norm) in norms {
-            let Some(NormWeights { gain, bias }) = norm else {
-                continue;
-            };
-            self.put(i, role, "weight", gain);
-            if let Some(bias) = bias {
-                self.put(i, role, "bias", bias);
-            }
-        }
-        for (role, gain) in [(Role::QNorm, &w.q_norm), (Role::KNorm, &w.k_norm)] {
-            if let Some(gain) = gain {
-                self.put(i, role, "weight", gain);
-            }
-        }
-    }
-
-    fn put(&mut self, layer: usize, role: Role, part: &str, weight: &Tensor) {
-        let place = layer_place(self.config, Scheme::HuggingFace, layer, role, part);
-        let pieces = self.stored.entry(place.name).or_default();
-        pieces.push((place.take, weight.clone()));
-    }
+    stored
 }
 
 /// Shape of the stored tensor that these pieces are cut from.
@@ -216,7 +164,10 @@ fn shape(pieces: &[(Take, Tensor)]) -> Vec<usize> {
 }
 
 /// The stored tensor: the inverse of the cuts in `weights.rs`. Norm gains go back to Gemma's convention.
-fn joined(pieces: &[(Take, Tensor)], config: &ModelConfig) -> candle_core::Result<Tensor> {
+pub(super) fn joined(
+    pieces: &[(Take, Tensor)],
+    config: &ModelConfig,
+) -> candle_core::Result<Tensor> {
     let mut pieces: Vec<&(Take, Tensor)> = pieces.iter().collect();
     pieces.sort_by_key(|(take, _)| match take {
         Take::Rows(part) | Take::ColumnsTransposed(part) => part.start,

@@ -4,22 +4,72 @@ use std::collections::BTreeSet;
 use std::sync::Mutex;
 
 use candle_core::{DType, Tensor};
+use candlescope_ops as ops;
 use rayon::prelude::*;
 
 use super::{
-    ModelError,
+    ModelError, lora,
     names::{Outer, Place, Role, Scheme, Take, layer_place, outer_stem},
 };
 use crate::config::{ModelConfig, NormKind, NormPlacement, QkNorm};
 use crate::files::TensorSource;
 
-/// A linear layer, `[out, in]`.
+/// A linear layer, `[out, in]`. What runs is [`Linear::apply`]; the weight alone is not the layer where it has an adapter.
 #[derive(Debug, Clone)]
 pub struct Linear {
     /// `[out, in]`
     pub weight: Tensor,
     /// `[out]`
     pub bias: Option<Tensor>,
+    /// What an adapter adds; see `lora/`.
+    pub adapter: Option<lora::Pair>,
+}
+
+impl Linear {
+    /// `x [.., in]` to `[.., out]`.
+    ///
+    /// # Errors
+    /// Tensor arithmetic.
+    pub fn apply(&self, x: &Tensor) -> candle_core::Result<Tensor> {
+        self.adapted(x, ops::linear(x, &self.weight, self.bias.as_ref())?)
+    }
+
+    /// [`Self::apply`] in a step of sampling: one token for each row, after others.
+    pub(super) fn apply_step(&self, x: &Tensor) -> candle_core::Result<Tensor> {
+        self.adapted(x, ops::linear_step(x, &self.weight, self.bias.as_ref())?)
+    }
+
+    fn adapted(&self, x: &Tensor, y: Tensor) -> candle_core::Result<Tensor> {
+        match &self.adapter {
+            None => Ok(y),
+            Some(adapter) => ops::add(&y, &adapter.of(x)?),
+        }
+    }
+
+    /// What some inputs alone add, without the bias: columns from `start`, `x [.., columns]` to `[.., out]`.
+    pub(super) fn apply_columns(&self, x: &Tensor, start: usize) -> candle_core::Result<Tensor> {
+        let columns = x.dim(x.rank() - 1)?;
+        let slice = self.weight.narrow(1, start, columns)?.contiguous()?;
+        let y = ops::linear(x, &slice, None)?;
+        match &self.adapter {
+            None => Ok(y),
+            Some(adapter) => ops::add(&y, &adapter.of_columns(x, start)?),
+        }
+    }
+
+    /// The matrix that the layer multiplies with, its adapter included: `[out, in]`, for reading.
+    ///
+    /// # Errors
+    /// Tensor arithmetic.
+    pub fn matrix(&self) -> candle_core::Result<Tensor> {
+        match &self.adapter {
+            None => Ok(self.weight.clone()),
+            Some(adapter) => {
+                let delta = adapter.delta()?;
+                self.weight.to_dtype(delta.dtype())? + delta
+            }
+        }
+    }
 }
 
 /// Gain and, for LayerNorm, bias.
@@ -65,18 +115,21 @@ pub struct Weights {
     pub head: Tensor,
 }
 
-/// Reads all weights. `weight_dtype` is what matrices are kept in; norms and biases are kept in `F32` beside bf16.
+/// Reads all weights. `weight_dtype` is what matrices are kept in; norms and biases are kept in `F32` beside bf16. Without
+/// `head` the embedding stands in the unembedding's place, which the file does not have.
 pub fn load(
     source: &dyn TensorSource,
     scheme: Scheme,
     config: &ModelConfig,
     weight_dtype: DType,
+    head: bool,
 ) -> Result<Weights, ModelError> {
     let loader = Loader {
         source,
         scheme,
         config,
         matrices: weight_dtype,
+        head,
         used: Mutex::default(),
     };
     // Layers in parallel: dequantising and converting is compute, and page faults overlap.
@@ -106,6 +159,7 @@ struct Loader<'a> {
     scheme: Scheme,
     config: &'a ModelConfig,
     matrices: DType,
+    head: bool,
     used: Mutex<BTreeSet<String>>,
 }
 
@@ -141,7 +195,7 @@ impl Loader<'_> {
             name: format!("{norm}.{part}"),
             take: Take::All,
         })?;
-        let head = if c.tied {
+        let head = if c.tied || !self.head {
             embed.clone()
         } else {
             table(stem(Outer::Head), c.vocab_size)?
@@ -207,7 +261,11 @@ impl Loader<'_> {
         } else {
             None
         };
-        Ok(Linear { weight, bias })
+        Ok(Linear {
+            weight,
+            bias,
+            adapter: None,
+        })
     }
 
     fn norm_at(&self, place: impl Fn(&str) -> Place) -> Result<NormWeights, ModelError> {
@@ -303,7 +361,11 @@ fn stored_shape(take: Take, shape: &[usize]) -> Vec<usize> {
     }
 }
 
-fn cut(stored: &Tensor, take: Take, config: &ModelConfig) -> candle_core::Result<Tensor> {
+pub(super) fn cut(
+    stored: &Tensor,
+    take: Take,
+    config: &ModelConfig,
+) -> candle_core::Result<Tensor> {
     match take {
         Take::All => Ok(stored.clone()),
         Take::Transposed => stored.t()?.contiguous(),

@@ -1,0 +1,3 @@
+//! Post-training. `loss/` holds every loss as a pure function.
+
+pub mod loss;
