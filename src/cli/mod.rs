@@ -9,6 +9,7 @@ mod attn;
 mod audit;
 mod capture;
 mod completions;
+mod data;
 mod doctor;
 mod edits;
 pub mod failure;
@@ -64,6 +65,7 @@ enum Command {
     Attn(Box<attn::Args>),
     Capture(Box<capture::Args>),
     Audit(audit::Args),
+    Data(Box<data::Args>),
     Model(model::Args),
     Tui(tui::Args),
     Doctor(doctor::Args),
@@ -80,6 +82,7 @@ impl Command {
             Self::Attn(args) => attn::run(args, out),
             Self::Capture(args) => capture::run(args, out),
             Self::Audit(args) => audit::run(args, out),
+            Self::Data(args) => data::run(args, out),
             Self::Model(args) => model::run(args, out),
             Self::Doctor(args) => doctor::run(args, out),
             Self::Completions(args) => completions::run(args, out),
