@@ -38,7 +38,7 @@ pub use attention::{
 };
 pub use cpu::cpu_features;
 pub use embedding::embedding;
-pub use grad::{backward, reshape};
+pub use grad::{backward, checkpoint, reshape};
 pub use head::{HeadOptions, TokenLogprobs, token_kl, token_logprobs};
 pub use linear::linear;
 pub use log_sigmoid::log_sigmoid;

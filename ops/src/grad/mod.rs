@@ -5,6 +5,8 @@
 //! bits do not depend on the number of threads. How gradients travel is [`tape`]'s; products of all backwards are
 //! [`product`]'s.
 
+mod checkpoint;
+mod leaves;
 pub(crate) mod linear;
 pub(crate) mod product;
 mod sums;
@@ -12,6 +14,7 @@ mod tape;
 
 use candle_core::{Result, Tensor, backprop::GradStore};
 
+pub use checkpoint::checkpoint;
 pub(crate) use sums::column_sums;
 pub use tape::reshape;
 pub(crate) use tape::{record, record_storage};
@@ -20,6 +23,8 @@ pub(crate) use tape::{record, record_storage};
 pub(crate) trait Backward: Send + Sync + 'static {
     /// For error texts.
     const NAME: &'static str;
+    /// Whether its gradients are fresh tensors, and not the result's own gradient handed on.
+    const FRESH: bool = true;
 
     /// The gradient of each input, `None` where [`tracks`] denies it; `grad` is that of the result, of its shape.
     fn gradients(&self, inputs: &[&Tensor], grad: &Tensor) -> Result<Vec<Option<Tensor>>>;
@@ -30,11 +35,17 @@ pub(crate) fn tracks(x: &Tensor) -> bool {
     x.track_op()
 }
 
-/// All gradients of a scalar loss. As [`Tensor::backward`], on a thread of rayon's pool, so that its several hundred
-/// kernels are not handed over to the pool one by one.
+/// All gradients of a scalar loss. As [`Tensor::backward`], but on a thread of rayon's pool, so that its several hundred
+/// kernels are not handed over to the pool one by one, and without candle's detour for the gradients of variables (see
+/// [`leaves`]).
 ///
 /// # Errors
 /// Those of the backwards.
 pub fn backward(loss: &Tensor) -> Result<GradStore> {
-    rayon::scope(|_| loss.backward())
+    rayon::scope(|_| {
+        let (found, leaves) = leaves::collected(|| loss.backward());
+        let mut found = found?;
+        found.extend(leaves)?;
+        Ok(found)
+    })
 }

@@ -16,7 +16,7 @@ use candle_core::{
     TensorId, bail,
 };
 
-use super::{Backward, tracks};
+use super::{Backward, leaves, tracks};
 use crate::sum::add;
 
 /// The kernel's result `values` as a tensor, on the tape if an input is; at most three inputs may be.
@@ -191,6 +191,10 @@ impl<B: Backward> Source<B> {
                 (Some(slot), Some(grad)) => {
                     slot.give(grad)?;
                     Some(nought()?)
+                }
+                (None, Some(grad)) if input.is_variable() => {
+                    let own = if B::FRESH { grad } else { grad.copy()? };
+                    leaves::give(input, own)?
                 }
                 (_, grad) => grad,
             });

@@ -3,7 +3,7 @@
 use candle_core::{DType, Result, Tensor, Var};
 use candlescope_ops::*;
 
-use super::{bits, close, f64s, random};
+use super::{bits, close, f64s, flat, random};
 
 /// A graph that mixes kernels and candle's operations in every order, with results that are used by both.
 fn mixed(x: &Tensor, w: &Tensor, gain: &Tensor) -> Result<Tensor> {
@@ -82,6 +82,77 @@ fn results_at_the_ends() {
     let grads = y.backward().unwrap();
     close(grads.get(&x).unwrap(), &w, 0.0);
     assert_eq!(unused.dims(), [1, 1]);
+}
+
+/// Our call and candle's find the same, also where variables are added to each other and share a gradient.
+#[test]
+fn both_calls_find_the_same() {
+    let vars = inputs(DType::F32);
+    let loss = || {
+        let x = add(&vars[0], &vars[0]).unwrap();
+        let x = add(&x, &vars[0].as_tensor().sin().unwrap()).unwrap();
+        mixed(&x, &vars[1], &vars[2]).unwrap()
+    };
+    let (ours, candles) = (backward(&loss()).unwrap(), loss().backward().unwrap());
+    for var in &vars {
+        let (ours, candles) = (ours.get(var).unwrap(), candles.get(var).unwrap());
+        let size = flat(candles)
+            .into_iter()
+            .fold(0.0, |m: f64, x| m.max(x.abs()));
+        close(ours, candles, 1e-6 * size);
+    }
+}
+
+/// Two variables of one sum have gradients of their own, that can be added to in place.
+#[test]
+fn gradients_of_variables_share_no_memory() {
+    let var = |seed| Var::from_tensor(&random(seed, &[3])).unwrap();
+    let params = vec![("a".to_owned(), var(1)), ("b".to_owned(), var(2))];
+    let mut sum = Gradients::new(2);
+    for _ in 0..2 {
+        let loss = add(&params[0].1, &params[1].1).unwrap().sum_all().unwrap();
+        sum.add(&params, backward(&loss).unwrap()).unwrap();
+    }
+    for i in 0..2 {
+        assert_eq!(flat(&sum.get(i).unwrap().unwrap()), [2.0; 3]);
+    }
+}
+
+#[test]
+fn a_checkpoint_has_the_same_gradients_to_the_bit() {
+    let vars = inputs(DType::F32);
+    let (w, gain) = (vars[1].as_tensor().clone(), vars[2].as_tensor().clone());
+    let block = move |x: &Tensor| {
+        let y = linear(&rms_norm(x, &gain, 1e-5)?, &w, None)?;
+        add(x, &activation(&y, Activation::Silu)?)
+    };
+    let run = |kept: bool, frozen: bool| {
+        let mut x = if frozen {
+            vars[0].as_detached_tensor()
+        } else {
+            vars[0].as_tensor().clone()
+        };
+        for _ in 0..3 {
+            x = if kept {
+                block(&x).unwrap()
+            } else {
+                checkpoint(&x, block.clone()).unwrap()
+            };
+        }
+        let grads = backward(&x.sum_all().unwrap()).unwrap();
+        let of = |var: &Var| grads.get(var).map(bits);
+        (bits(&x), of(&vars[0]), of(&vars[1]), of(&vars[2]))
+    };
+    for frozen in [false, true] {
+        let (kept, again) = (run(true, frozen), run(false, frozen));
+        assert_eq!(kept.1.is_none(), frozen);
+        assert_eq!((&kept.0, &kept.1), (&again.0, &again.1));
+        // Sums over the blocks are taken in the same order.
+        assert_eq!((kept.2, kept.3), (again.2, again.3));
+    }
+    let y = checkpoint(&vars[0], block).unwrap().sum_all().unwrap();
+    let error = y.backward().unwrap_err().to_string();
+    assert!(error.contains("candlescope_ops::backward alone"), "{error}");
 }
 
 /// Sixty blocks deep, taken up and let go on a thread with the smallest stack in use.
