@@ -104,16 +104,21 @@ impl Model {
 
     /// The mean loss through our kernels.
     fn fused(&self) -> Result<Tensor> {
-        let mut x = ops::embedding(&self.embed, &self.ids)?.reshape((ROWS, TOKENS, D))?;
+        let x = ops::embedding(&self.embed, &self.ids)?;
+        let mut x = ops::reshape(&x, (ROWS, TOKENS, D))?;
         for w in &self.layers {
             let normed = ops::rms_norm(&x, &w.norms[0], 1e-5)?;
             let heads = |w: &Tensor, n: usize| {
-                ops::linear(&normed, w, None)?.reshape((ROWS, TOKENS, n, D / HEADS))
+                ops::reshape(
+                    &ops::linear(&normed, w, None)?,
+                    (ROWS, TOKENS, n, D / HEADS),
+                )
             };
             let q = ops::rope(&heads(&w.q, HEADS)?, &self.cos, &self.sin)?;
             let k = ops::rope(&heads(&w.k, KV_HEADS)?, &self.cos, &self.sin)?;
             let z = ops::attention(&q, &k, &heads(&w.v, KV_HEADS)?, &Self::spec())?;
-            x = ops::add(&x, &ops::linear(&z.flatten_from(2)?, &w.o, None)?)?;
+            let z = ops::reshape(&z, (ROWS, TOKENS, D))?;
+            x = ops::add(&x, &ops::linear(&z, &w.o, None)?)?;
             let normed = ops::rms_norm(&x, &w.norms[1], 1e-5)?;
             let (gate, up) = (
                 ops::linear(&normed, &w.gate, None)?,
@@ -122,7 +127,7 @@ impl Model {
             let act = ops::gated(&gate, &up, ops::Activation::Silu)?;
             x = ops::add(&x, &ops::linear(&act, &w.down, None)?)?;
         }
-        let normed = ops::rms_norm(&x, &self.norm, 1e-5)?.reshape(((), D))?;
+        let normed = ops::reshape(&ops::rms_norm(&x, &self.norm, 1e-5)?, (ROWS * TOKENS, D))?;
         let options = ops::HeadOptions::default();
         let found = ops::token_logprobs(&normed, &self.embed, &self.targets, options)?;
         found.logps.mean_all()?.neg()

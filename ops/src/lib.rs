@@ -40,7 +40,7 @@ pub use attention::{
 };
 pub use cpu::cpu_features;
 pub use embedding::embedding;
-pub use grad::backward;
+pub use grad::{backward, checkpoint, reshape};
 pub use head::{HeadOptions, TokenLogprobs, token_kl, token_logprobs};
 pub use linear::{Products, linear, linear_step, set_products};
 pub use log_sigmoid::log_sigmoid;

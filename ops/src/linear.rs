@@ -196,6 +196,7 @@ impl Call<'_> {
             let to = Out {
                 at: y.as_mut_ptr(),
                 stride: self.outputs,
+                add: false,
                 parallel,
             };
             // SAFETY: the slices above hold every row, y is as large as the result, and the CPU was asked.

@@ -11,12 +11,26 @@ pub(crate) trait Split {}
 impl<T> Split for T {}
 
 /// An operand of a product.
-pub(crate) struct Operand<T>(std::marker::PhantomData<T>);
+pub(crate) struct Operand<T> {
+    /// First number.
+    pub start: *const T,
+    /// From one line to the next.
+    pub stride: usize,
+    /// Rows of the operand.
+    pub rows: usize,
+    /// The numbers of a row are adjacent.
+    pub lying: bool,
+}
 
 impl<T> Operand<T> {
-    /// Nothing.
-    pub(crate) fn lying(_: *const T, _: usize, _: usize) -> Self {
-        Self(std::marker::PhantomData)
+    /// Rows of adjacent numbers.
+    pub(crate) fn lying(start: *const T, stride: usize, rows: usize) -> Self {
+        Self {
+            start,
+            stride,
+            rows,
+            lying: true,
+        }
     }
 }
 
@@ -26,6 +40,8 @@ pub(crate) struct Out {
     pub at: *mut f32,
     /// Numbers from one row to the next.
     pub stride: usize,
+    /// The product is added to what is there.
+    pub add: bool,
     /// On several threads.
     pub parallel: bool,
 }

@@ -63,7 +63,7 @@ impl<T> Operand<T> {
 ///
 /// # Safety
 /// [`super::available`] must have said yes, the operands be readable for `k` numbers, and `out` writable for a row of
-/// `b.rows` numbers at each row of `a`.
+/// `b.rows` numbers at each row of `a`, readable too if it is added to.
 pub(crate) unsafe fn products<A: Split, B: Split>(
     terms: usize,
     a: Operand<A>,
@@ -92,6 +92,8 @@ pub(crate) struct Out {
     pub at: *mut f32,
     /// Numbers from one row to the next.
     pub stride: usize,
+    /// The product is added to what is there.
+    pub add: bool,
     /// On several threads.
     pub parallel: bool,
 }
@@ -130,7 +132,7 @@ unsafe fn split<A: Split, B: Split, const M: usize, const N: usize>(
                 left: room.start(),
                 rows: band,
                 steps,
-                begun: from > 0,
+                begun: out.add || from > 0,
                 // SAFETY: row `top` exists.
                 out: unsafe { out.at.add(top * out.stride) },
                 stride: out.stride,
@@ -169,7 +171,7 @@ struct Call<const M: usize, const N: usize> {
     left: *mut u8,
     rows: usize,
     steps: usize,
-    /// Sums of earlier depths lie in `out`.
+    /// There are sums in `out` to add to.
     begun: bool,
     out: *mut f32,
     stride: usize,
@@ -261,6 +263,7 @@ mod tests {
                 Out {
                     at: out.as_mut_ptr(),
                     stride: columns,
+                    add: false,
                     parallel: true,
                 },
             );

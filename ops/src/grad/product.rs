@@ -3,6 +3,12 @@
 
 use std::marker::PhantomData;
 
+use crate::amx::{self, Operand, Out};
+use crate::linear;
+
+/// Multiplications from which on the packing of tiles pays.
+const TILES_FROM: usize = 1 << 20;
+
 /// A borrowed matrix with any strides.
 #[derive(Clone, Copy)]
 pub(crate) struct Matrix<'a> {
@@ -63,6 +69,29 @@ pub(crate) struct Target {
 /// added to), and nobody else may touch `out` meanwhile.
 pub(crate) unsafe fn product(size: [usize; 3], a: Matrix, b: Matrix, out: Target, parallel: bool) {
     let [m, n, k] = size;
+    let terms = linear::terms(n * k);
+    if parallel && terms > 0 && m * n * k >= TILES_FROM {
+        // Either the numbers of `k` are adjacent, or those of the other dimension.
+        let operand = |start, along, across, rows| Operand {
+            start,
+            stride: if along == 1 { across } else { along },
+            rows,
+            lying: along == 1,
+        };
+        if (a.column == 1 || a.row == 1) && (b.column == 1 || b.row == 1) {
+            let left = operand(a.start, a.column, a.row, m);
+            let right = operand(b.start, b.row, b.column, n);
+            let to = Out {
+                at: out.start,
+                stride: out.stride,
+                add: out.add,
+                parallel,
+            };
+            // SAFETY: the caller's; there are terms only where the CPU has the tiles.
+            unsafe { amx::products(terms, left, right, k, to) };
+            return;
+        }
+    }
     let parallelism = if parallel {
         gemm::Parallelism::Rayon(0)
     } else {

@@ -7,6 +7,7 @@ mod gradients;
 mod head;
 mod kernels;
 mod optim;
+mod tape;
 mod threads;
 mod tracked;
 

@@ -81,7 +81,7 @@ fn gradients() -> Vec<Vec<u32>> {
     };
     let ids: Vec<u32> = (0..b * s).map(|i| (i * i % 500) as u32).collect();
     let loss = (|| {
-        let x = embedding(&table, &ids)?.reshape((b, s, width))?;
+        let x = reshape(&embedding(&table, &ids)?, (b, s, width))?;
         let normed = layer_norm(&x, &gain, Some(&bias), 1e-5)?;
         let of = |w: &Var, n| linear(&normed, w, None)?.reshape((b, s, n, d));
         let (q, k) = (

@@ -76,8 +76,8 @@ pub(super) fn check(name: &str, inputs: &[Tensor], tolerance: f64, f: Function) 
     for which in 0..inputs.len() {
         let of = |grads: &[Option<Tensor>]| grads[which].clone().unwrap();
         assert_eq!(
-            bits(&of(&twice)),
-            bits(&(of(&found) * 2.0).unwrap()),
+            flat(&of(&twice)),
+            flat(&(of(&found) * 2.0).unwrap()),
             "{name}: twice what comes in is not twice what goes out"
         );
         let expected = (of(&found) + of(&second)).unwrap();
