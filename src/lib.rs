@@ -12,4 +12,5 @@ pub mod lens;
 pub mod model;
 pub mod steer;
 pub mod text;
+pub mod train;
 pub mod tui;

@@ -17,6 +17,7 @@ const HOUSE: &[(&str, &[&str])] = &[
         &["files", "config", "hooks", "model", "text"],
     ),
     ("steer", &["files", "config", "hooks", "model", "text"]),
+    ("train", &["files", "config", "model", "text"]),
     ("audit", &["files", "hooks", "model", "text", "steer"]),
     (
         "tui",
@@ -29,6 +30,7 @@ const HOUSE: &[(&str, &[&str])] = &[
             "lens",
             "activations",
             "steer",
+            "train",
             "audit",
         ],
     ),
@@ -43,6 +45,7 @@ const HOUSE: &[(&str, &[&str])] = &[
             "lens",
             "activations",
             "steer",
+            "train",
             "audit",
             "tui",
         ],

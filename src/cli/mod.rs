@@ -19,7 +19,9 @@ mod model;
 pub mod output;
 pub mod progress;
 mod run;
+mod runs;
 mod system;
+mod train;
 mod tui;
 
 use std::io::{IsTerminal, Write};
@@ -64,6 +66,8 @@ enum Command {
     Attn(Box<attn::Args>),
     Capture(Box<capture::Args>),
     Audit(audit::Args),
+    Train(train::Args),
+    Runs(runs::Args),
     Model(model::Args),
     Tui(tui::Args),
     Doctor(doctor::Args),
@@ -80,6 +84,8 @@ impl Command {
             Self::Attn(args) => attn::run(args, out),
             Self::Capture(args) => capture::run(args, out),
             Self::Audit(args) => audit::run(args, out),
+            Self::Train(args) => train::run(args, out),
+            Self::Runs(args) => runs::run(args, out),
             Self::Model(args) => model::run(args, out),
             Self::Doctor(args) => doctor::run(args, out),
             Self::Completions(args) => completions::run(args, out),

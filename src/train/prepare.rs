@@ -1,0 +1,87 @@
+//! From a config and an open model to a run in memory: data encoded, method built, steps counted.
+//!
+//! Always: nothing is written here; the same config, model and files give the same run. What is planned can be shown before
+//! the first step: `preflight.rs`.
+
+use super::{
+    Bench, Config, Facts, Manifest, Method, Parts, TrainError, config, data,
+    schedule::Schedule,
+    sft::Sft,
+};
+use crate::model::{Checkpoint, Trainable};
+use crate::text::{
+    ChatTemplate, Tokenizer,
+    dataset::{Encoder, Sampler},
+};
+
+/// Makes a run ready. The model's weights are moved into it.
+///
+/// # Errors
+/// Data that cannot be used, an adapter that does not fit the model, a file that cannot be read.
+pub fn prepare(config: Config, checkpoint: Checkpoint) -> Result<Parts, TrainError> {
+    let context = checkpoint.config().n_ctx;
+    if config.data.max_length > context {
+        let expected = format!("at most the model's context of {context}");
+        let found = config.data.max_length;
+        return Err(TrainError::config("data.max_length", expected, found));
+    }
+    let name = config.method.name();
+    let manifest = Manifest::of(&checkpoint, name, config.seed, &config.files())?;
+    let Checkpoint {
+        decoder,
+        tokenizer,
+        template,
+        ..
+    } = checkpoint;
+    let method = method(&config, (&tokenizer, template.as_ref()))?;
+    let policy = Trainable::full(decoder)?;
+    let schedule = schedule(&config, &method.facts());
+    let sampler = Sampler::new(config.seed);
+    let bench = Bench::new(policy, sampler, schedule, &config)?;
+    Ok(Parts {
+        config,
+        manifest,
+        bench,
+        method,
+        tokenizer,
+        template,
+    })
+}
+
+fn method(
+    config: &Config,
+    words: (&Tokenizer, Option<&ChatTemplate>),
+) -> Result<Box<dyn Method>, TrainError> {
+    let (train, eval) = (&config.data.train, &config.data.eval);
+    match &config.method {
+        config::Method::Sft(options) => {
+            let load = |files| data::load(files, config, words, Encoder::examples);
+            let eval = (!eval.is_empty()).then(|| load(eval)).transpose()?;
+            let options = (options.loss, options.packing);
+            Ok(Box::new(Sft::new(config, options, load(train)?, eval)?))
+        }
+    }
+}
+
+/// Steps and warm-up; an epoch's last step may be of fewer rows.
+fn schedule(config: &Config, facts: &Facts) -> Schedule {
+    let plan = &config.schedule;
+    let per_epoch = steps_per_epoch(config, facts);
+    let epochs = plan.epochs.unwrap_or_default();
+    let total = plan
+        .steps
+        .unwrap_or_else(|| (epochs * per_epoch as f64).ceil() as u64);
+    let share = (plan.warmup_ratio.unwrap_or_default() * total as f64).ceil() as u64;
+    Schedule {
+        shape: plan.shape,
+        total,
+        warmup: plan.warmup_steps.unwrap_or(share),
+        floor: plan.floor,
+    }
+}
+
+/// Steps of one time through the data.
+pub(super) fn steps_per_epoch(config: &Config, facts: &Facts) -> u64 {
+    let rows = config.optim.batch_size * config.optim.accumulation;
+    facts.rows.div_ceil(rows) as u64
+}
