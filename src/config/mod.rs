@@ -18,7 +18,7 @@ pub use error::ConfigError;
 pub use gguf::from_gguf;
 pub use hf::from_hf_json;
 pub use rope::{Rope, RopeScaling};
-pub use to_hf::to_hf_json;
+pub use to_hf::{to_hf_json, to_hf_score_json};
 
 use candlescope_ops as ops;
 use serde::Serialize;

@@ -49,6 +49,33 @@ pub fn to_hf_json(config: &ModelConfig, dtype: &str) -> Result<String, ConfigErr
     Ok(text)
 }
 
+/// The config of a model with a score head of one label in the place of the unembedding.
+///
+/// # Errors
+/// As [`to_hf_json`].
+pub fn to_hf_score_json(config: &ModelConfig, dtype: &str) -> Result<String, ConfigError> {
+    let text = to_hf_json(config, dtype)?;
+    let architecture = match config.family {
+        Family::Gpt2 => "GPT2ForSequenceClassification",
+        Family::GptNeox => "GPTNeoXForSequenceClassification",
+        Family::Llama => "LlamaForSequenceClassification",
+        Family::Mistral => "MistralForSequenceClassification",
+        Family::Qwen2 => "Qwen2ForSequenceClassification",
+        Family::Qwen3 => "Qwen3ForSequenceClassification",
+        Family::Gemma2 => "Gemma2ForSequenceClassification",
+        Family::Gemma3 => "Gemma3TextForSequenceClassification",
+        Family::Phi3 => "Phi3ForSequenceClassification",
+        Family::Olmo2 => "Olmo2ForSequenceClassification",
+    };
+    let Ok(Value::Object(mut keys)) = serde_json::from_str(&text) else {
+        return Ok(text);
+    };
+    put(&mut keys, "architectures", [architecture]);
+    put(&mut keys, "id2label", json!({"0": "LABEL_0"}));
+    put(&mut keys, "label2id", json!({"LABEL_0": 0}));
+    Ok(format!("{:#}\n", Value::Object(keys)))
+}
+
 fn put(keys: &mut Map<String, Value>, key: &str, value: impl serde::Serialize) {
     keys.insert(key.to_owned(), json!(value));
 }

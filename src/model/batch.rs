@@ -1,4 +1,10 @@
 //! Rows of token ids for one pass, padded on the left so that the last slot is the last token of every row.
+//!
+//! A packed row holds several documents, each of which sees only itself and counts its positions from 0.
+
+use std::ops::Range;
+
+use candle_core::{Device, Tensor};
 
 use super::ModelError;
 
@@ -8,6 +14,8 @@ pub struct Batch {
     pub(super) ids: Vec<u32>,
     pad: Vec<usize>,
     len: usize,
+    /// First tokens of each row's documents, padding not counted; empty for rows that are not packed.
+    starts: Vec<Vec<usize>>,
 }
 
 impl Batch {
@@ -27,7 +35,36 @@ impl Batch {
             ids.extend(std::iter::repeat_n(0, len - row.len()));
             ids.extend_from_slice(row);
         }
-        Ok(Self { ids, pad, len })
+        Ok(Self {
+            ids,
+            pad,
+            len,
+            starts: Vec::new(),
+        })
+    }
+
+    /// Rows of several documents each: `(tokens, first token of each document)`. A document's hidden states are those it has
+    /// alone, whatever lies beside it.
+    ///
+    /// # Errors
+    /// Starts that do not begin at 0, do not rise, or lie beyond the row.
+    pub fn packed<R: AsRef<[u32]>>(rows: &[(R, Vec<usize>)]) -> Result<Self, ModelError> {
+        for (i, (row, starts)) in rows.iter().enumerate() {
+            let rising = starts.windows(2).all(|w| w[0] < w[1]);
+            let within = starts.last().is_some_and(|&s| s < row.as_ref().len());
+            if starts.first() != Some(&0) || !rising || !within {
+                let why = format!(
+                    "row {i} of {} tokens has documents that start at {starts:?}; the first starts at 0 and each has a token",
+                    row.as_ref().len()
+                );
+                return Err(ModelError::Packed { why });
+            }
+        }
+        let ids: Vec<&[u32]> = rows.iter().map(|(row, _)| row.as_ref()).collect();
+        Ok(Self {
+            starts: rows.iter().map(|(_, starts)| starts.clone()).collect(),
+            ..Self::new(&ids)?
+        })
     }
 
     /// One row.
@@ -58,5 +95,93 @@ impl Batch {
     /// Tokens of a row without its padding.
     pub fn row(&self, row: usize) -> &[u32] {
         &self.ids[row * self.len + self.pad[row]..(row + 1) * self.len]
+    }
+
+    /// Whether rows hold several documents.
+    pub fn is_packed(&self) -> bool {
+        !self.starts.is_empty()
+    }
+
+    /// The slots of each document of a row; of the whole row where it is not packed.
+    pub fn documents(&self, row: usize) -> Vec<Range<usize>> {
+        let pad = self.pad[row];
+        match self.starts.get(row) {
+            None => vec![pad..self.len],
+            Some(starts) => {
+                let ends = starts[1..].iter().map(|&s| s + pad).chain([self.len]);
+                starts.iter().zip(ends).map(|(s, e)| s + pad..e).collect()
+            }
+        }
+    }
+
+    /// Logical positions of all slots, `[batch * pos]`: from 0 in each document; 0 for padding.
+    pub(super) fn positions(&self) -> Vec<u32> {
+        let mut positions = vec![0; self.ids.len()];
+        for row in 0..self.rows() {
+            for document in self.documents(row) {
+                for (i, slot) in document.enumerate() {
+                    positions[row * self.len + slot] = i as u32;
+                }
+            }
+        }
+        positions
+    }
+}
+
+/// The documents of packed rows as rows of their own, for attention: where to fetch each slot and where to put it back.
+pub(super) struct Documents {
+    /// Padding of each document.
+    pub pad: Vec<usize>,
+    longest: usize,
+    /// `[documents * longest]`: the slot each comes from; any slot for padding.
+    apart: Tensor,
+    /// `[batch * pos]`: the document's slot each slot goes to; any for padding.
+    together: Tensor,
+}
+
+impl Documents {
+    /// Of a packed batch; none otherwise.
+    pub fn of(batch: &Batch) -> candle_core::Result<Option<Self>> {
+        if !batch.is_packed() {
+            return Ok(None);
+        }
+        let rows = (0..batch.rows()).flat_map(|row| {
+            let documents = batch.documents(row).into_iter();
+            documents.map(move |d| row * batch.len + d.start..row * batch.len + d.end)
+        });
+        let documents: Vec<Range<usize>> = rows.collect();
+        let longest = documents.iter().map(ExactSizeIterator::len).max().unwrap_or(0);
+        let mut apart = vec![0u32; documents.len() * longest];
+        let mut together = vec![0u32; batch.ids.len()];
+        for (i, document) in documents.iter().enumerate() {
+            let first = (i + 1) * longest - document.len();
+            for (j, slot) in document.clone().enumerate() {
+                apart[first + j] = slot as u32;
+                together[slot] = (first + j) as u32;
+            }
+        }
+        let index = |v: Vec<u32>| Tensor::new(v, &Device::Cpu);
+        Ok(Some(Self {
+            pad: documents.iter().map(|d| longest - d.len()).collect(),
+            longest,
+            apart: index(apart)?,
+            together: index(together)?,
+        }))
+    }
+
+    /// `[batch, pos, heads, d_head]` to `[documents, longest, heads, d_head]`.
+    pub fn apart(&self, x: &Tensor) -> candle_core::Result<Tensor> {
+        let (_, _, heads, width) = x.dims4()?;
+        let rows = x.contiguous()?.reshape(((), heads * width))?;
+        let shape = (self.pad.len(), self.longest, heads, width);
+        rows.index_select(&self.apart, 0)?.reshape(shape)
+    }
+
+    /// The inverse of [`Self::apart`], for a batch of `rows`.
+    pub fn together(&self, x: &Tensor, rows: usize) -> candle_core::Result<Tensor> {
+        let (_, _, heads, width) = x.dims4()?;
+        let flat = x.contiguous()?.reshape(((), heads * width))?;
+        let shape = (rows, (), heads, width);
+        flat.index_select(&self.together, 0)?.reshape(shape)
     }
 }

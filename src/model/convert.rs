@@ -11,10 +11,11 @@ use candle_core::{DType, Tensor};
 
 use super::{
     Checkpoint, Decoder, ModelError,
-    names::{Outer, Role, Scheme, Take, layer_place, outer_stem},
-    weights::{LayerWeights, Linear, NormWeights},
+    names::Take,
+    score,
+    slots::slots,
 };
-use crate::config::{Family, ModelConfig, to_hf_json};
+use crate::config::{Family, ModelConfig, to_hf_json, to_hf_score_json};
 use crate::files::{
     FileError,
     write::{Planned, WriteOptions, write_atomic, write_safetensors},
@@ -45,13 +46,39 @@ pub fn to_folder(
 /// # Errors
 /// As [`to_folder`]; the folder holds weights already.
 pub fn write_model(decoder: &Decoder, folder: &Path, dtype: DType) -> Result<(), ModelError> {
-    let name = match dtype {
+    let config = to_hf_json(decoder.config(), dtype_name(dtype))?;
+    write(&stored(decoder), decoder.config(), &config, folder, dtype)
+}
+
+/// [`write_model`] of a decoder without its unembedding and with a score head `[1, d_model]`.
+pub(super) fn write_scored(
+    decoder: &Decoder,
+    head: &Tensor,
+    folder: &Path,
+    dtype: DType,
+) -> Result<(), ModelError> {
+    let mut stored = stored(decoder);
+    stored.remove(&score::head_name(decoder.config()));
+    stored.insert(score::NAME.to_owned(), vec![(Take::All, head.clone())]);
+    let config = to_hf_score_json(decoder.config(), dtype_name(dtype))?;
+    write(&stored, decoder.config(), &config, folder, dtype)
+}
+
+fn dtype_name(dtype: DType) -> &'static str {
+    match dtype {
         DType::F16 => "float16",
         DType::BF16 => "bfloat16",
         _ => "float32",
-    };
-    let config = to_hf_json(decoder.config(), name)?;
-    let stored = stored(decoder);
+    }
+}
+
+fn write(
+    stored: &Stored,
+    config: &ModelConfig,
+    json: &str,
+    folder: &Path,
+    dtype: DType,
+) -> Result<(), ModelError> {
     let plan: Vec<Planned> = stored
         .iter()
         .map(|(name, pieces)| (name.clone(), shape(pieces)))
@@ -61,9 +88,9 @@ pub fn write_model(decoder: &Decoder, folder: &Path, dtype: DType) -> Result<(),
         ..WriteOptions::default()
     };
     write_safetensors(folder, &plan, &options, |name| {
-        joined(&stored[name], decoder.config())
+        joined(&stored[name], config)
     })?;
-    write_atomic(&folder.join("config.json"), config.as_bytes())?;
+    write_atomic(&folder.join("config.json"), json.as_bytes())?;
     Ok(())
 }
 
@@ -116,88 +143,13 @@ fn refused(out: &Path, found: &str) -> ModelError {
 type Stored = BTreeMap<String, Vec<(Take, Tensor)>>;
 
 fn stored(decoder: &Decoder) -> Stored {
-    let mut writer = Writer {
-        config: decoder.config(),
-        stored: Stored::new(),
-    };
-    let weights = decoder.weights();
-    writer.outer(Outer::Embed, "weight", &weights.embed);
-    if let Some(positions) = &weights.pos_embed {
-        writer.outer(Outer::PosEmbed, "weight", positions);
+    let mut weights = decoder.weights().clone();
+    let mut stored = Stored::new();
+    for slot in slots(&mut weights, decoder.config()) {
+        let pieces = stored.entry(slot.place.name).or_default();
+        pieces.push((slot.place.take, slot.tensor.clone()));
     }
-    writer.outer(Outer::FinalNorm, "weight", &weights.final_norm.gain);
-    if let Some(bias) = &weights.final_norm.bias {
-        writer.outer(Outer::FinalNorm, "bias", bias);
-    }
-    if !decoder.config().tied {
-        writer.outer(Outer::Head, "weight", &weights.head);
-    }
-    for (i, layer) in weights.layers.iter().enumerate() {
-        writer.layer(i, layer);
-    }
-    writer.stored
-}
-
-struct Writer<'a> {
-    config: &'a ModelConfig,
-    stored: Stored,
-}
-
-impl Writer<'_> {
-    fn outer(&mut self, what: Outer, part: &str, weight: &Tensor) {
-        let name = format!(
-            "{}.{part}",
-            outer_stem(self.config, Scheme::HuggingFace, what)
-        );
-        self.stored.insert(name, vec![(Take::All, weight.clone())]);
-    }
-
-    fn layer(&mut self, i: usize, w: &LayerWeights) {
-        let linears = [
-            (Role::Q, Some(&w.q)),
-            (Role::K, Some(&w.k)),
-            (Role::V, Some(&w.v)),
-            (Role::O, Some(&w.o)),
-            (Role::Gate, w.gate.as_ref()),
-            (Role::Up, Some(&w.up)),
-            (Role::Down, Some(&w.down)),
-        ];
-        for (role, linear) in linears {
-            let Some(Linear { weight, bias }) = linear else {
-                continue;
-            };
-            self.put(i, role, "weight", weight);
-            if let Some(bias) = bias {
-                self.put(i, role, "bias", bias);
-            }
-        }
-        let norms = [
-            (Role::AttnNorm, &w.attn_norm),
-            (Role::AttnPostNorm, &w.attn_post_norm),
-            (Role::MlpNorm, &w.mlp_norm),
-            (Role::MlpPostNorm, &w.mlp_post_norm),
-        ];
-        for (role, norm) in norms {
-            let Some(NormWeights { gain, bias }) = norm else {
-                continue;
-            };
-            self.put(i, role, "weight", gain);
-            if let Some(bias) = bias {
-                self.put(i, role, "bias", bias);
-            }
-        }
-        for (role, gain) in [(Role::QNorm, &w.q_norm), (Role::KNorm, &w.k_norm)] {
-            if let Some(gain) = gain {
-                self.put(i, role, "weight", gain);
-            }
-        }
-    }
-
-    fn put(&mut self, layer: usize, role: Role, part: &str, weight: &Tensor) {
-        let place = layer_place(self.config, Scheme::HuggingFace, layer, role, part);
-        let pieces = self.stored.entry(place.name).or_default();
-        pieces.push((place.take, weight.clone()));
-    }
+    stored
 }
 
 /// Shape of the stored tensor that these pieces are cut from.

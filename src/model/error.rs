@@ -91,6 +91,12 @@ pub enum ModelError {
         /// What was empty.
         what: &'static str,
     },
+    /// Packed rows that cannot be run.
+    #[error("packed rows: {why}")]
+    Packed {
+        /// The reason.
+        why: String,
+    },
     /// A KV cache that does not fit the pass.
     #[error("the KV cache cannot be used here: {why}")]
     Cache {

@@ -88,6 +88,24 @@ impl Opened {
 
     /// Loads the weights.
     pub fn decoder(&self, options: &LoadOptions) -> Result<Decoder, ModelError> {
+        self.loaded(self.source(), true, options)
+    }
+
+    /// Loads the weights but the unembedding, in whose place the embedding stands. `source` is this one's, or a part of it.
+    pub(super) fn headless(
+        &self,
+        source: &dyn TensorSource,
+        options: &LoadOptions,
+    ) -> Result<Decoder, ModelError> {
+        self.loaded(source, false, options)
+    }
+
+    fn loaded(
+        &self,
+        source: &dyn TensorSource,
+        head: bool,
+        options: &LoadOptions,
+    ) -> Result<Decoder, ModelError> {
         if !matches!(options.dtype, DType::F32 | DType::BF16 | DType::F64) {
             return Err(ModelError::Dtype {
                 file: self.source().describe(),
@@ -98,7 +116,7 @@ impl Opened {
             Self::Folder(..) | Self::Memory(..) => Scheme::HuggingFace,
             Self::Gguf(..) => Scheme::Gguf,
         };
-        let weights = weights::load(self.source(), scheme, self.config(), options.dtype)?;
+        let weights = weights::load(source, scheme, self.config(), options.dtype, head)?;
         Ok(Decoder::new(self.config().clone(), weights))
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! `crate::config` says what a model is, `crate::files` reads tensors, `names.rs` and `weights.rs` put them in place,
 //! `decoder.rs` runs it, `generate.rs` samples from it, `session.rs` does so step by step and back, `checkpoint.rs` opens one
-//! with its tokenizer and template, `fetch/` gets one by name, `toy/` makes one in memory.
+//! with its tokenizer and template, `fetch/` gets one by name, `toy/` makes one in memory. `trainable.rs` has its weights
+//! trained, `score.rs` puts a score head on it.
 
 mod batch;
 pub mod cache;
@@ -14,14 +15,18 @@ pub mod decoder;
 pub mod describe;
 mod error;
 pub mod fetch;
+mod forward;
 pub mod generate;
 pub mod listing;
 pub mod load;
 pub mod names;
 pub mod sample;
+pub mod score;
 pub mod self_check;
 pub mod session;
+mod slots;
 pub mod toy;
+pub mod trainable;
 pub mod weights;
 
 pub use batch::Batch;
@@ -31,4 +36,6 @@ pub use checkpoint::{Checkpoint, Fingerprint};
 pub use decoder::{Decoder, LogitsAt, Output};
 pub use error::ModelError;
 pub use load::{LoadOptions, Opened};
+pub use score::ScoreModel;
 pub use session::{Session, Step};
+pub use trainable::{Param, Trainable};

@@ -65,18 +65,21 @@ pub struct Weights {
     pub head: Tensor,
 }
 
-/// Reads all weights. `weight_dtype` is what matrices are kept in; norms and biases are kept in `F32` beside bf16.
+/// Reads all weights. `weight_dtype` is what matrices are kept in; norms and biases are kept in `F32` beside bf16. Without
+/// `head` the embedding stands in the unembedding's place, which the file does not have.
 pub fn load(
     source: &dyn TensorSource,
     scheme: Scheme,
     config: &ModelConfig,
     weight_dtype: DType,
+    head: bool,
 ) -> Result<Weights, ModelError> {
     let loader = Loader {
         source,
         scheme,
         config,
         matrices: weight_dtype,
+        head,
         used: Mutex::default(),
     };
     // Layers in parallel: dequantising and converting is compute, and page faults overlap.
@@ -106,6 +109,7 @@ struct Loader<'a> {
     scheme: Scheme,
     config: &'a ModelConfig,
     matrices: DType,
+    head: bool,
     used: Mutex<BTreeSet<String>>,
 }
 
@@ -141,7 +145,7 @@ impl Loader<'_> {
             name: format!("{norm}.{part}"),
             take: Take::All,
         })?;
-        let head = if c.tied {
+        let head = if c.tied || !self.head {
             embed.clone()
         } else {
             table(stem(Outer::Head), c.vocab_size)?
