@@ -77,24 +77,21 @@ impl Sft {
         })
     }
 
-    /// Documents of these rows, one row of the batch each, and the places of their targets.
+    /// These rows for one pass, and the places of their targets.
     fn batch(rows: &[&Packed]) -> Result<(Batch, Targets), TrainError> {
-        let documents: Vec<(&[u32], &[bool])> = rows
-            .iter()
-            .flat_map(|row| {
-                row.documents()
-                    .map(|range| (&row.ids[range.clone()], &row.supervised[range]))
-            })
-            .collect();
-        let ids: Vec<&[u32]> = documents.iter().map(|(ids, _)| *ids).collect();
-        let batch = Batch::new(&ids)?;
+        let batch = if rows.iter().all(|row| row.starts.len() == 1) {
+            Batch::new(&rows.iter().map(|row| &row.ids).collect::<Vec<_>>())?
+        } else {
+            let each = rows.iter().map(|row| (&row.ids, row.starts.clone()));
+            Batch::packed(&each.collect::<Vec<_>>())?
+        };
         let mut targets = Targets::default();
-        for (row, (ids, supervised)) in documents.iter().enumerate() {
-            let first = row * batch.len() + batch.pad()[row];
-            for (at, _) in supervised.iter().enumerate().filter(|(_, target)| **target) {
-                // The state before a token predicts it.
-                targets.places.push((first + at - 1) as u32);
-                targets.ids.push(ids[at]);
+        for (at, row) in rows.iter().enumerate() {
+            let first = at * batch.len() + batch.pad()[at];
+            for (i, _) in row.supervised.iter().enumerate().filter(|(_, target)| **target) {
+                // The state before a token predicts it; the first of a document is no target.
+                targets.places.push((first + i - 1) as u32);
+                targets.ids.push(row.ids[i]);
             }
         }
         Ok((batch, targets))
