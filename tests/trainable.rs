@@ -83,6 +83,8 @@ fn every_stored_tensor_trains_under_its_own_name_and_gets_a_gradient() {
             // Keys' bias has none: it moves all scores of a query alike.
             let nothing = numbers(grad).iter().all(|&x| x == 0.0);
             assert!(!nothing, "{folder:?}: zero gradient for {}", p.name);
+            let finite = numbers(grad).iter().all(|x| x.is_finite());
+            assert!(finite, "{folder:?}: {}", p.name);
         }
         let norms = |name: &str| name.contains("norm") || name.contains("ln_");
         for p in model.params() {

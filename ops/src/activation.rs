@@ -3,8 +3,10 @@
 use candle_core::{Result, Tensor, bail};
 
 use crate::exp;
+use crate::grad::{Backward, record, tracks};
 use crate::lanes::{Kernel, Lanes, run};
-use crate::view::{fill, fused, refuse_empty, rows};
+use crate::slope;
+use crate::view::{f32_on_cpu, fill, fill_two, refuse_empty, rows};
 
 /// An activation function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,10 +27,13 @@ pub enum Activation {
 /// An empty tensor, or a type without the arithmetic.
 pub fn activation(x: &Tensor, act: Activation) -> Result<Tensor> {
     refuse_empty("activation", "x", x)?;
-    if !fused(&[x]) {
+    if !f32_on_cpu(&[x]) {
         return plain(x, act);
     }
     let y = rows(x, |values| Ok(map(values, None, act)))?;
+    if tracks(x) {
+        return record(&[x], x.dims(), y, Back(act));
+    }
     Tensor::from_vec(y, x.dims(), x.device())
 }
 
@@ -45,10 +50,13 @@ pub fn gated(gate: &Tensor, up: &Tensor, act: Activation) -> Result<Tensor> {
             up.dims()
         );
     }
-    if !fused(&[gate, up]) {
+    if !f32_on_cpu(&[gate, up]) {
         return plain(gate, act)?.mul(up);
     }
     let y = rows(gate, |gate| rows(up, |up| Ok(map(gate, Some(up), act))))?;
+    if tracks(gate) || tracks(up) {
+        return record(&[gate, up], gate.dims(), y, Back(act));
+    }
     Tensor::from_vec(y, gate.dims(), gate.device())
 }
 
@@ -109,7 +117,105 @@ impl Map<'_> {
     }
 }
 
-/// The differentiable way. Written out rather than through candle's `gelu`, whose backward has constants of six digits.
+/// The backward of both: `dgate = dy · up · act'(gate)`, `dup = dy · act(gate)`; alone, `up` is 1.
+struct Back(Activation);
+
+impl Backward for Back {
+    const NAME: &'static str = "activation";
+
+    fn gradients(&self, inputs: &[&Tensor], grad: &Tensor) -> Result<Vec<Option<Tensor>>> {
+        let tensor = |values| Tensor::from_vec(values, grad.dims(), grad.device());
+        let x = inputs[0];
+        let Some(up) = inputs.get(1) else {
+            let dx = rows(x, |x| {
+                rows(grad, |dy| {
+                    let write = |i: usize, out: *mut f32, n: usize| {
+                        let part = i * CHUNK..i * CHUNK + n;
+                        let (x, dy) = (&x[part.clone()], &dy[part]);
+                        let (act, up) = (self.0, None);
+                        run(MapBack {
+                            x,
+                            dy,
+                            up,
+                            act,
+                            out,
+                        });
+                    };
+                    // SAFETY: `MapBack` writes as many numbers as it reads.
+                    Ok(unsafe { fill(x.len(), CHUNK, write) })
+                })
+            })?;
+            return Ok(vec![Some(tensor(dx)?)]);
+        };
+        let (dx, dup) = rows(x, |x| {
+            rows(up, |up| {
+                rows(grad, |dy| {
+                    let write = |i: usize, out: *mut f32, dup: *mut f32, n: usize| {
+                        let part = i * CHUNK..i * CHUNK + n;
+                        let (x, dy) = (&x[part.clone()], &dy[part.clone()]);
+                        let (act, up) = (self.0, Some((&up[part], dup)));
+                        run(MapBack {
+                            x,
+                            dy,
+                            up,
+                            act,
+                            out,
+                        });
+                    };
+                    // SAFETY: as above, to both places.
+                    Ok(unsafe { fill_two(x.len(), CHUNK, write) })
+                })
+            })
+        })?;
+        let dx = tracks(x).then(|| tensor(dx)).transpose()?;
+        Ok(vec![dx, tracks(up).then(|| tensor(dup)).transpose()?])
+    }
+}
+
+/// One chunk backwards; `out`, and the place beside `up`, have room for as many numbers as `x`.
+struct MapBack<'a> {
+    x: &'a [f32],
+    dy: &'a [f32],
+    up: Option<(&'a [f32], *mut f32)>,
+    act: Activation,
+    out: *mut f32,
+}
+
+impl Kernel for MapBack<'_> {
+    type Out = ();
+    #[inline(always)]
+    fn run<V: Lanes>(self) {
+        match self.act {
+            Activation::Silu => self.each(slope::silu::<V>),
+            Activation::GeluTanh => self.each(slope::gelu_tanh::<V>),
+            Activation::GeluErf => self.each(slope::gelu_erf::<V>),
+            Activation::Relu => self.each(slope::relu::<V>),
+        }
+    }
+}
+
+impl MapBack<'_> {
+    /// `f` gives the function's value and slope.
+    #[inline(always)]
+    fn each<V: Lanes>(self, f: impl Fn(V) -> (V, V)) {
+        for start in (0..self.x.len()).step_by(V::N) {
+            let n = V::N.min(self.x.len() - start);
+            // SAFETY: start + n stays within x and all that is as long.
+            unsafe {
+                let load = |from: &[f32]| V::load_part_or_all(from.as_ptr().add(start), n, 0.0);
+                let (value, slope) = f(load(self.x));
+                let mut dy = load(self.dy);
+                if let Some((up, dup)) = self.up {
+                    dy.mul(value).store_part_or_all(dup.add(start), n);
+                    dy = dy.mul(load(up));
+                }
+                dy.mul(slope).store_part_or_all(self.out.add(start), n);
+            }
+        }
+    }
+}
+
+/// The way of other types. Written out rather than through candle's `gelu`, whose backward has constants of six digits.
 fn plain(x: &Tensor, act: Activation) -> Result<Tensor> {
     let gelu = |inner: Tensor| (x * 0.5)?.mul(&(inner + 1.0)?);
     match act {

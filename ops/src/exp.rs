@@ -53,13 +53,19 @@ pub(crate) fn gelu_tanh<V: Lanes>(x: V) -> V {
 /// Exact GELU, `x Φ(x)`, with `Φ(-|x|) = erfc(|x|/√2) / 2`.
 #[inline(always)]
 pub(crate) fn gelu_erf<V: Lanes>(x: V) -> V {
+    x.mul(normal_cdf(x).0)
+}
+
+/// `Φ(x)`, and `exp(-x² / 2)` which it is computed with.
+#[inline(always)]
+pub(crate) fn normal_cdf<V: Lanes>(x: V) -> (V, V) {
     let magnitude = x.choose(V::splat(0.0).sub(x), x);
     let z = magnitude.mul(V::splat(std::f32::consts::FRAC_1_SQRT_2));
     let one = V::splat(1.0);
     let t = one.div(z.mul_add(V::splat(0.5), one));
     let gauss = exp(V::splat(0.0).sub(z.mul(z)));
     let tail = polynomial(t, &SCALED_ERFC).mul(gauss).mul(V::splat(0.5));
-    x.mul(x.choose(tail, one.sub(tail)))
+    (x.choose(tail, one.sub(tail)), gauss)
 }
 
 /// `max(x, 0)`, NaN kept.

@@ -1,17 +1,22 @@
 //! Kernels over candle tensors: what a language model's forward pass spends its time in.
 //!
-//! Every function has two ways. Tensors that track gradients, that are not `f32`, or that are not on the CPU go through
-//! plain candle expressions: differentiable, and in `f64` throughout when the input is `f64`, which makes that way the
-//! oracle for the other. Everything else goes through a fused `f32` kernel chosen at run time for this CPU, whose result
-//! is the same bits whatever the number of rayon threads. A fused kernel never touches a tensor that tracks gradients,
-//! so no gradient is ever cut silently.
+//! Every function has two ways. Tensors that are not `f32`, or that are not on the CPU, go through plain candle
+//! expressions: differentiable, and in `f64` throughout when the input is `f64`, which makes that way the oracle for the
+//! other. `f32` on the CPU goes through a fused kernel chosen at run time for this CPU, whose result is the same bits
+//! whatever the number of rayon threads. If an input tracks gradients, that result is put on candle's tape with a fused
+//! backward (`grad`), and has the same bits as without; the few kernels that have no backward leave tracked tensors to
+//! the plain way. No gradient is ever cut silently.
 //!
-//! Start with [`linear`] and [`attention`]; the vector mathematics below them is in `exp`.
+//! Start with [`linear`] and [`attention`]; the vector mathematics below them is in `exp`. What training adds:
+//! [`token_logprobs`] (the language-model head without its logits), [`Gradients`] and [`AdamW`].
 
 mod activation;
 mod attention;
 mod cpu;
+mod embedding;
 mod exp;
+mod grad;
+mod head;
 mod lanes;
 mod linear;
 mod memory;
@@ -19,6 +24,7 @@ mod norm;
 mod product;
 mod project;
 mod rope;
+mod slope;
 mod softmax;
 mod sum;
 mod topk;
@@ -29,6 +35,9 @@ pub use attention::{
     AttentionSpec, KeyLayout, attention, attention_from_pattern, attention_scores,
 };
 pub use cpu::cpu_features;
+pub use embedding::embedding;
+pub use grad::backward;
+pub use head::{HeadOptions, TokenLogprobs, token_kl, token_logprobs};
 pub use linear::linear;
 pub use memory::fast_alloc;
 pub use norm::{layer_norm, rms_norm};

@@ -4,6 +4,7 @@
 
 use candle_core::{DType, Result, Tensor, bail};
 
+use crate::grad;
 use crate::product::{Rows, Weight, products};
 use crate::view::{Shared, refuse_empty, rows, tasks, untracked_on_cpu, with_bf16, with_f32};
 
@@ -40,10 +41,11 @@ pub fn linear(x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     let mut all = vec![x, w];
     all.extend(bias);
     let kernel_for = matches!(w.dtype(), DType::F32 | DType::BF16);
-    if x.dtype() != DType::F32 || !kernel_for || !untracked_on_cpu(&all) {
+    let differentiable = grad::linear::serves(x, w, bias);
+    if x.dtype() != DType::F32 || !kernel_for || !(differentiable || untracked_on_cpu(&all)) {
         return plain(x, w, bias);
     }
-    let bias = bias
+    let offsets = bias
         .map(|b| b.to_dtype(DType::F32)?.to_vec1::<f32>())
         .transpose()?;
     let y = rows(x, |x| {
@@ -51,7 +53,7 @@ pub fn linear(x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
             x,
             inputs,
             outputs,
-            bias: bias.as_deref(),
+            bias: offsets.as_deref(),
         };
         // Rows of a view are read where they lie as long as their numbers are adjacent.
         let w = if w.stride()[1] == 1 || inputs == 1 {
@@ -73,7 +75,7 @@ pub fn linear(x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     let mut shape = x.dims().to_vec();
     shape.pop();
     shape.push(outputs);
-    Tensor::from_vec(y, shape, x.device())
+    grad::linear::finish(x, w, bias, y, shape)
 }
 
 /// The differentiable way.

@@ -3,8 +3,9 @@
 
 use candle_core::{D, Result, Tensor, bail};
 
+use crate::grad::{Backward, record, tracks};
 use crate::lanes::{Kernel, Lanes, run};
-use crate::view::{fill, fused, refuse_empty, rows};
+use crate::view::{f32_on_cpu, fill, refuse_empty, rows};
 
 /// Rotates the first `rot` channels of each head; the rest pass through.
 ///
@@ -34,7 +35,7 @@ pub fn rope(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
             width / 2
         );
     }
-    if !fused(&[x, cos, sin]) {
+    if !f32_on_cpu(&[x, cos, sin]) || tracks(cos) || tracks(sin) {
         return plain(x, cos, sin, half);
     }
     let y = rows(x, |x_values| {
@@ -42,7 +43,25 @@ pub fn rope(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
             rows(sin, |sin| Ok(rotate(x_values, x.dims(), cos, sin, half)))
         })
     })?;
+    if tracks(x) {
+        let (cos, sin) = (cos.clone(), sin.clone());
+        return record(&[x], x.dims(), y, Turn { cos, sin });
+    }
     Tensor::from_vec(y, x.dims(), x.device())
+}
+
+/// The backward: a rotation's transpose is the rotation back.
+struct Turn {
+    cos: Tensor,
+    sin: Tensor,
+}
+
+impl Backward for Turn {
+    const NAME: &'static str = "rope";
+
+    fn gradients(&self, _: &[&Tensor], grad: &Tensor) -> Result<Vec<Option<Tensor>>> {
+        Ok(vec![Some(rope(grad, &self.cos, &self.sin.neg()?)?)])
+    }
 }
 
 /// One task is one position of one row: all its heads share the table's line.

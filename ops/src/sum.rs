@@ -3,15 +3,16 @@
 
 use candle_core::{Result, Tensor};
 
+use crate::grad::{Backward, record, tracks};
 use crate::lanes::{Kernel, Lanes, run};
-use crate::view::{fill, fused, rows};
+use crate::view::{f32_on_cpu, fill, rows};
 
 /// `x + y`, of equal shapes.
 ///
 /// # Errors
 /// Shapes that differ.
 pub fn add(x: &Tensor, y: &Tensor) -> Result<Tensor> {
-    if x.dims() != y.dims() || x.elem_count() == 0 || !fused(&[x, y]) {
+    if x.dims() != y.dims() || x.elem_count() == 0 || !f32_on_cpu(&[x, y]) {
         return x + y;
     }
     let sum = rows(x, |x| {
@@ -25,7 +26,22 @@ pub fn add(x: &Tensor, y: &Tensor) -> Result<Tensor> {
             Ok(unsafe { fill(x.len(), CHUNK, write) })
         })
     })?;
+    if tracks(x) || tracks(y) {
+        return record(&[x, y], x.dims(), sum, Add);
+    }
     Tensor::from_vec(sum, x.dims(), x.device())
+}
+
+/// The backward: both terms have the sum's gradient.
+struct Add;
+
+impl Backward for Add {
+    const NAME: &'static str = "add";
+
+    fn gradients(&self, inputs: &[&Tensor], grad: &Tensor) -> Result<Vec<Option<Tensor>>> {
+        let of = |x: &&Tensor| tracks(x).then(|| grad.clone());
+        Ok(inputs.iter().map(of).collect())
+    }
 }
 
 const CHUNK: usize = 1 << 13;

@@ -13,6 +13,13 @@ pub(crate) fn fused(tensors: &[&Tensor]) -> bool {
     tensors.iter().all(|t| t.dtype() == DType::F32) && untracked_on_cpu(tensors)
 }
 
+/// True when all inputs are `f32` on the CPU, tracked or not: what a kernel with a backward takes.
+pub(crate) fn f32_on_cpu(tensors: &[&Tensor]) -> bool {
+    tensors
+        .iter()
+        .all(|t| t.dtype() == DType::F32 && t.device().is_cpu())
+}
+
 /// True when no input tracks gradients and all are on the CPU, whatever their type.
 pub(crate) fn untracked_on_cpu(tensors: &[&Tensor]) -> bool {
     tensors.iter().all(|t| !t.track_op() && t.device().is_cpu())
@@ -88,6 +95,25 @@ pub(crate) unsafe fn fill(
     // SAFETY: the chunks cover 0..len, and the caller vouches that each was written wholly.
     unsafe { values.set_len(len) };
     values
+}
+
+/// As [`fill`], for two vectors of one length written together.
+///
+/// # Safety
+/// `write(i, p, q, n)` must write all `n` numbers at `p` and at `q`.
+pub(crate) unsafe fn fill_two(
+    len: usize,
+    chunk: usize,
+    write: impl Fn(usize, *mut f32, *mut f32, usize) + Sync + Send,
+) -> (Vec<f32>, Vec<f32>) {
+    let mut second: Vec<f32> = Vec::with_capacity(len);
+    let shared = Shared::new(second.as_mut_ptr());
+    // SAFETY: chunk i of the second vector is written with chunk i of the first, by nobody else; the rest is the caller's.
+    unsafe {
+        let first = fill(len, chunk, |i, p, n| write(i, p, shared.at(i * chunk), n));
+        second.set_len(len);
+        (first, second)
+    }
 }
 
 /// Runs `task(0..count)`, in parallel if `parallel`. Which thread runs what must not matter to the result.

@@ -4,7 +4,8 @@
 
 use std::ops::Range;
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
+use candlescope_ops as ops;
 
 use super::ModelError;
 
@@ -134,16 +135,16 @@ pub(super) struct Documents {
     pub pad: Vec<usize>,
     longest: usize,
     /// `[documents * longest]`: the slot each comes from; any slot for padding.
-    apart: Tensor,
+    apart: Vec<u32>,
     /// `[batch * pos]`: the document's slot each slot goes to; any for padding.
-    together: Tensor,
+    together: Vec<u32>,
 }
 
 impl Documents {
     /// Of a packed batch; none otherwise.
-    pub fn of(batch: &Batch) -> candle_core::Result<Option<Self>> {
+    pub fn of(batch: &Batch) -> Option<Self> {
         if !batch.is_packed() {
-            return Ok(None);
+            return None;
         }
         let rows = (0..batch.rows()).flat_map(|row| {
             let documents = batch.documents(row).into_iter();
@@ -160,13 +161,12 @@ impl Documents {
                 together[slot] = (first + j) as u32;
             }
         }
-        let index = |v: Vec<u32>| Tensor::new(v, &Device::Cpu);
-        Ok(Some(Self {
+        Some(Self {
             pad: documents.iter().map(|d| longest - d.len()).collect(),
             longest,
-            apart: index(apart)?,
-            together: index(together)?,
-        }))
+            apart,
+            together,
+        })
     }
 
     /// `[batch, pos, heads, d_head]` to `[documents, longest, heads, d_head]`.
@@ -174,7 +174,7 @@ impl Documents {
         let (_, _, heads, width) = x.dims4()?;
         let rows = x.contiguous()?.reshape(((), heads * width))?;
         let shape = (self.pad.len(), self.longest, heads, width);
-        rows.index_select(&self.apart, 0)?.reshape(shape)
+        ops::embedding(&rows, &self.apart)?.reshape(shape)
     }
 
     /// The inverse of [`Self::apart`], for a batch of `rows`.
@@ -182,6 +182,6 @@ impl Documents {
         let (_, _, heads, width) = x.dims4()?;
         let flat = x.contiguous()?.reshape(((), heads * width))?;
         let shape = (rows, (), heads, width);
-        flat.index_select(&self.together, 0)?.reshape(shape)
+        ops::embedding(&flat, &self.together)?.reshape(shape)
     }
 }

@@ -193,7 +193,7 @@ impl Decoder {
         }
         let pass = self.pass(batch, cache.as_deref())?;
         let mut tap = Tap::new(plan.as_ref(), pass.clone(), logits == LogitsAt::None);
-        let mut run = Run::new(self, batch, pass, cache.as_deref_mut(), logits)?;
+        let mut run = Run::new(self, batch, pass, cache.as_deref_mut(), logits);
         // On a thread of the pool: from outside each of a pass's several hundred kernels would be handed over to it anew.
         let out = rayon::scope(|_| run.forward(start, &mut tap));
         let logits = match out {

@@ -12,7 +12,7 @@ use super::{
     weights::{LayerWeights, Linear, NormWeights},
 };
 use crate::config::{QkNorm, Rope};
-use crate::hooks::{HookError, Pass, Point, Stop, Tap};
+use crate::hooks::{Pass, Point, Stop, Tap};
 
 /// cos and sin of one rotary embedding for the queries of a pass, `[1|batch, queries, dim/2]`.
 struct Angles {
@@ -88,16 +88,16 @@ impl<'a> Run<'a> {
         pass: Pass,
         cache: Option<&'a mut KvCache>,
         logits: LogitsAt,
-    ) -> Result<Self, ModelError> {
-        Ok(Self {
+    ) -> Self {
+        Self {
             model,
             batch,
-            documents: Documents::of(batch)?,
+            documents: Documents::of(batch),
             pass,
             cache,
             logits,
             cancel: Cancel::current(),
-        })
+        }
     }
 
     pub(super) fn forward(
@@ -142,12 +142,8 @@ impl<'a> Run<'a> {
 
     fn embed(&self, tap: &mut Tap) -> Result<Tensor, Flow> {
         let model = self.model;
-        let ids = Tensor::from_slice(&self.batch.ids, self.batch.ids.len(), &Device::Cpu)?;
         let shape = (self.pass.batch, self.pass.queries, model.config().d_model);
-        let mut x = model
-            .weights()
-            .embed
-            .index_select(&ids, 0)?
+        let mut x = ops::embedding(&model.weights().embed, &self.batch.ids)?
             .reshape(shape)?
             .to_dtype(model.compute_dtype())?;
         if let Some(scale) = model.config().embed_scale {
@@ -155,14 +151,11 @@ impl<'a> Run<'a> {
         }
         let mut x = tap.at(Point::Embed, 0, x)?;
         if let Some(table) = &model.weights().pos_embed {
-            let (batch, queries) = (self.pass.batch, self.pass.queries);
-            let index = Tensor::from_vec(self.positions(), batch * queries, &Device::Cpu)?;
-            let positions = table
-                .index_select(&index, 0)?
+            let positions = ops::embedding(table, &self.positions())?
                 .reshape(shape)?
                 .to_dtype(model.compute_dtype())?;
             let positions = tap.at(Point::PosEmbed, 0, positions)?;
-            x = (x + positions)?;
+            x = ops::add(&x, &positions)?;
         }
         Ok(x)
     }

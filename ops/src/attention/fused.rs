@@ -30,8 +30,8 @@ pub(super) fn attention(
     k: &Tensor,
     v: &Tensor,
     spec: &AttentionSpec,
-) -> Result<Tensor> {
-    let out = with_heads(q, |q| {
+) -> Result<Vec<f32>> {
+    with_heads(q, |q| {
         with_heads(k, |k| {
             with_heads(v, |v| {
                 Ok(Fused {
@@ -44,9 +44,7 @@ pub(super) fn attention(
                 .run())
             })
         })
-    })?;
-    let shape = (shape.batch, shape.queries, shape.heads, shape.value_width);
-    Tensor::from_vec(out, shape, q.device())
+    })
 }
 
 struct Fused<'a> {
@@ -55,6 +53,13 @@ struct Fused<'a> {
     k: Heads<'a>,
     v: Heads<'a>,
     spec: &'a AttentionSpec,
+}
+
+/// Queries of a block, so that its scores stay in cache; a function of the shape alone.
+pub(super) fn block_of(s: Shape) -> usize {
+    (BLOCK_SCORES / (s.heads / s.kv_heads * s.keys))
+        .clamp(8, 64)
+        .min(s.queries)
 }
 
 /// What one task computes.
@@ -74,9 +79,7 @@ impl Fused<'_> {
     fn run(&self) -> Vec<f32> {
         let s = self.shape;
         let group = s.heads / s.kv_heads;
-        let block = (BLOCK_SCORES / (group * s.keys))
-            .clamp(8, 64)
-            .min(s.queries);
+        let block = block_of(s);
         let blocks = s.queries.div_ceil(block);
         let len = s.batch * s.queries * s.heads * s.value_width;
         let mut out: Vec<f32> = Vec::with_capacity(len);
@@ -145,7 +148,7 @@ impl Fused<'_> {
         // SAFETY: the positions seen lie inside k and v; every column of a line is written before it is read: those of
         // the segments by the product, the others by the line itself.
         unsafe {
-            for part_of_keys in self.segments(&self.k, part, &all) {
+            for part_of_keys in segments(self.spec, &self.k, part.row, part.kv_head, &all) {
                 let Segment { positions, rows } = part_of_keys;
                 if rows.count > 0 {
                     let first_column = scores.as_mut_ptr().add(positions.start - base);
@@ -175,43 +178,39 @@ impl Fused<'_> {
                 base,
                 factors: &factors,
                 visible: &|i| seen[i / part.group].clone(),
-                segments: self.segments(&self.v, part, &all),
+                segments: segments(self.spec, &self.v, part.row, part.kv_head, &all),
                 width: dv,
                 out: &to,
             });
         }
     }
+}
 
-    /// The keys or values of these positions: those in the prefix, and those after the padding.
-    ///
-    /// # Safety
-    /// The positions must be some that a query sees.
-    unsafe fn segments(&self, of: &Heads, part: Part, all: &Range<usize>) -> [Segment; 2] {
-        let layout = &self.spec.layout;
-        let cut = layout.prefix.clamp(all.start, all.end);
-        [all.start..cut, cut..all.end].map(|positions| {
-            let shift = if positions.start < layout.prefix {
-                0
-            } else {
-                layout.pad(part.row)
-            };
-            let start = if positions.is_empty() {
-                of.at(part.row, 0, part.kv_head)
-            } else {
-                of.at(part.row, positions.start + shift, part.kv_head)
-            };
-            let rows = Rows {
-                start,
+/// The keys or values of these positions of a row: those in the prefix, and those after the padding.
+///
+/// # Safety
+/// The positions must be some that a query sees.
+unsafe fn segments(
+    spec: &AttentionSpec,
+    of: &Heads,
+    row: usize,
+    kv_head: usize,
+    all: &Range<usize>,
+) -> [Segment; 2] {
+    spec.layout
+        .pieces(row, all)
+        .map(|(positions, slot)| Segment {
+            rows: Rows {
+                start: of.at(row, slot, kv_head),
                 stride: of.step(),
                 count: positions.len(),
-            };
-            Segment { positions, rows }
+            },
+            positions,
         })
-    }
 }
 
 /// From the first to the last position that any of the queries sees; nothing if none sees any.
-fn union(seen: &[Range<usize>]) -> Option<Range<usize>> {
+pub(super) fn union(seen: &[Range<usize>]) -> Option<Range<usize>> {
     seen.iter()
         .filter(|range| !range.is_empty())
         .cloned()

@@ -34,6 +34,22 @@ impl KeyLayout {
             slot.saturating_sub(self.pad(row))
         }
     }
+
+    /// Consecutive logical positions of a row in two pieces, those in the prefix and those after the padding, each with
+    /// the slot of its first; 0 for an empty piece.
+    pub(super) fn pieces(&self, row: usize, all: &Range<usize>) -> [(Range<usize>, usize); 2] {
+        let cut = self.prefix.clamp(all.start, all.end);
+        [all.start..cut, cut..all.end].map(|positions| {
+            let slot = if positions.is_empty() {
+                0
+            } else if positions.start < self.prefix {
+                positions.start
+            } else {
+                positions.start + self.pad(row)
+            };
+            (positions, slot)
+        })
+    }
 }
 
 /// How attention is computed, beside the tensors.

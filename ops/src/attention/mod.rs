@@ -1,6 +1,7 @@
 //! Causal grouped-query attention over a key/value cache, with the two explicit halves (scores, pattern times values)
 //! that hooks need. What a query may see is defined in `mask`; the plain way, oracle of the others, is in `plain`.
 
+mod backward;
 mod fused;
 mod halves;
 mod heads;
@@ -11,7 +12,8 @@ mod plain;
 
 use candle_core::{Result, Tensor, bail};
 
-use crate::view::{fused as all_fused, refuse_empty};
+use crate::grad::{record, tracks};
+use crate::view::{f32_on_cpu, fused as all_fused, refuse_empty};
 
 pub use mask::{AttentionSpec, KeyLayout};
 
@@ -25,8 +27,13 @@ pub use mask::{AttentionSpec, KeyLayout};
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, spec: &AttentionSpec) -> Result<Tensor> {
     let shape = Shape::of_queries("attention", q, k)?.with_values("attention", v)?;
     spec.check("attention", q, k)?;
-    if all_fused(&[q, k, v]) {
-        return fused::attention(shape, q, k, v, spec);
+    if f32_on_cpu(&[q, k, v]) {
+        let z = fused::attention(shape, q, k, v, spec)?;
+        let dims = (shape.batch, shape.queries, shape.heads, shape.value_width);
+        if [q, k, v].into_iter().any(tracks) {
+            return record(&[q, k, v], dims, z, backward::Back::new(spec));
+        }
+        return Tensor::from_vec(z, dims, q.device());
     }
     let pattern = crate::softmax::softmax_plain(&plain::scores(q, k, spec)?)?;
     plain::weigh(&pattern, v)

@@ -4,8 +4,10 @@
 
 mod attention;
 mod gradients;
+mod head;
 mod kernels;
 mod threads;
+mod tracked;
 
 use candle_core::{DType, Device, Tensor};
 use rand::{Rng, SeedableRng};
@@ -25,6 +27,12 @@ fn f64s(x: &Tensor) -> Tensor {
 
 fn flat(x: &Tensor) -> Vec<f64> {
     f64s(x).flatten_all().unwrap().to_vec1().unwrap()
+}
+
+/// The bits of an `f32` tensor.
+fn bits(x: &Tensor) -> Vec<u32> {
+    let x: Vec<f32> = x.flatten_all().unwrap().to_vec1().unwrap();
+    x.into_iter().map(f32::to_bits).collect()
 }
 
 /// Largest difference, with NaN and infinities required to be in the same places.

@@ -1,15 +1,11 @@
 //! The same bits with one thread and with three.
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Var};
 use candlescope_ops::*;
 
-use super::random;
+use super::{bits, random};
 
 fn all() -> Vec<Vec<u32>> {
-    let bits = |x: Tensor| -> Vec<u32> {
-        let x: Vec<f32> = x.flatten_all().unwrap().to_vec1().unwrap();
-        x.into_iter().map(f32::to_bits).collect()
-    };
     let x = random(1, &[130, 576]);
     let one = random(2, &[1, 576]);
     let w = random(3, &[1000, 576]);
@@ -49,8 +45,84 @@ fn all() -> Vec<Vec<u32>> {
         Ok(pattern),
     ]
     .into_iter()
-    .map(|x| bits(x.unwrap()))
+    .map(|x| bits(&x.unwrap()))
     .collect()
+}
+
+/// A block of a decoder, small but large enough that every backward goes to several threads, and its gradients.
+fn gradients() -> Vec<Vec<u32>> {
+    let var = |seed, shape: &[usize]| Var::from_tensor(&random(seed, shape)).unwrap();
+    let (b, s, heads, kv, d) = (2, 130, 6, 2, 32);
+    let width = heads * d;
+    let table = var(1, &[500, width]);
+    let (gain, bias) = (var(2, &[width]), var(3, &[width]));
+    let (q, k, v) = (
+        var(4, &[width, width]),
+        var(5, &[kv * d, width]),
+        var(6, &[kv * d, width]),
+    );
+    let (gate, up, down) = (
+        var(7, &[300, width]),
+        var(8, &[300, width]),
+        var(9, &[width, 300]),
+    );
+    let offsets = var(10, &[300]);
+    let angle = random(11, &[1, s, d / 2]);
+    let (cos, sin) = (angle.cos().unwrap(), angle.sin().unwrap());
+    let spec = AttentionSpec {
+        scale: 0.02,
+        softcap: Some(8.0),
+        window: Some(100),
+        layout: KeyLayout {
+            prefix: 0,
+            pad: vec![0, 5],
+        },
+        q_offset: 0,
+    };
+    let ids: Vec<u32> = (0..b * s).map(|i| (i * i % 500) as u32).collect();
+    let loss = (|| {
+        let x = embedding(&table, &ids)?.reshape((b, s, width))?;
+        let normed = layer_norm(&x, &gain, Some(&bias), 1e-5)?;
+        let of = |w: &Var, n| linear(&normed, w, None)?.reshape((b, s, n, d));
+        let (q, k) = (
+            rope(&of(&q, heads)?, &cos, &sin)?,
+            rope(&of(&k, kv)?, &cos, &sin)?,
+        );
+        let z = attention(&q, &k, &of(&v, kv)?, &spec)?.flatten_from(2)?;
+        let x = add(&x, &z)?;
+        let normed = rms_norm(&x, &gain, 1e-5)?;
+        let act = gated(
+            &linear(&normed, &gate, Some(&offsets))?,
+            &linear(&normed, &up, None)?,
+            Activation::GeluErf,
+        )?;
+        add(&x, &linear(&act, &down, None)?)?.sqr()?.mean_all()
+    })()
+    .unwrap();
+    let grads = backward(&loss).unwrap();
+    [
+        &table, &gain, &bias, &q, &k, &v, &gate, &up, &down, &offsets,
+    ]
+    .into_iter()
+    .map(|v| bits(grads.get(v).unwrap()))
+    .collect()
+}
+
+#[test]
+fn gradients_do_not_depend_on_the_number_of_threads() {
+    let with = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
+        pool.install(gradients)
+    };
+    let one = with(1);
+    for threads in [2, 3] {
+        for (i, (a, b)) in one.iter().zip(&with(threads)).enumerate() {
+            assert!(a == b, "gradient {i} differs with {threads} threads");
+        }
+    }
 }
 
 #[test]

@@ -1,0 +1,115 @@
+//! The matrix product of all backwards, and the only place where one is chosen. Operands are read with any strides, so
+//! that neither `dy` nor `W` is ever transposed in memory; the result is written, or added to, where it shall lie.
+
+use std::marker::PhantomData;
+
+/// A borrowed matrix with any strides.
+#[derive(Clone, Copy)]
+pub(crate) struct Matrix<'a> {
+    start: *const f32,
+    row: usize,
+    column: usize,
+    borrowed: PhantomData<&'a [f32]>,
+}
+
+impl<'a> Matrix<'a> {
+    /// Rows of adjacent numbers, one after the other.
+    pub(crate) fn new(values: &'a [f32], width: usize) -> Self {
+        Self::strided(values, width, 1)
+    }
+
+    /// Number `(i, j)` is `values[i · row + j · column]`.
+    pub(crate) fn strided(values: &'a [f32], row: usize, column: usize) -> Self {
+        // SAFETY: what is read is the concern of `product`'s caller.
+        unsafe { Self::at(values.as_ptr(), row, column) }
+    }
+
+    /// Number `(i, j)` lies `i · row + j · column` after `start`.
+    ///
+    /// # Safety
+    /// The memory must stay borrowed for `'a`.
+    pub(crate) unsafe fn at(start: *const f32, row: usize, column: usize) -> Self {
+        Self {
+            start,
+            row,
+            column,
+            borrowed: PhantomData,
+        }
+    }
+
+    /// Rows and columns exchanged.
+    pub(crate) fn transposed(self) -> Self {
+        Self {
+            row: self.column,
+            column: self.row,
+            ..self
+        }
+    }
+}
+
+/// Where a product goes: rows of adjacent numbers, `stride` apart.
+#[derive(Clone, Copy)]
+pub(crate) struct Target {
+    pub start: *mut f32,
+    pub stride: usize,
+    /// Whether the product is added to what is there.
+    pub add: bool,
+}
+
+/// `out [m, n] (+)= a [m, k] · b [k, n]` for `size` `[m, n, k]`; several threads take part if `parallel`.
+///
+/// # Safety
+/// Every number of `a` and `b` named by the sizes must be readable, every one of `out` writable (and initialised, if it is
+/// added to), and nobody else may touch `out` meanwhile.
+pub(crate) unsafe fn product(size: [usize; 3], a: Matrix, b: Matrix, out: Target, parallel: bool) {
+    let [m, n, k] = size;
+    let parallelism = if parallel {
+        gemm::Parallelism::Rayon(0)
+    } else {
+        gemm::Parallelism::None
+    };
+    // SAFETY: the caller's.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            out.start,
+            1,
+            out.stride as isize,
+            out.add,
+            a.start,
+            a.column as isize,
+            a.row as isize,
+            b.start,
+            b.column as isize,
+            b.row as isize,
+            1.0,
+            1.0,
+            false,
+            false,
+            false,
+            parallelism,
+        );
+    }
+}
+
+/// A new `[m, n]`, row-major: `a [m, k] · b [k, n]`.
+///
+/// # Safety
+/// As for [`product`]'s operands.
+pub(crate) unsafe fn fresh(size: [usize; 3], a: Matrix, b: Matrix) -> Vec<f32> {
+    let [m, n, _] = size;
+    let mut values: Vec<f32> = Vec::with_capacity(m * n);
+    let out = Target {
+        start: values.as_mut_ptr(),
+        stride: n,
+        add: false,
+    };
+    // SAFETY: there is room for m · n numbers, and the product writes all of them.
+    unsafe {
+        product(size, a, b, out, true);
+        values.set_len(m * n);
+    }
+    values
+}

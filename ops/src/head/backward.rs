@@ -1,0 +1,136 @@
+//! The backward of [`super::token_logprobs`]. Logits are computed again tile by tile and turned into their gradient,
+//! `(onehot - p) · dy / T` times the soft-cap's slope, which goes into two products at once.
+
+use candle_core::{DType, Result, Tensor};
+
+use super::forward::Shaping;
+use super::{HeadOptions, logits, tiles};
+use crate::exp::exp;
+use crate::grad::product::{Matrix, Target, product};
+use crate::grad::{Backward, tracks};
+use crate::lanes::{Kernel, Lanes, run};
+use crate::view::{fill, rows};
+
+/// What the backward needs beside the tensors.
+pub(super) struct Back {
+    pub targets: Vec<u32>,
+    pub log_sums: Vec<f32>,
+    pub options: HeadOptions,
+}
+
+impl Backward for Back {
+    const NAME: &'static str = "token_logprobs";
+
+    fn gradients(&self, inputs: &[&Tensor], grad: &Tensor) -> Result<Vec<Option<Tensor>>> {
+        let (hidden, head) = (inputs[0], inputs[1]);
+        let ((count, width), vocab) = (hidden.dims2()?, head.dim(0)?);
+        let mut dhidden = tracks(hidden).then(|| vec![0.0f32; count * width]);
+        let mut dhead = tracks(head).then(|| vec![0.0f32; vocab * width]);
+        rows(grad, |dy| {
+            for tile in tiles(count, vocab) {
+                let (row, in_tile, token, tokens) = tile;
+                let raw = logits(hidden, head, tile)?;
+                let slopes = rows(&raw, |raw| Ok(self.slopes(raw, dy, row, token, tokens)))?;
+                let slopes = Matrix::new(&slopes, tokens);
+                let add = |to: &mut Vec<f32>, from: usize| Target {
+                    start: to[from * width..].as_mut_ptr(),
+                    stride: width,
+                    add: true,
+                };
+                if let Some(dhidden) = &mut dhidden {
+                    let block = head.narrow(0, token, tokens)?.detach();
+                    rows(&block.to_dtype(DType::F32)?, |block| {
+                        let block = Matrix::new(block, width);
+                        let to = add(dhidden, row);
+                        // SAFETY: slopes are [in_tile, tokens], the block [tokens, width], dhidden has these rows.
+                        unsafe { product([in_tile, width, tokens], slopes, block, to, true) };
+                        Ok(())
+                    })?;
+                }
+                if let Some(dhead) = &mut dhead {
+                    rows(&hidden.narrow(0, row, in_tile)?.detach(), |band| {
+                        let band = Matrix::new(band, width);
+                        let (slopes, to) = (slopes.transposed(), add(dhead, token));
+                        // SAFETY: as above, [tokens, in_tile] by [in_tile, width].
+                        unsafe { product([tokens, width, in_tile], slopes, band, to, true) };
+                        Ok(())
+                    })?;
+                }
+            }
+            Ok(())
+        })?;
+        let tensor = |values: Option<Vec<f32>>, x: &Tensor| {
+            values
+                .map(|values| Tensor::from_vec(values, x.dims(), x.device()))
+                .transpose()
+        };
+        Ok(vec![tensor(dhidden, hidden)?, tensor(dhead, head)?])
+    }
+}
+
+impl Back {
+    /// The gradient of a tile's raw logits.
+    fn slopes(&self, raw: &[f32], dy: &[f32], row: usize, token: usize, tokens: usize) -> Vec<f32> {
+        let write = |i: usize, out: *mut f32, n: usize| {
+            let target = (self.targets[row + i] as usize).wrapping_sub(token);
+            run(Slopes {
+                raw: &raw[i * tokens..][..n],
+                target: (target < tokens).then_some(target),
+                log_sum: self.log_sums[row + i],
+                dy: dy[row + i],
+                shape: Shaping::new(self.options),
+                out,
+            });
+        };
+        // SAFETY: `Slopes` writes as many numbers as it reads.
+        unsafe { fill(raw.len(), tokens, write) }
+    }
+}
+
+/// One position; `out` has room for as many numbers as `raw`.
+struct Slopes<'a> {
+    raw: &'a [f32],
+    /// Where the target is, if it is in this tile.
+    target: Option<usize>,
+    log_sum: f32,
+    dy: f32,
+    shape: Shaping,
+    out: *mut f32,
+}
+
+impl Kernel for Slopes<'_> {
+    type Out = ();
+    #[inline(always)]
+    fn run<V: Lanes>(self) {
+        let (shape, one) = (self.shape, V::splat(1.0));
+        let (cold, log_sum) = (V::splat(shape.cold), V::splat(self.log_sum));
+        let factor = V::splat(self.dy * shape.cold);
+        let inverse = V::splat(shape.cap.map_or(0.0, |cap| 1.0 / cap));
+        let slope = |raw: V, onehot: V| {
+            let capped = shape.capped(raw);
+            let p = exp(capped.mul(cold).sub(log_sum));
+            let dy = onehot.sub(p).mul(factor);
+            match shape.cap {
+                // d/dx c tanh(x / c) = 1 - tanh²(x / c)
+                Some(_) => {
+                    let t = capped.mul(inverse);
+                    dy.mul(one.sub(t.mul(t)))
+                }
+                None => dy,
+            }
+        };
+        for start in (0..self.raw.len()).step_by(V::N) {
+            let n = V::N.min(self.raw.len() - start);
+            // SAFETY: start + n stays within raw, and out is as long.
+            unsafe {
+                let raw = V::load_part_or_all(self.raw.as_ptr().add(start), n, 0.0);
+                slope(raw, V::splat(0.0)).store_part_or_all(self.out.add(start), n);
+            }
+        }
+        if let Some(target) = self.target {
+            let at = slope(V::splat(self.raw[target]), one);
+            // SAFETY: the target lies inside raw, so inside out.
+            unsafe { at.store_part(self.out.add(target), 1) };
+        }
+    }
+}
