@@ -104,8 +104,7 @@ impl Bench {
     /// # Errors
     /// Failing tensor arithmetic.
     pub fn accumulate(&mut self, loss: &Tensor) -> Result<(), TrainError> {
-        // On a thread of the pool: from outside each of several hundred kernels would be handed over to it anew.
-        let mut store = rayon::scope(|_| loss.backward())?;
+        let mut store = candlescope_ops::backward(loss)?;
         self.gradients.add(self.policy.params(), &mut store)
     }
 

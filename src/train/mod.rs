@@ -11,7 +11,6 @@ pub mod config;
 mod data;
 mod error;
 pub mod folder;
-mod head;
 pub mod log;
 mod manifest;
 mod method;

@@ -11,7 +11,7 @@ use super::{
 use crate::model::{Checkpoint, Trainable};
 use crate::text::{
     ChatTemplate, Tokenizer,
-    dataset::{Encoder, Sampler},
+    dataset::Sampler,
 };
 
 /// Makes a run ready. The model's weights are moved into it.
@@ -55,7 +55,7 @@ fn method(
     let (train, eval) = (&config.data.train, &config.data.eval);
     match &config.method {
         config::Method::Sft(options) => {
-            let load = |files| data::load(files, config, words, Encoder::examples);
+            let load = |files| data::load(files, config, words, |encoder, rows| encoder.examples(rows));
             let eval = (!eval.is_empty()).then(|| load(eval)).transpose()?;
             let options = (options.loss, options.packing);
             Ok(Box::new(Sft::new(config, options, load(train)?, eval)?))

@@ -4,13 +4,13 @@
 //! over passes; prompts and padding are no targets; a packed row's documents do not see each other.
 
 use candle_core::{DType, Tensor};
+use candlescope_ops::{self as ops, HeadOptions};
 use serde_json::{Value, json};
 
 use super::{
     Bench, Method, TrainError,
     config::{Config, SftLoss},
     data::Loaded,
-    head::{TokenLogprobs, token_logprobs},
     log::Metrics,
     method::Facts,
 };
@@ -108,12 +108,12 @@ impl Sft {
         let width = hidden.dim(2)?;
         let index = Tensor::new(targets.places.as_slice(), hidden.device())?;
         let states = hidden.reshape(((), width))?.index_select(&index, 0)?;
-        let softcap = decoder.config().final_softcap;
-        let TokenLogprobs {
-            logps,
-            entropy,
-            top1,
-        } = token_logprobs(&states, head, &targets.ids, softcap)?;
+        let options = HeadOptions {
+            softcap: decoder.config().final_softcap,
+            ..HeadOptions::default()
+        };
+        let scored = ops::token_logprobs(&states, head, &targets.ids, options)?;
+        let logps = &scored.logps;
         let each = match self.loss {
             SftLoss::Nll => logps.neg()?,
             SftLoss::Dft => (logps.detach().exp()? * logps.neg()?)?,
@@ -125,8 +125,8 @@ impl Sft {
         let sums = Sums {
             targets: targets.ids.len(),
             loss: total(&each)?,
-            entropy: total(&entropy)?,
-            correct: top1.iter().filter(|hit| **hit).count(),
+            entropy: total(&scored.entropy)?,
+            correct: scored.top1.iter().filter(|hit| **hit).count(),
         };
         Ok((loss, sums))
     }
