@@ -9,6 +9,7 @@ mod attn;
 mod audit;
 mod capture;
 mod completions;
+mod data;
 mod doctor;
 mod edits;
 pub mod failure;
@@ -66,6 +67,7 @@ enum Command {
     Attn(Box<attn::Args>),
     Capture(Box<capture::Args>),
     Audit(audit::Args),
+    Data(Box<data::Args>),
     Train(train::Args),
     Runs(runs::Args),
     Model(model::Args),
@@ -84,6 +86,7 @@ impl Command {
             Self::Attn(args) => attn::run(args, out),
             Self::Capture(args) => capture::run(args, out),
             Self::Audit(args) => audit::run(args, out),
+            Self::Data(args) => data::run(args, out),
             Self::Train(args) => train::run(args, out),
             Self::Runs(args) => runs::run(args, out),
             Self::Model(args) => model::run(args, out),

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::TextError;
 use super::gguf_tokenizer::GgufMetadata;
-use super::jinja::{BoundedOutput, Raised, environment, normalise_source};
+use super::jinja::{BoundedOutput, Raised, environment, marked_source, normalise_source};
 use super::tokenizer::{Tokenizer, hex_digest, write};
 use super::tokenizer_folder::read_json;
 
@@ -221,7 +221,22 @@ impl ChatTemplate {
         self.render_value(messages, add_generation_prompt, vars)
     }
 
-    fn render_value(
+    /// The same template with what its `{% generation %}` blocks write put between [`super::jinja::MARKS`]; `None` if it has none.
+    ///
+    /// # Errors
+    /// As [`ChatTemplate::with_tokens`].
+    pub(super) fn marked(&self) -> Result<Option<Self>, TextError> {
+        let marked = |(name, source): (&String, &String)| (name.clone(), marked_source(source));
+        let sources: BTreeMap<String, String> = self.sources.iter().map(marked).collect();
+        let unmarked =
+            |(name, source): (&String, &String)| sources[name] == normalise_source(source);
+        if self.sources.iter().all(unmarked) {
+            return Ok(None);
+        }
+        Self::with_tokens(sources, self.special.clone()).map(Some)
+    }
+
+    pub(super) fn render_value(
         &self,
         messages: Value,
         add_generation_prompt: bool,

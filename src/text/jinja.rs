@@ -37,6 +37,9 @@ pub(super) fn environment() -> Result<Environment<'static>, Error> {
     env.add_filter("tojson", |value: &Value, kwargs: Kwargs| {
         tojson(value, &kwargs)
     });
+    env.add_filter("generation_marks", |text: String| {
+        format!("{}{text}{}", MARKS[0], MARKS[1])
+    });
     env.add_function(
         "raise_exception",
         |message: String| -> Result<Value, Error> {
@@ -60,6 +63,19 @@ pub(super) fn environment() -> Result<Environment<'static>, Error> {
 /// The source as minijinja should read it: newlines as Jinja2's lexer makes them, and `{% generation %}` (a mark
 /// for training on the assistant's tokens) as a block that is always taken, which keeps the whitespace rules.
 pub(super) fn normalise_source(source: &str) -> String {
+    with_generation(source, "if true", "endif")
+}
+
+/// What stands around the text of a `{% generation %}` block in a rendering of [`marked_source`]: characters that Unicode
+/// sets aside for such use inside a program.
+pub(super) const MARKS: [char; 2] = ['\u{fdd0}', '\u{fdd1}'];
+
+/// As [`normalise_source`], with [`MARKS`] around the text of each `{% generation %}` block.
+pub(super) fn marked_source(source: &str) -> String {
+    with_generation(source, "filter generation_marks", "endfilter")
+}
+
+fn with_generation(source: &str, open: &str, close: &str) -> String {
     let source = source.replace("\r\n", "\n").replace('\r', "\n");
     let mut out = String::with_capacity(source.len());
     let mut rest = source.as_str();
@@ -72,8 +88,8 @@ pub(super) fn normalise_source(source: &str) -> String {
             tag[2..tag.len() - 2].trim_matches(|c: char| c == '-' || c == '+' || c.is_whitespace());
         out.push_str(&rest[..at]);
         match inner {
-            "generation" => out.push_str(&tag.replacen("generation", "if true", 1)),
-            "endgeneration" => out.push_str(&tag.replacen("endgeneration", "endif", 1)),
+            "generation" => out.push_str(&tag.replacen("generation", open, 1)),
+            "endgeneration" => out.push_str(&tag.replacen("endgeneration", close, 1)),
             _ => out.push_str(tag),
         }
         rest = &rest[at + len + 2..];
