@@ -29,7 +29,7 @@ pub(crate) fn silu<V: Lanes>(x: V) -> (V, V) {
 /// `x σ(u)` with `u = x (a + b x²)`, and `σ(u) + x σ(u) σ(-u) (a + 3 b x²)`: see [`crate::exp::gelu_tanh`].
 #[inline(always)]
 pub(crate) fn gelu_tanh<V: Lanes>(x: V) -> (V, V) {
-    const A: f32 = 1.595_769_1;
+    const A: f32 = 1.595_769;
     const B: f32 = 0.044715 * A;
     let at = inside(x);
     let square = at.mul(at);
@@ -42,7 +42,7 @@ pub(crate) fn gelu_tanh<V: Lanes>(x: V) -> (V, V) {
 /// `x Φ(x)` and `Φ(x) + x φ(x)`.
 #[inline(always)]
 pub(crate) fn gelu_erf<V: Lanes>(x: V) -> (V, V) {
-    const FRAC_1_SQRT_2PI: f32 = 0.398_942_28;
+    const FRAC_1_SQRT_2PI: f32 = 0.398_942_3;
     let at = inside(x);
     let (cdf, gauss) = normal_cdf(at);
     let density = gauss.mul(V::splat(FRAC_1_SQRT_2PI));

@@ -111,6 +111,31 @@ fn of_softmax() {
 }
 
 #[test]
+fn of_embedding_and_log_sigmoid() {
+    check("embedding", &[random(1, &[4, 3])], |t| {
+        embedding(&t[0], &[2, 0, 2, 3])
+    });
+    check("log_sigmoid", &[random(1, &[3, 5])], |t| log_sigmoid(&t[0]));
+    check("add", &[random(1, &[3, 5]), random(2, &[3, 5])], |t| {
+        add(&t[0], &t[1])
+    });
+}
+
+#[test]
+fn of_the_head() {
+    let inputs = [random(1, &[3, 5]), random(2, &[7, 5])];
+    for softcap in [None, Some(3.0)] {
+        let options = HeadOptions {
+            temperature: 0.7,
+            softcap,
+        };
+        check("token_logprobs", &inputs, |t| {
+            Ok(token_logprobs(&t[0], &t[1], &[6, 0, 3], options)?.logps)
+        });
+    }
+}
+
+#[test]
 fn of_attention() {
     let inputs = [
         random(1, &[2, 3, 4, 5]),

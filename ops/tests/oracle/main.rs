@@ -6,6 +6,7 @@ mod attention;
 mod gradients;
 mod head;
 mod kernels;
+mod optim;
 mod threads;
 mod tracked;
 
