@@ -114,7 +114,7 @@ fn the_decoder_that_reads_sees_every_step_and_the_original_sees_none() {
     }
 }
 
-/// Moves every weight, each element by another amount, upwards so that gains stay above one half.
+/// Moves every weight, each element by another amount.
 fn step(model: &Trainable) {
     for (k, p) in model.params().iter().enumerate() {
         let n = p.var.elem_count();

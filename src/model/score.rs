@@ -78,7 +78,14 @@ impl ScoreModel {
     /// # Errors
     /// A folder of a language model or a classifier of several labels, naming the tensor.
     pub fn open(path: &Path, options: &LoadOptions) -> Result<Self, ModelError> {
-        let opened = Opened::at(path, options)?;
+        Self::of(&Opened::at(path, options)?, options)
+    }
+
+    /// [`Self::open`] of what is open already.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn of(opened: &Opened, options: &LoadOptions) -> Result<Self, ModelError> {
         let shape = [1, opened.config().d_model];
         let source = Scored(opened.source());
         let info = source

@@ -2,7 +2,7 @@
 //!
 //! Always: the decoder to read from ([`Trainable::decoder`]) and the one that tracks gradients share storage, so every step of
 //! an optimiser that writes in place is seen by both; a tied unembedding is one `Var`; what is written as a Hugging Face
-//! folder in f32 reads back to the same bits, except gains of Gemma below one half, whose file format keeps `gain - 1`.
+//! folder in f32 reads back to the same bits ([`Trainable::settle`] says why that takes a step for Gemma).
 //! Losses are in `train/loss`.
 
 use std::path::Path;
@@ -150,11 +150,30 @@ impl Trainable {
         ScoreModel::new(self.decoder.clone(), self.score_head()?.detach())
     }
 
-    /// Writes the weights as a Hugging Face folder without a tokenizer: `config.json` and safetensors.
+    /// Gemma's files keep the gains of its norms less 1, which has fewer digits near 0 than the gain. This moves gains to the
+    /// nearest ones that a file can hold, a change in the last bit; for other families it does nothing. Call it after each
+    /// step of the optimiser, so that a run that goes on from a file is the run that never stopped.
+    ///
+    /// # Errors
+    /// Tensor arithmetic.
+    pub fn settle(&self) -> Result<(), ModelError> {
+        if !self.tracked.config().norm_gain_minus_one {
+            return Ok(());
+        }
+        for param in self.params.iter().filter(|p| p.var.rank() == 1) {
+            let stored = (param.var.as_detached_tensor() - 1.0)?;
+            param.var.set(&(stored + 1.0)?)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the weights as a Hugging Face folder without a tokenizer: `config.json` and safetensors. The
+    /// weights are settled first, as [`Self::settle`] does.
     ///
     /// # Errors
     /// The folder holds weights already; the disk.
     pub fn write(&self, folder: &Path, dtype: DType) -> Result<(), ModelError> {
+        self.settle()?;
         match &self.score {
             None => convert::write_model(&self.decoder, folder, dtype),
             Some(score) => convert::write_scored(&self.decoder, score, folder, dtype),
