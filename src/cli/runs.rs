@@ -76,7 +76,11 @@ struct Listed {
 }
 
 fn all(folder: &Path, out: &Out) -> anyhow::Result<Outcome> {
-    let runs = if folder.exists() { list(folder)? } else { Vec::new() };
+    let runs = if folder.exists() {
+        list(folder)?
+    } else {
+        Vec::new()
+    };
     let listed = Listed {
         folder: folder.display().to_string(),
         runs,
@@ -89,7 +93,16 @@ fn all(folder: &Path, out: &Out) -> anyhow::Result<Outcome> {
         out.note(&format!("no runs in {}", listed.folder));
         return Ok(Outcome::Done);
     }
-    let mut table = Table::new(["run", "status", "method", "model", "step", "loss", "eval_loss", "took"]);
+    let mut table = Table::new([
+        "run",
+        "status",
+        "method",
+        "model",
+        "step",
+        "loss",
+        "eval_loss",
+        "took",
+    ]);
     let number = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.4}"));
     for run in &listed.runs {
         table.row([
@@ -122,7 +135,10 @@ fn one(root: &Path, out: &Out) -> anyhow::Result<Outcome> {
     let manifest = RunFolder::open(root)?.manifest_path();
     let shown = Shown {
         run: &run,
-        manifest: manifest.exists().then(|| Manifest::read(&manifest)).transpose()?,
+        manifest: manifest
+            .exists()
+            .then(|| Manifest::read(&manifest))
+            .transpose()?,
         last: of(Kind::Step).last(),
         evaluations: of(Kind::Eval).collect(),
         alerts: of(Kind::Alert).collect(),
@@ -141,11 +157,21 @@ fn one(root: &Path, out: &Out) -> anyhow::Result<Outcome> {
     line("steps", format!("{} of {}", run.step, run.steps));
     line("took", duration((run.last - run.begun).max(0.0)));
     let steps: Vec<String> = run.checkpoints.iter().map(u64::to_string).collect();
-    line("checkpoints", if steps.is_empty() { "none".into() } else { steps.join(", ") });
+    line(
+        "checkpoints",
+        if steps.is_empty() {
+            "none".into()
+        } else {
+            steps.join(", ")
+        },
+    );
     if let Some(manifest) = &shown.manifest {
         line("weights", manifest.weights.clone());
         for file in &manifest.data {
-            line(&file.role, format!("{} {}", file.path.display(), file.sha256));
+            line(
+                &file.role,
+                format!("{} {}", file.path.display(), file.sha256),
+            );
         }
         line("ran on", manifest.numerical_path.clone());
     }
@@ -153,7 +179,10 @@ fn one(root: &Path, out: &Out) -> anyhow::Result<Outcome> {
         line(name, format!("{value:.6}"));
     }
     for row in &shown.evaluations {
-        let numbers: Vec<String> = row.numbers().map(|(name, value)| format!("{name} {value:.4}")).collect();
+        let numbers: Vec<String> = row
+            .numbers()
+            .map(|(name, value)| format!("{name} {value:.4}"))
+            .collect();
         line(&format!("eval {}", row.step), numbers.join(", "));
     }
     for row in &shown.alerts {
@@ -178,7 +207,10 @@ fn tail(root: &Path, lines: usize, follow: bool, out: &Out) -> anyhow::Result<Ou
             print(row, out)?;
         }
         let ended = rows.last().is_some_and(|row| row.kind == Kind::Stopped);
-        if !follow || out.closed() || ((ended || rows.is_empty()) && !folder.busy() && !follower.behind()) {
+        if !follow
+            || out.closed()
+            || ((ended || rows.is_empty()) && !folder.busy() && !follower.behind())
+        {
             return Ok(Outcome::Done);
         }
         interrupt::check()?;
@@ -192,9 +224,19 @@ fn print(row: &Row, out: &Out) -> anyhow::Result<()> {
         return out.line(&row.line());
     }
     let texts = ["alert", "message", "reason", "path", "method", "model"];
-    let words = texts.iter().filter_map(|name| row.text(name)).map(str::to_owned);
-    let numbers = row.numbers().map(|(name, value)| format!("{name} {value:.5}"));
+    let words = texts
+        .iter()
+        .filter_map(|name| row.text(name))
+        .map(str::to_owned);
+    let numbers = row
+        .numbers()
+        .map(|(name, value)| format!("{name} {value:.5}"));
     let parts: Vec<String> = words.chain(numbers).collect();
-    let line = format!("{:>7} {:<10} {}", row.step, row.kind.name(), parts.join("  "));
+    let line = format!(
+        "{:>7} {:<10} {}",
+        row.step,
+        row.kind.name(),
+        parts.join("  ")
+    );
     out.line(&crate::audit::report::text::visible(&line))
 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::config::Alerting;
-use super::log::{Kind, Metrics, Row, number};
+use super::log::{Kind, Numbers, Row, number};
 
 /// Steps whose mean is what later steps are compared with, and of the running mean.
 const WINDOW: u64 = 5;
@@ -67,7 +67,7 @@ pub struct Alerts {
 
 impl Alerts {
     /// Looks at the metrics of a step; gives the rows to log.
-    pub fn look(&mut self, step: u64, metrics: &Metrics, config: &Alerting) -> Vec<Row> {
+    pub fn look(&mut self, step: u64, metrics: &Numbers, config: &Alerting) -> Vec<Row> {
         for name in ["completions/mean_length", "logps/chosen", "rewards/margins"] {
             if let Some(value) = metrics.get(name).filter(|v| v.is_finite()) {
                 self.courses.entry(name.to_owned()).or_default().add(value);
@@ -95,9 +95,7 @@ impl Alerts {
             name: "length_ratio",
             value: ratio,
             limit,
-            message: format!(
-                "answers are {ratio:.2} times as long as in the first {WINDOW} steps"
-            ),
+            message: format!("answers are {ratio:.2} times as long as in the first {WINDOW} steps"),
         })
     }
 
@@ -131,7 +129,7 @@ impl Finding {
     }
 }
 
-fn kl(metrics: &Metrics, config: &Alerting) -> Option<Finding> {
+fn kl(metrics: &Numbers, config: &Alerting) -> Option<Finding> {
     let limit = config.kl.unwrap_or(limit::KL);
     let value = metrics.get("objective/kl").or_else(|| metrics.get("kl"))?;
     (value > limit).then(|| Finding {
@@ -167,8 +165,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn metrics(values: &[(&str, f64)]) -> Metrics {
-        let mut metrics = Metrics::new();
+    fn metrics(values: &[(&str, f64)]) -> Numbers {
+        let mut metrics = Numbers::new();
         for (name, value) in values {
             metrics.set(name, *value);
         }
@@ -190,7 +188,11 @@ mod tests {
         };
         let told: Vec<usize> = [0.5, 1.5, 2.0, 0.9, 1.1]
             .into_iter()
-            .map(|kl| alerts.look(1, &metrics(&[("objective/kl", kl)]), &config).len())
+            .map(|kl| {
+                alerts
+                    .look(1, &metrics(&[("objective/kl", kl)]), &config)
+                    .len()
+            })
             .collect();
         assert_eq!(told, [0, 1, 0, 0, 1]);
     }

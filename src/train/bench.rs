@@ -6,13 +6,10 @@
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor, Var};
+use candlescope_ops::{self as ops, AdamW, AdamWOptions, Gradients};
 
-use super::{
-    Config, TrainError,
-    optimiser::{AdamW, Gradients, Settings},
-    schedule::Schedule,
-};
+use super::{Config, TrainError, schedule::Schedule};
 use crate::model::Trainable;
 use crate::text::dataset::Sampler;
 
@@ -27,6 +24,8 @@ pub struct Bench {
     pub sampler: Sampler,
     /// Tokens that training has seen; methods add to it.
     pub tokens: u64,
+    /// What trains, as the optimiser takes it.
+    params: Vec<(String, Var)>,
     optimiser: AdamW,
     schedule: Schedule,
     lr: f64,
@@ -48,26 +47,23 @@ pub struct Applied {
 
 impl Bench {
     /// A bench at step 0.
-    ///
-    /// # Errors
-    /// Failing tensor arithmetic.
-    pub fn new(
-        policy: Trainable,
-        sampler: Sampler,
-        schedule: Schedule,
-        config: &Config,
-    ) -> Result<Self, TrainError> {
+    pub fn new(policy: Trainable, sampler: Sampler, schedule: Schedule, config: &Config) -> Self {
         let o = &config.optim;
-        let settings = Settings {
-            betas: o.betas,
+        let [beta1, beta2] = o.betas;
+        let options = AdamWOptions {
+            beta1,
+            beta2,
             eps: o.eps,
             weight_decay: o.weight_decay,
         };
-        let params = policy.params().len();
-        Ok(Self {
-            optimiser: AdamW::new(policy.params(), settings)?,
-            gradients: Gradients::new(params),
-            alive: vec![false; params],
+        let exempt = policy.params().iter().filter(|param| !param.decay);
+        let each = policy.params().iter();
+        let params: Vec<_> = each.map(|p| (p.name.clone(), p.var.clone())).collect();
+        Self {
+            optimiser: AdamW::new(options, exempt.map(|param| param.name.clone())),
+            gradients: Gradients::new(params.len()),
+            alive: vec![false; params.len()],
+            params,
             rng: ChaCha8Rng::seed_from_u64(config.seed),
             lr: o.lr.unwrap_or_default(),
             max_grad_norm: o.max_grad_norm,
@@ -76,7 +72,7 @@ impl Bench {
             policy,
             sampler,
             schedule,
-        })
+        }
     }
 
     /// Steps done.
@@ -104,8 +100,8 @@ impl Bench {
     /// # Errors
     /// Failing tensor arithmetic.
     pub fn accumulate(&mut self, loss: &Tensor) -> Result<(), TrainError> {
-        let mut store = candlescope_ops::backward(loss)?;
-        self.gradients.add(self.policy.params(), &mut store)
+        let found = ops::backward(loss)?;
+        Ok(self.gradients.add(&self.params, found)?)
     }
 
     /// One step of the optimiser with the gradients accumulated since the last.
@@ -113,11 +109,7 @@ impl Bench {
     /// # Errors
     /// A norm that is no number, as [`TrainError::NotFinite`] without rows; no weight has changed then.
     pub fn apply(&mut self) -> Result<Applied, TrainError> {
-        let gradients = std::mem::replace(
-            &mut self.gradients,
-            Gradients::new(self.policy.params().len()),
-        );
-        let grad_norm = gradients.global_norm()?;
+        let grad_norm = self.gradients.global_norm()?;
         if !grad_norm.is_finite() {
             return Err(TrainError::NotFinite {
                 step: self.step + 1,
@@ -127,26 +119,24 @@ impl Bench {
                 batch: serde_json::Value::Null,
             });
         }
-        self.note_alive(&gradients)?;
-        let scale = if self.max_grad_norm > 0.0 && grad_norm > self.max_grad_norm {
-            self.max_grad_norm / grad_norm
-        } else {
-            1.0
-        };
+        self.note_alive()?;
+        if self.max_grad_norm > 0.0 {
+            self.gradients.clip(self.max_grad_norm)?;
+        }
         let lr = self.learning_rate();
-        self.optimiser
-            .step(self.policy.params(), &gradients, lr, scale)?;
+        self.optimiser.step(&self.params, &self.gradients, lr)?;
+        self.gradients.clear();
         Ok(Applied { grad_norm, lr })
     }
 
-    fn note_alive(&mut self, gradients: &Gradients) -> Result<(), TrainError> {
+    fn note_alive(&mut self) -> Result<(), TrainError> {
         for (i, alive) in self.alive.iter_mut().enumerate() {
             if *alive {
                 continue;
             }
-            if let Some(gradient) = gradients.get(i) {
-                let largest = gradient.abs()?.max_all()?;
-                *alive = largest.to_dtype(candle_core::DType::F64)?.to_scalar::<f64>()? > 0.0;
+            if let Some(gradient) = self.gradients.get(i)? {
+                let largest = gradient.abs()?.max_all()?.to_dtype(DType::F64)?;
+                *alive = largest.to_scalar::<f64>()? > 0.0;
             }
         }
         Ok(())
@@ -154,10 +144,10 @@ impl Bench {
 
     /// Parameters that have received nothing but zeros in this session.
     pub(super) fn dead(&self) -> Vec<String> {
-        let params = self.policy.params().iter().zip(&self.alive);
+        let params = self.params.iter().zip(&self.alive);
         params
             .filter(|(_, alive)| !**alive)
-            .map(|(param, _)| param.name.clone())
+            .map(|((name, _), _)| name.clone())
             .collect()
     }
 
@@ -166,19 +156,19 @@ impl Bench {
         self.step += 1;
     }
 
-    pub(super) fn optimiser(&self) -> &AdamW {
-        &self.optimiser
+    /// The optimiser's state, by name.
+    pub(super) fn moments(&self) -> Result<Vec<(String, Tensor)>, TrainError> {
+        Ok(self.optimiser.state()?)
     }
 
     /// Goes back to where a checkpoint was made.
     pub(super) fn restore(
         &mut self,
-        (step, tokens, optimiser_steps): (u64, u64, u64),
+        (step, tokens): (u64, u64),
         rng: ChaCha8Rng,
-        saved: impl Fn(&str) -> Option<Tensor>,
-    ) -> Result<(), String> {
-        self.optimiser
-            .restore(self.policy.params(), optimiser_steps, saved)?;
+        moments: Vec<(String, Tensor)>,
+    ) -> Result<(), TrainError> {
+        self.optimiser.restore(&self.params, moments)?;
         self.step = step;
         self.tokens = tokens;
         self.rng = rng;

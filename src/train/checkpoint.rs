@@ -85,8 +85,6 @@ pub struct State {
     pub step: u64,
     /// Tokens seen.
     pub tokens: u64,
-    /// Steps of the optimiser, which decide its bias correction.
-    pub optimiser_steps: u64,
     /// The generator.
     pub rng: RngState,
     /// The place in the data.
@@ -153,11 +151,14 @@ impl State {
 }
 
 /// The first place where two trees differ: its dotted path and the two values.
-pub(super) fn difference(ours: &Value, theirs: &Value, at: &str) -> Option<(String, String, String)> {
+pub(super) fn difference(
+    ours: &Value,
+    theirs: &Value,
+    at: &str,
+) -> Option<(String, String, String)> {
     let shown = |value: Option<&Value>| value.map_or("nothing".to_owned(), ToString::to_string);
     let (Value::Object(a), Value::Object(b)) = (ours, theirs) else {
-        return (ours != theirs)
-            .then(|| (at.to_owned(), shown(Some(ours)), shown(Some(theirs))));
+        return (ours != theirs).then(|| (at.to_owned(), shown(Some(ours)), shown(Some(theirs))));
     };
     let keys: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
     keys.into_iter().find_map(|key| {
@@ -178,6 +179,7 @@ pub(super) fn difference(ours: &Value, theirs: &Value, at: &str) -> Option<(Stri
 /// # Errors
 /// The disk refuses.
 pub fn write_tensors(folder: &Path, tensors: &BTreeMap<String, Tensor>) -> Result<(), TrainError> {
+    // Counts of steps among them are whole numbers, which f32 holds up to 2^24.
     let plan: Vec<Planned> = tensors
         .iter()
         .map(|(name, tensor)| (name.clone(), tensor.dims().to_vec()))
@@ -187,7 +189,7 @@ pub fn write_tensors(folder: &Path, tensors: &BTreeMap<String, Tensor>) -> Resul
         ..WriteOptions::default()
     };
     write_safetensors_file(&folder.join(TENSORS), &plan, &options, |name| {
-        Ok::<_, TrainError>(tensors[name].clone())
+        Ok::<_, TrainError>(tensors[name].to_dtype(DType::F32)?)
     })?;
     Ok(())
 }

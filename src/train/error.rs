@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::loss::LossError;
 use crate::{
     files::FileError,
     model::ModelError,
@@ -115,6 +116,9 @@ pub enum TrainError {
         /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A loss's options or inputs.
+    #[error(transparent)]
+    Loss(#[from] LossError),
     /// A tensor file.
     #[error(transparent)]
     File(#[from] FileError),

@@ -126,7 +126,9 @@ impl RunFolder {
                     });
                 }
                 Err(TryLockError::WouldBlock) => std::thread::sleep(PAUSE),
-                Err(TryLockError::Error(error)) => return Err(TrainError::io(&path, "lock")(error)),
+                Err(TryLockError::Error(error)) => {
+                    return Err(TrainError::io(&path, "lock")(error));
+                }
             }
         }
         Err(TrainError::Busy {
@@ -202,7 +204,12 @@ impl RunFolder {
         };
         let mut found: Vec<Saved> = entries(&folder)?
             .into_iter()
-            .filter_map(|path| Some(Saved { step: step(&path)?, path }))
+            .filter_map(|path| {
+                Some(Saved {
+                    step: step(&path)?,
+                    path,
+                })
+            })
             .collect();
         found.sort_by_key(|saved| saved.step);
         Ok(found)
@@ -230,7 +237,8 @@ impl RunFolder {
             if path.exists() {
                 remove(&path)?;
             }
-            fs::rename(&hidden, &path).map_err(TrainError::io(&path, "move the finished folder to"))?;
+            fs::rename(&hidden, &path)
+                .map_err(TrainError::io(&path, "move the finished folder to"))?;
             sync(&parent)
         });
         if let Err(error) = finished {
@@ -294,7 +302,12 @@ mod tests {
     use super::*;
 
     fn steps(folder: &RunFolder) -> Vec<u64> {
-        folder.checkpoints().unwrap().iter().map(|s| s.step).collect()
+        folder
+            .checkpoints()
+            .unwrap()
+            .iter()
+            .map(|s| s.step)
+            .collect()
     }
 
     fn filled(path: &Path) -> Result<(), TrainError> {
@@ -305,17 +318,29 @@ mod tests {
     fn a_folder_is_made_once_and_trained_in_by_one() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("run");
-        assert!(matches!(RunFolder::open(&root), Err(TrainError::NotARun { .. })));
+        assert!(matches!(
+            RunFolder::open(&root),
+            Err(TrainError::NotARun { .. })
+        ));
         let folder = RunFolder::create(&root, "seed = 1\n").unwrap();
         assert!(RunFolder::open(&root).unwrap().busy());
-        assert!(matches!(RunFolder::create(&root, ""), Err(TrainError::Occupied { .. })));
-        assert!(matches!(RunFolder::resume(&root), Err(TrainError::Busy { .. })));
+        assert!(matches!(
+            RunFolder::create(&root, ""),
+            Err(TrainError::Occupied { .. })
+        ));
+        assert!(matches!(
+            RunFolder::resume(&root),
+            Err(TrainError::Busy { .. })
+        ));
         drop(folder);
         assert!(!RunFolder::open(&root).unwrap().busy());
         assert!(RunFolder::resume(&root).is_ok());
         fs::write(dir.path().join("notes.txt"), "").unwrap();
         let error = RunFolder::create(dir.path(), "").unwrap_err().to_string();
-        assert!(error.contains("run") || error.contains("notes.txt"), "{error}");
+        assert!(
+            error.contains("run") || error.contains("notes.txt"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -326,7 +351,9 @@ mod tests {
         folder.save(2, filled).unwrap();
         let refused = folder.save(4, |path| {
             filled(path)?;
-            Err(TrainError::io(path, "write")(std::io::Error::other("disk full")))
+            Err(TrainError::io(path, "write")(std::io::Error::other(
+                "disk full",
+            )))
         });
         assert!(refused.is_err());
         assert_eq!(steps(&folder), [2]);

@@ -141,11 +141,22 @@ impl Manifest {
             let named = |m: &Self| {
                 let each = m.data.iter();
                 let words: Vec<String> = each
-                    .map(|d| format!("{} {}", d.path.display(), &d.sha256[..d.sha256.len().min(12)]))
+                    .map(|d| {
+                        format!(
+                            "{} {}",
+                            d.path.display(),
+                            &d.sha256[..d.sha256.len().min(12)]
+                        )
+                    })
                     .collect();
                 words.join(", ")
             };
-            return Err(TrainError::mismatch(path, "data", named(self), named(found)));
+            return Err(TrainError::mismatch(
+                path,
+                "data",
+                named(self),
+                named(found),
+            ));
         }
         Ok(())
     }

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Bench, TrainError, log::Metrics};
+use super::{Bench, TrainError, log::Numbers};
 
 /// What a method's data is, counted before the first step.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -44,13 +44,13 @@ pub trait Method {
     ///
     /// # Errors
     /// A loss that is no number ends the run with the rows that made it; no weight has changed then.
-    fn step(&mut self, bench: &mut Bench) -> Result<Metrics, TrainError>;
+    fn step(&mut self, bench: &mut Bench) -> Result<Numbers, TrainError>;
 
-    /// Metrics on the evaluation data, without the prefix `eval_`; draws nothing random.
+    /// Numbers on the evaluation data, without the prefix `eval_`; draws nothing random.
     ///
     /// # Errors
     /// The model's.
-    fn evaluate(&mut self, bench: &mut Bench) -> Result<Metrics, TrainError>;
+    fn evaluate(&mut self, bench: &mut Bench) -> Result<Numbers, TrainError>;
 
     /// What a checkpoint carries besides weights, optimiser, random generator and place in the data.
     fn state(&self) -> Value {

@@ -16,7 +16,6 @@ pub mod loss;
 mod manifest;
 mod method;
 pub mod observer;
-mod optimiser;
 mod preflight;
 mod prepare;
 mod run;

@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::log::{Metrics, Row};
+use super::log::{Numbers, Row};
 use crate::model::Decoder;
 use crate::text::{ChatTemplate, Tokenizer};
 
@@ -36,7 +36,7 @@ pub trait CheckpointObserver {
     fn checkpoint(
         &mut self,
         at: &At<'_>,
-    ) -> Result<Metrics, Box<dyn std::error::Error + Send + Sync>>;
+    ) -> Result<Numbers, Box<dyn std::error::Error + Send + Sync>>;
 }
 
 /// Where a run stands.

@@ -4,15 +4,11 @@
 //! the first step: `preflight.rs`.
 
 use super::{
-    Bench, Config, Facts, Manifest, Method, Parts, TrainError, config, data,
-    schedule::Schedule,
+    Bench, Config, Facts, Manifest, Method, Parts, TrainError, config, data, schedule::Schedule,
     sft::Sft,
 };
 use crate::model::{Checkpoint, Trainable};
-use crate::text::{
-    ChatTemplate, Tokenizer,
-    dataset::Sampler,
-};
+use crate::text::{ChatTemplate, Tokenizer, dataset::Sampler};
 
 /// Makes a run ready. The model's weights are moved into it.
 ///
@@ -37,7 +33,7 @@ pub fn prepare(config: Config, checkpoint: Checkpoint) -> Result<Parts, TrainErr
     let policy = Trainable::full(decoder)?;
     let schedule = schedule(&config, &method.facts());
     let sampler = Sampler::new(config.seed);
-    let bench = Bench::new(policy, sampler, schedule, &config)?;
+    let bench = Bench::new(policy, sampler, schedule, &config);
     Ok(Parts {
         config,
         manifest,
@@ -55,7 +51,8 @@ fn method(
     let (train, eval) = (&config.data.train, &config.data.eval);
     match &config.method {
         config::Method::Sft(options) => {
-            let load = |files| data::load(files, config, words, |encoder, rows| encoder.examples(rows));
+            let load =
+                |files| data::load(files, config, words, |encoder, rows| encoder.examples(rows));
             let eval = (!eval.is_empty()).then(|| load(eval)).transpose()?;
             let options = (options.loss, options.packing);
             Ok(Box::new(Sft::new(config, options, load(train)?, eval)?))

@@ -10,7 +10,7 @@ use super::{
     TrainError, alerts,
     checkpoint::Best,
     folder::Saved,
-    log::{Kind, Metrics, Row},
+    log::{Kind, Numbers, Row},
     observer::{At, CheckpointObserver, Progress, Standing},
     session::Session,
 };
@@ -104,8 +104,12 @@ impl Session {
         let alerts = self.alerts.look(step, &metrics, &parts.config.alerts);
         let every = parts.config.output.log_every;
         let due = step.is_multiple_of(every) || step == bench.total();
-        let dead = if step == ALIVE_BY { bench.dead() } else { Vec::new() };
-        let row = due.then(|| Row::new(Kind::Step, step).with_metrics(&metrics));
+        let dead = if step == ALIVE_BY {
+            bench.dead()
+        } else {
+            Vec::new()
+        };
+        let row = due.then(|| Row::new(Kind::Step, step).with_numbers(&metrics));
         for row in row.iter().chain(&alerts) {
             self.note(row)?;
         }
@@ -154,7 +158,7 @@ impl Session {
             return Ok(None);
         }
         let metrics = self.parts.method.evaluate(&mut self.parts.bench)?;
-        let row = Row::new(Kind::Eval, step).with_metrics(&metrics.prefixed("eval_"));
+        let row = Row::new(Kind::Eval, step).with_numbers(&metrics.prefixed("eval_"));
         self.note(&row)?;
         Ok(Some(row))
     }
@@ -210,11 +214,11 @@ impl Session {
                 template: parts.template.as_ref(),
             };
             let seen = observer.checkpoint(&at);
-            let metrics: Metrics = seen.map_err(|source| TrainError::Observer {
+            let metrics: Numbers = seen.map_err(|source| TrainError::Observer {
                 observer: observer.name().to_owned(),
                 source,
             })?;
-            let row = Row::new(Kind::Eval, saved.step).with_metrics(&metrics);
+            let row = Row::new(Kind::Eval, saved.step).with_numbers(&metrics);
             self.note(&row)?;
         }
         Ok(())

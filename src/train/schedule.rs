@@ -78,7 +78,10 @@ mod tests {
         let (a, b) = (3f64.sqrt() / 4.0, 0.25);
         let cosine = [1.0, 0.5 + a, 0.5 + b, 0.5, 0.5 - b, 0.5 - a, 0.0];
         near(&factors(Shape::Cosine, 0.0), &[&warm[..], &cosine].concat());
-        near(&factors(Shape::Constant, 0.0), &[&warm[..], &[1.0; 7]].concat());
+        near(
+            &factors(Shape::Constant, 0.0),
+            &[&warm[..], &[1.0; 7]].concat(),
+        );
     }
 
     #[test]

@@ -21,6 +21,8 @@ use crate::text::{ChatTemplate, Tokenizer};
 /// Prefix of trained tensors in `trainer.safetensors`.
 const VALUE: &str = "value.";
 
+type Tensors = BTreeMap<String, Tensor>;
+
 /// What a run is made of, in memory.
 pub struct Parts {
     /// The resolved config.
@@ -151,7 +153,9 @@ impl Session {
     pub(super) fn checkpoint(&mut self) -> Result<Saved, TrainError> {
         let step = self.parts.bench.step();
         let state = self.state();
-        let saved = self.folder.save(step, |path| self.parts.fill(path, &state))?;
+        let saved = self
+            .folder
+            .save(step, |path| self.parts.fill(path, &state))?;
         self.saved = Some(step);
         let row = Row::new(Kind::Checkpoint, step).with("path", relative(&saved.path));
         self.note(&row)?;
@@ -177,7 +181,6 @@ impl Session {
             weights: manifest.weights.clone(),
             step: bench.step(),
             tokens: bench.tokens,
-            optimiser_steps: bench.optimiser().steps(),
             rng: RngState::of(&bench.rng),
             sampler: json!(bench.sampler),
             state: method.state(),
@@ -199,21 +202,17 @@ impl Session {
             .rng
             .generator()
             .ok_or_else(|| malformed("rng", &"no generator's state"))?;
-        let tensors = checkpoint::read_tensors(&last.path)?;
-        self.parts.load(&last.path, &tensors)?;
+        let (values, moments): (Tensors, Tensors) = checkpoint::read_tensors(&last.path)?
+            .into_iter()
+            .partition(|(name, _)| name.starts_with(VALUE));
+        self.parts.load(&last.path, &values)?;
         let bench = &mut self.parts.bench;
         bench.sampler =
             serde_json::from_value(state.sampler).map_err(|e| malformed("sampler", &e))?;
-        let counters = (state.step, state.tokens, state.optimiser_steps);
-        bench
-            .restore(counters, rng, |name| tensors.get(name).cloned())
-            .map_err(|name| {
-                let path = last.path.join(TENSORS);
-                TrainError::mismatch(&path, name, "a moment of the parameter's shape", "none")
-            })?;
+        let moments = moments.into_iter().collect();
+        bench.restore((state.step, state.tokens), rng, moments)?;
         self.parts.method.restore(&state.state)?;
-        self.alerts =
-            serde_json::from_value(state.alerts).map_err(|e| malformed("alerts", &e))?;
+        self.alerts = serde_json::from_value(state.alerts).map_err(|e| malformed("alerts", &e))?;
         self.best = state.best;
         self.saved = Some(state.step);
         Ok(())
@@ -229,19 +228,19 @@ impl Parts {
         if let Some(template) = &self.template {
             template.save(folder)?;
         }
-        let moments = self.bench.optimiser().state(policy.params());
+        let moments = self.bench.moments()?;
         let values = policy.values().into_iter();
         // Matrices come back from the model's file as they were; vectors may not (Gemma stores gains less one).
         let kept = values.filter(|(_, value)| self.config.lora.is_some() || value.rank() < 2);
         let kept = kept.map(|(name, value)| (format!("{VALUE}{name}"), value));
-        let tensors: BTreeMap<String, Tensor> = moments.into_iter().chain(kept).collect();
+        let tensors: Tensors = moments.into_iter().chain(kept).collect();
         checkpoint::write_tensors(folder, &tensors)?;
         // Last, as everything that reads a checkpoint begins with it.
         state.write(folder)
     }
 
     /// The weights of a checkpoint.
-    fn load(&self, folder: &Path, tensors: &BTreeMap<String, Tensor>) -> Result<(), TrainError> {
+    fn load(&self, folder: &Path, tensors: &Tensors) -> Result<(), TrainError> {
         let policy = &self.bench.policy;
         if self.config.lora.is_none() {
             policy.reload(folder)?;
@@ -252,7 +251,12 @@ impl Parts {
                 *value = kept.clone();
             } else if self.config.lora.is_some() {
                 let path = folder.join(TENSORS);
-                return Err(TrainError::mismatch(&path, name.as_str(), "an adapter's part", "none"));
+                return Err(TrainError::mismatch(
+                    &path,
+                    name.as_str(),
+                    "an adapter's part",
+                    "none",
+                ));
             }
         }
         Ok(policy.restore(&values)?)

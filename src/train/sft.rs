@@ -5,16 +5,17 @@
 
 use candle_core::{DType, Tensor};
 use candlescope_ops::{self as ops, HeadOptions};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
     Bench, Method, TrainError,
-    config::{Config, SftLoss},
+    config::Config,
     data::Loaded,
-    log::Metrics,
+    log::Numbers,
+    loss::{Metrics, Scored, Sft as SftLoss, sft_loss},
     method::Facts,
 };
-use crate::model::{Batch, Decoder};
+use crate::model::Batch;
 use crate::text::dataset::{Example, Packed, pack};
 
 /// The method.
@@ -27,15 +28,6 @@ pub struct Sft {
     rows: Vec<Packed>,
     eval: Vec<Packed>,
     facts: Facts,
-}
-
-/// Sums over targets.
-#[derive(Default)]
-struct Sums {
-    targets: usize,
-    loss: f64,
-    entropy: f64,
-    correct: usize,
 }
 
 impl Sft {
@@ -88,7 +80,12 @@ impl Sft {
         let mut targets = Targets::default();
         for (at, row) in rows.iter().enumerate() {
             let first = at * batch.len() + batch.pad()[at];
-            for (i, _) in row.supervised.iter().enumerate().filter(|(_, target)| **target) {
+            for (i, _) in row
+                .supervised
+                .iter()
+                .enumerate()
+                .filter(|(_, target)| **target)
+            {
                 // The state before a token predicts it; the first of a document is no target.
                 targets.places.push((first + i - 1) as u32);
                 targets.ids.push(row.ids[i]);
@@ -97,38 +94,23 @@ impl Sft {
         Ok((batch, targets))
     }
 
-    /// The loss of one pass as a share of a step of `count` targets, and its sums.
+    /// The loss of one pass as a share of a step of `count` targets.
     fn pass(
         &self,
         hidden: &Tensor,
         head: &Tensor,
         targets: &Targets,
-        (count, decoder): (usize, &Decoder),
-    ) -> Result<(Tensor, Sums), TrainError> {
+        (count, softcap): (usize, Option<f64>),
+    ) -> Result<Scored, TrainError> {
         let width = hidden.dim(2)?;
-        let index = Tensor::new(targets.places.as_slice(), hidden.device())?;
-        let states = hidden.reshape(((), width))?.index_select(&index, 0)?;
+        let states = ops::embedding(&hidden.reshape(((), width))?, &targets.places)?;
         let options = HeadOptions {
-            softcap: decoder.config().final_softcap,
+            softcap,
             ..HeadOptions::default()
         };
         let scored = ops::token_logprobs(&states, head, &targets.ids, options)?;
-        let logps = &scored.logps;
-        let each = match self.loss {
-            SftLoss::Nll => logps.neg()?,
-            SftLoss::Dft => (logps.detach().exp()? * logps.neg()?)?,
-        };
-        let loss = (each.sum_all()? / count as f64)?;
-        let total = |t: &Tensor| -> Result<f64, TrainError> {
-            Ok(t.detach().to_dtype(DType::F64)?.sum_all()?.to_scalar()?)
-        };
-        let sums = Sums {
-            targets: targets.ids.len(),
-            loss: total(&each)?,
-            entropy: total(&scored.entropy)?,
-            correct: scored.top1.iter().filter(|hit| **hit).count(),
-        };
-        Ok((loss, sums))
+        let (logps, entropy) = (&scored.logps, &scored.entropy);
+        Ok(sft_loss(self.loss, logps, entropy, &scored.top1, count)?)
     }
 
     fn not_finite(&self, step: u64, what: &'static str, value: f64, rows: &[usize]) -> TrainError {
@@ -163,22 +145,8 @@ struct Targets {
     ids: Vec<u32>,
 }
 
-impl Sums {
-    fn add(&mut self, more: &Self) {
-        self.targets += more.targets;
-        self.loss += more.loss;
-        self.entropy += more.entropy;
-        self.correct += more.correct;
-    }
-
-    fn metrics(&self) -> Metrics {
-        let count = self.targets.max(1) as f64;
-        let mut metrics = Metrics::new();
-        metrics.set("loss", self.loss / count);
-        metrics.set("entropy", self.entropy / count);
-        metrics.set("mean_token_accuracy", self.correct as f64 / count);
-        metrics
-    }
+fn value(loss: &Tensor) -> Result<f64, TrainError> {
+    Ok(loss.detach().to_dtype(DType::F64)?.to_scalar()?)
 }
 
 impl Method for Sft {
@@ -190,24 +158,26 @@ impl Method for Sft {
         self.facts.clone()
     }
 
-    fn step(&mut self, bench: &mut Bench) -> Result<Metrics, TrainError> {
+    fn step(&mut self, bench: &mut Bench) -> Result<Numbers, TrainError> {
         let size = self.batch_size.saturating_mul(self.accumulation);
         let window = bench.sampler.batch(self.rows.len(), size);
         let count: usize = window.iter().map(|&i| self.rows[i].targets()).sum();
         let step = bench.step() + 1;
-        let mut sums = Sums::default();
+        let (mut total, mut metrics) = (0.0, Metrics::new());
         for rows in window.chunks(self.batch_size) {
             let packed: Vec<&Packed> = rows.iter().map(|&i| &self.rows[i]).collect();
             let (batch, targets) = Self::batch(&packed)?;
             let policy = &bench.policy;
+            let softcap = policy.decoder().config().final_softcap;
             let hidden = policy.hidden(&batch)?;
-            let (loss, more) =
-                self.pass(&hidden, policy.head(), &targets, (count, policy.decoder()))?;
-            if !more.loss.is_finite() {
-                return Err(self.not_finite(step, "loss", more.loss, rows));
+            let scored = self.pass(&hidden, policy.head(), &targets, (count, softcap))?;
+            let share = value(&scored.loss)?;
+            if !share.is_finite() {
+                return Err(self.not_finite(step, "loss", share, rows));
             }
-            sums.add(&more);
-            bench.accumulate(&loss)?;
+            total += share;
+            metrics.add(&scored.metrics);
+            bench.accumulate(&scored.loss)?;
             bench.tokens += packed.iter().map(|row| row.ids.len() as u64).sum::<u64>();
         }
         let applied = match bench.apply() {
@@ -216,25 +186,29 @@ impl Method for Sft {
             }
             applied => applied?,
         };
-        let mut metrics = sums.metrics();
-        metrics.set("grad_norm", applied.grad_norm);
-        Ok(metrics)
+        let mut numbers = Numbers::new();
+        numbers.set("loss", total);
+        numbers.set("grad_norm", applied.grad_norm);
+        numbers.set_all(&metrics);
+        Ok(numbers)
     }
 
-    fn evaluate(&mut self, bench: &mut Bench) -> Result<Metrics, TrainError> {
+    fn evaluate(&mut self, bench: &mut Bench) -> Result<Numbers, TrainError> {
         let decoder = bench.policy.decoder();
-        let mut sums = Sums::default();
+        let softcap = decoder.config().final_softcap;
+        let count: usize = self.eval.iter().map(Packed::targets).sum();
+        let (mut total, mut metrics) = (0.0, Metrics::new());
         for rows in self.eval.chunks(self.batch_size) {
             let (batch, targets) = Self::batch(&rows.iter().collect::<Vec<_>>())?;
             let hidden = decoder.hidden(&batch)?;
             let head = &decoder.weights().head;
-            let (_, more) = self.pass(&hidden, head, &targets, (1, decoder))?;
-            sums.add(&more);
+            let scored = self.pass(&hidden, head, &targets, (count, softcap))?;
+            total += value(&scored.loss)?;
+            metrics.add(&scored.metrics);
         }
-        Ok(sums.metrics())
-    }
-
-    fn state(&self) -> Value {
-        Value::Null
+        let mut numbers = Numbers::new();
+        numbers.set("loss", total);
+        numbers.set_all(&metrics);
+        Ok(numbers)
     }
 }

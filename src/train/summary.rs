@@ -110,7 +110,9 @@ pub fn summary(root: &Path) -> Result<(Summary, Vec<Row>), TrainError> {
         eval_loss: number("eval_loss"),
         alerts: rows.iter().filter(|row| row.kind == Kind::Alert).count(),
         checkpoints: checkpoints.iter().map(|saved| saved.step).collect(),
-        message: stopped.and_then(|row| row.text("message")).map(str::to_owned),
+        message: stopped
+            .and_then(|row| row.text("message"))
+            .map(str::to_owned),
     };
     Ok((summary, rows))
 }

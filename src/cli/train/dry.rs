@@ -40,22 +40,39 @@ fn table(run: &Preflight) -> Table {
     let share = |part: f64| format!("{:.1}%", 100.0 * part);
     let trained = run.trained as f64 / run.parameters.max(1) as f64;
     let supervised = data.supervised as f64 / data.tokens.max(1) as f64;
-    let available = system::available_memory().map_or(String::new(), |b| format!(", {} available", bytes(b)));
+    let available =
+        system::available_memory().map_or(String::new(), |b| format!(", {} available", bytes(b)));
     let rows = [
         ("method", format!("{} on {}", run.method, run.model)),
         (
             "trained",
-            format!("{} of {} parameters ({})", run.trained, run.parameters, share(trained)),
+            format!(
+                "{} of {} parameters ({})",
+                run.trained,
+                run.parameters,
+                share(trained)
+            ),
         ),
         (
             "rows",
-            format!("{} ({} for evaluation), the longest {} tokens", data.examples, data.eval_rows, data.longest),
+            format!(
+                "{} ({} for evaluation), the longest {} tokens",
+                data.examples, data.eval_rows, data.longest
+            ),
         ),
         (
             "tokens",
-            format!("{} each epoch, {} of them targets ({})", data.tokens, data.supervised, share(supervised)),
+            format!(
+                "{} each epoch, {} of them targets ({})",
+                data.tokens,
+                data.supervised,
+                share(supervised)
+            ),
         ),
-        ("end trained", format!("in {} of the rows", share(data.end_trained))),
+        (
+            "end trained",
+            format!("in {} of the rows", share(data.end_trained)),
+        ),
         (
             "steps",
             format!(

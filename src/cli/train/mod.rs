@@ -115,7 +115,10 @@ fn train(method: &str, args: &RunArgs, out: &Out) -> anyhow::Result<Outcome> {
     if out.json {
         out.json("candlescope.train/1", &trained)?;
     } else {
-        out.line(&format!("{} after {} steps", trained.checkpoint, saved.step))?;
+        out.line(&format!(
+            "{} after {} steps",
+            trained.checkpoint, saved.step
+        ))?;
     }
     Ok(Outcome::Done)
 }

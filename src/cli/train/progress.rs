@@ -58,7 +58,13 @@ impl<'a> Steps<'a> {
 
 /// The numbers of a row that fit a line.
 pub fn numbers(row: &Row) -> String {
-    let shown = ["loss", "eval_loss", "grad_norm", "mean_token_accuracy", "eval_mean_token_accuracy"];
+    let shown = [
+        "loss",
+        "eval_loss",
+        "grad_norm",
+        "mean_token_accuracy",
+        "eval_mean_token_accuracy",
+    ];
     let parts = shown
         .iter()
         .filter_map(|name| Some(format!("{name} {:.4}", row.number(name)?)));
@@ -87,7 +93,8 @@ impl Progress for Steps<'_> {
         if said.is_none_or(|at| at.elapsed() >= PAUSE) || standing.step == standing.total {
             *said = Some(Instant::now());
             let (step, total) = (standing.step, standing.total);
-            self.out.note(&format!("step {step} of {total}: {words}{left}"));
+            self.out
+                .note(&format!("step {step} of {total}: {words}{left}"));
         }
     }
 }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use super::{TrainError, manifest::read_text};
-pub use sections::{Alerting, Data, Lora, Model, Optim, Output, Planning, Sft, SftLoss};
+pub use sections::{Alerting, Data, Lora, Model, Optim, Output, Planning, Sft};
 
 /// No config is larger than this.
 const MAX_BYTES: u64 = 1 << 20;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Config, Method};
 use crate::text::dataset::{Supervise, Truncation, Unusable};
-use crate::train::{TrainError, schedule::Shape};
+use crate::train::{TrainError, loss::Sft as SftLoss, schedule::Shape};
 
 /// `[model]`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -206,17 +206,6 @@ pub struct Sft {
     pub packing: bool,
 }
 
-/// The loss of supervised fine-tuning.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum SftLoss {
-    /// Negative log-likelihood.
-    #[default]
-    Nll,
-    /// Dynamic fine-tuning.
-    Dft,
-}
-
 /// Whether `value` is within the range, named as the field is.
 fn within(
     field: &str,
@@ -251,11 +240,19 @@ impl Config {
 
     fn resolve_data(&mut self) -> Result<(), TrainError> {
         if self.data.train.is_empty() {
-            return Err(TrainError::config("data.train", "at least one file", "none"));
+            return Err(TrainError::config(
+                "data.train",
+                "at least one file",
+                "none",
+            ));
         }
         if self.data.max_length < 2 {
             let found = self.data.max_length;
-            return Err(TrainError::config("data.max_length", "at least 2 tokens", found));
+            return Err(TrainError::config(
+                "data.max_length",
+                "at least 2 tokens",
+                found,
+            ));
         }
         let today = || jiff::Zoned::now().date().to_string();
         let date = self.data.date.get_or_insert_with(today);
@@ -273,7 +270,12 @@ impl Config {
         let lr = *o.lr.get_or_insert(method);
         within("optim.lr", lr, 0.0.., "a rate of at least 0")?;
         for beta in o.betas {
-            within("optim.betas", beta, 0.0..1.0, "two numbers from 0 to below 1")?;
+            within(
+                "optim.betas",
+                beta,
+                0.0..1.0,
+                "two numbers from 0 to below 1",
+            )?;
         }
         within("optim.eps", o.eps, f64::MIN_POSITIVE.., "a number above 0")?;
         within("optim.weight_decay", o.weight_decay, 0.0.., "at least 0")?;
@@ -295,7 +297,12 @@ impl Config {
         }
         if s.steps.is_none() {
             let epochs = *s.epochs.get_or_insert(3.0);
-            within("schedule.epochs", epochs, f64::MIN_POSITIVE..=1e6, "above 0")?;
+            within(
+                "schedule.epochs",
+                epochs,
+                f64::MIN_POSITIVE..=1e6,
+                "above 0",
+            )?;
         }
         if s.steps == Some(0) {
             return Err(TrainError::config("schedule.steps", "at least 1", 0));

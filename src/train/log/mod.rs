@@ -26,9 +26,9 @@ pub enum Kind {
     Started,
     /// It went on from the checkpoint of this step; rows of later steps that stand before this one were done again.
     Resumed,
-    /// Metrics of training, at the end of this step.
+    /// Numbers of training, at the end of this step.
     Step,
-    /// Metrics on the evaluation data, with the weights after this step.
+    /// Numbers on the evaluation data, with the weights after this step.
     Eval,
     /// A text of the model's, or rows of a rollout.
     Sample,
@@ -90,7 +90,7 @@ impl Row {
     }
 
     /// With these metrics.
-    pub fn with_metrics(mut self, metrics: &Metrics) -> Self {
+    pub fn with_numbers(mut self, metrics: &Numbers) -> Self {
         for (name, value) in metrics.iter() {
             self.fields.insert(name.to_owned(), number(value));
         }
@@ -175,9 +175,9 @@ fn as_number(value: &Value) -> Option<f64> {
 
 /// Named numbers of one step, in the order in which they were set.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Metrics(Vec<(String, f64)>);
+pub struct Numbers(Vec<(String, f64)>);
 
-impl Metrics {
+impl Numbers {
     /// None yet.
     pub fn new() -> Self {
         Self::default()
@@ -188,6 +188,13 @@ impl Metrics {
         match self.0.iter_mut().find(|(known, _)| known == name) {
             Some((_, old)) => *old = value,
             None => self.0.push((name.to_owned(), value)),
+        }
+    }
+
+    /// Sets all of a loss's metrics.
+    pub fn set_all(&mut self, metrics: &super::loss::Metrics) {
+        for (name, value) in metrics.values() {
+            self.set(name, value);
         }
     }
 

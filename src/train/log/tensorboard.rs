@@ -119,10 +119,7 @@ fn bytes(field: u64, value: &[u8]) -> Vec<u8> {
 /// One TFRecord.
 fn record(data: &[u8]) -> Vec<u8> {
     let length = (data.len() as u64).to_le_bytes();
-    let (head, tail) = (
-        masked(&length).to_le_bytes(),
-        masked(data).to_le_bytes(),
-    );
+    let (head, tail) = (masked(&length).to_le_bytes(), masked(data).to_le_bytes());
     [&length[..], &head, data, &tail].concat()
 }
 

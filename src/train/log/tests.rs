@@ -17,7 +17,10 @@ fn a_line_begins_with_what_every_row_has() {
     let mut row = step(3, 0.5).with("alert", "x");
     row.wall = 12.25;
     let line = row.line();
-    assert!(line.starts_with(r#"{"kind":"step","step":3,"wall":12.25,"#), "{line}");
+    assert!(
+        line.starts_with(r#"{"kind":"step","step":3,"wall":12.25,"#),
+        "{line}"
+    );
     assert_eq!(Row::parse(&line), Some(row));
 }
 
@@ -49,7 +52,10 @@ fn a_torn_line_is_tolerated_and_cut_on_resume() {
         assert_eq!(log.torn, cut > 0);
         writer.append(&step(9, 0.25)).unwrap();
         let log = read(&path).unwrap();
-        assert_eq!((log.rows.len(), log.foreign, log.torn), (expected + 1, 0, false));
+        assert_eq!(
+            (log.rows.len(), log.foreign, log.torn),
+            (expected + 1, 0, false)
+        );
         assert_eq!(log.rows.last().unwrap().step, 9);
     }
 }
@@ -72,7 +78,11 @@ fn a_follower_gives_each_row_once_while_the_file_grows() {
     let mut follower = Follower::new(&path);
     assert!(follower.poll().unwrap().is_empty());
     let text = step(1, 1.0).line() + "\nnot a row\n\n" + &step(2, 2.0).line() + "\n";
-    let mut file = OpenOptions::new().create(true).append(true).open(&path).unwrap();
+    let mut file = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(&path)
+        .unwrap();
     let mut steps = Vec::new();
     for byte in text.as_bytes() {
         file.write_all(&[*byte]).unwrap();
@@ -106,7 +116,11 @@ fn a_follower_survives_the_cut_of_a_resume_and_another_file() {
 fn a_line_without_end_takes_no_memory() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("metrics.jsonl");
-    fs::write(&path, "x".repeat(5 << 20) + "\n" + &step(4, 1.0).line() + "\n").unwrap();
+    fs::write(
+        &path,
+        "x".repeat(5 << 20) + "\n" + &step(4, 1.0).line() + "\n",
+    )
+    .unwrap();
     let log = read(&path).unwrap();
     assert_eq!((log.rows.len(), log.foreign), (1, 1));
 }
@@ -124,7 +138,13 @@ fn steps_done_again_are_left_out() {
     ];
     let kept = standing(rows);
     let shown: Vec<_> = kept.iter().map(|row| (row.kind.name(), row.step)).collect();
-    let expected = [("started", 0), ("step", 1), ("checkpoint", 1), ("resumed", 1), ("step", 2)];
+    let expected = [
+        ("started", 0),
+        ("step", 1),
+        ("checkpoint", 1),
+        ("resumed", 1),
+        ("step", 2),
+    ];
     assert_eq!(shown, expected);
     assert_eq!(kept[4].number("loss"), Some(2.0));
 }
@@ -138,7 +158,10 @@ fn a_full_disk_is_an_error_with_the_path() {
     let file = OpenOptions::new().append(true).open(&path).unwrap();
     let mut writer = Writer::of(&path, file);
     let error = writer.append(&step(1, 1.0)).unwrap_err().to_string();
-    assert!(error.contains("metrics.jsonl") && error.contains("cannot append"), "{error}");
+    assert!(
+        error.contains("metrics.jsonl") && error.contains("cannot append"),
+        "{error}"
+    );
 }
 
 proptest! {
