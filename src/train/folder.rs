@@ -52,14 +52,15 @@ impl RunFolder {
             path: root.to_path_buf(),
             found,
         };
-        if root.join(CONFIG).exists() {
+        let checkpoints = root.join(CHECKPOINTS);
+        if is_run(root) || checkpoints.exists() && !entries(&checkpoints)?.is_empty() {
             return Err(occupied("a run".into()));
         }
         // What a kill before `run.toml` may have left is no hindrance.
         let mut entries = fs::read_dir(root).map_err(TrainError::io(root, "list"))?;
         let foreign = entries.find_map(|entry| {
             let name = entry.ok()?.file_name().to_string_lossy().into_owned();
-            (!name.starts_with('.')).then_some(name)
+            (!name.starts_with('.') && name != CHECKPOINTS).then_some(name)
         });
         if let Some(name) = foreign {
             return Err(occupied(format!("`{name}`")));
@@ -77,10 +78,10 @@ impl RunFolder {
     /// # Errors
     /// There is none.
     pub fn open(root: &Path) -> Result<Self, TrainError> {
-        if !root.join(CONFIG).is_file() {
+        if !is_run(root) {
             return Err(TrainError::NotARun {
                 path: root.to_path_buf(),
-                why: format!("no {CONFIG} in it"),
+                why: format!("it does not hold {CONFIG} and {CHECKPOINTS}/"),
             });
         }
         Ok(Self {
@@ -262,6 +263,11 @@ impl RunFolder {
         }
         Ok(there.into_iter().map(|saved| saved.step).collect())
     }
+}
+
+/// A config by itself is none, even if it is called `run.toml`.
+fn is_run(root: &Path) -> bool {
+    root.join(CONFIG).is_file() && root.join(CHECKPOINTS).is_dir()
 }
 
 fn entries(folder: &Path) -> Result<Vec<PathBuf>, TrainError> {
