@@ -11,7 +11,9 @@ use super::super::{
 use super::How;
 use crate::text::dataset::{
     Encoder,
-    survey::{Level, Overlap, Share, Survey},
+    quantities::Share,
+    repeats::Overlap,
+    survey::{Level, Survey},
 };
 
 /// Check training data: lengths, ends, duplicates, rows that cannot be used, answers preferred for their length

@@ -18,11 +18,7 @@ use crate::{
     model::checkpoint::words,
     text::{
         ChatTemplate, Tokenizer,
-        dataset::{
-            Columns, EncodeOptions, Kind, Supervise, Truncation,
-            columns::{self, Dataset},
-            table,
-        },
+        dataset::{Columns, Dataset, EncodeOptions, Kind, Supervise, Truncation, columns, table},
     },
 };
 

@@ -5,9 +5,9 @@
 //! An answer begins where the generation prompt ends, and it ends with the token that ends the turn.
 
 use super::boundary::{after, end_of_turn, shared};
-use super::columns::{Row, Turn};
-use super::encode::{Chat, text_error};
 use super::error::DataError;
+use super::rendering::{Chat, text_error};
+use super::rows::{Row, Turn};
 use crate::text::jinja::MARKS;
 
 /// Characters shown of texts that part.

@@ -10,17 +10,18 @@
 //! | unpaired | `prompt`, `completion`, `label` (a bool) |
 //!
 //! Beside them `margin` (preference), `tools` and `chat_template_kwargs`. A file has one kind, that of its first row; other
-//! columns are left unread and named in [`Dataset::unread`]. What the rows become is in [`super::encode`].
+//! columns are left unread and named in [`Dataset::unread`]. The types are in [`super::rows`], what the rows become in
+//! [`super::encode`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use minijinja::Value;
 use minijinja::value::ValueKind;
-use serde::{Deserialize, Serialize};
 
 use super::error::DataError;
-use super::table::{Place, Record, Table};
+use super::rows::{Body, Dataset, Kind, Row, Turn, Words};
+use super::table::{Record, Table};
 use super::value::shown;
 
 /// All names a column can have here.
@@ -36,155 +37,6 @@ const NAMES: [&str; 10] = [
     "tools",
     "chat_template_kwargs",
 ];
-
-/// What the rows of a file are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Kind {
-    /// A text.
-    Text,
-    /// A conversation.
-    Messages,
-    /// A prompt to answer.
-    Prompt,
-    /// A prompt with its answer.
-    PromptCompletion,
-    /// A prompt with a better and a worse answer.
-    Preference,
-    /// A prompt with an answer that is desirable or not.
-    Unpaired,
-}
-
-impl Kind {
-    /// In the order in which a row is tried: those with more columns first.
-    pub const ALL: [Self; 6] = [
-        Self::Preference,
-        Self::Unpaired,
-        Self::PromptCompletion,
-        Self::Messages,
-        Self::Text,
-        Self::Prompt,
-    ];
-
-    /// For messages and options.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Text => "text",
-            Self::Messages => "messages",
-            Self::Prompt => "prompt",
-            Self::PromptCompletion => "prompt-completion",
-            Self::Preference => "preference",
-            Self::Unpaired => "unpaired",
-        }
-    }
-
-    /// Columns that every row has.
-    pub fn needs(self) -> &'static [&'static str] {
-        match self {
-            Self::Text => &["text"],
-            Self::Messages => &["messages"],
-            Self::Prompt => &["prompt"],
-            Self::PromptCompletion => &["prompt", "completion"],
-            Self::Preference => &["chosen", "rejected"],
-            Self::Unpaired => &["prompt", "completion", "label"],
-        }
-    }
-
-    fn may_have(self) -> &'static [&'static str] {
-        match self {
-            Self::Text => &[],
-            Self::Preference => &["prompt", "margin", "tools", "chat_template_kwargs"],
-            _ => &["tools", "chat_template_kwargs"],
-        }
-    }
-}
-
-/// One turn of a conversation as the file has it: a role, and whatever else the template reads (content, tool calls, …).
-#[derive(Debug, Clone, PartialEq)]
-pub struct Turn {
-    /// `system`, `user`, `assistant`, `tool`.
-    pub role: String,
-    pub(super) value: Value,
-}
-
-impl Turn {
-    /// A turn of text.
-    pub fn new(role: &str, content: &str) -> Self {
-        let pairs = [("role", role), ("content", content)];
-        Self {
-            role: role.into(),
-            value: pairs.into_iter().collect(),
-        }
-    }
-
-    /// Its text, where that is a string.
-    pub fn content(&self) -> Option<String> {
-        let content = self.value.get_attr("content").ok()?;
-        content.as_str().map(str::to_owned)
-    }
-}
-
-impl Serialize for Turn {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.value.serialize(serializer)
-    }
-}
-
-/// A string or a conversation.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(untagged)]
-pub enum Words {
-    /// As it is, without a template.
-    Plain(String),
-    /// Through the chat template.
-    Chat(Vec<Turn>),
-}
-
-/// What a row holds.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Body {
-    /// `text`.
-    Text(String),
-    /// `messages`.
-    Messages(Vec<Turn>),
-    /// `prompt`.
-    Prompt(Words),
-    /// `prompt`, `completion`.
-    PromptCompletion(Words, Words),
-    /// `prompt`, `chosen`, `rejected`, `margin`; the prompt is written out even where the file implies it.
-    Preference(Words, Words, Words, Option<f32>),
-    /// `prompt`, `completion`, `label`.
-    Unpaired(Words, Words, bool),
-}
-
-/// A row, read.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Row {
-    /// Where it stands.
-    pub place: Place,
-    /// What it holds.
-    pub body: Body,
-    /// `tools`, for the template.
-    #[serde(skip)]
-    pub(super) tools: Option<Value>,
-    /// `chat_template_kwargs`, for the template.
-    #[serde(skip)]
-    pub(super) kwargs: Vec<(String, Value)>,
-}
-
-/// The rows of a file, all of one kind.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Dataset {
-    /// The file's name, for messages.
-    pub file: Arc<str>,
-    /// What the rows are.
-    pub kind: Kind,
-    /// The rows.
-    pub rows: Vec<Row>,
-    /// Columns that nothing was read from.
-    pub unread: Vec<String>,
-}
 
 /// Which of the file's columns stand for ours, where the names differ.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

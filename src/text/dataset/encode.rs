@@ -10,86 +10,13 @@
 //! Which tokens of a conversation are the assistant's is in `assistant.rs`; what was dropped is told by
 //! [`super::Encoded`].
 
-use jiff::civil::DateTime;
-use minijinja::Value;
-use serde::{Deserialize, Serialize};
-
 use super::boundary::{end_of_turn, shared};
-use super::columns::{Body, Kind, Row, Turn, Words};
 use super::error::DataError;
+use super::options::{EncodeOptions, Supervise, Truncation};
+use super::rendering::{Chat, text_error};
+use super::rows::{Body, Row, Turn, Words};
 use super::{Example, Labelled, Pair, PromptOnly, assistant};
-use crate::text::{ChatTemplate, TextError, Tokenizer, Vars};
-
-/// What becomes of an [`Example`] over the limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Truncation {
-    /// The end is cut off; the end token with it.
-    #[default]
-    KeepStart,
-    /// The beginning is cut off.
-    KeepEnd,
-    /// It is left out.
-    Drop,
-}
-
-/// Which tokens of an [`Example`] are targets of the loss.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Supervise {
-    /// The answer of prompt and completion, the assistant's turns of messages, all of a text. TRL takes all tokens of
-    /// messages unless told otherwise.
-    #[default]
-    Auto,
-    /// All tokens.
-    All,
-    /// What follows the prompt: the completion, or the last turn of messages.
-    Completion,
-    /// The assistant's turns.
-    Assistant,
-}
-
-/// What becomes of rows that are read well but cannot be used (see [`super::Reason`]).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Unusable {
-    /// The first one is an error.
-    #[default]
-    Refuse,
-    /// They are left out and counted.
-    Drop,
-}
-
-/// How rows are encoded.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EncodeOptions {
-    /// Most tokens of a row: prompt and answer together.
-    pub max_length: usize,
-    /// What becomes of longer examples.
-    pub truncation: Truncation,
-    /// Which tokens are targets.
-    pub supervise: Supervise,
-    /// Plain prompts become a user's turn and plain answers the assistant's. Without it strings are taken as they are.
-    pub chat: bool,
-    /// What becomes of rows that cannot be used.
-    pub unusable: Unusable,
-    /// The time that a template which prints a date is given; the machine's if `None`, and then runs differ by the day.
-    pub now: Option<DateTime>,
-}
-
-impl EncodeOptions {
-    /// The defaults with a limit.
-    pub fn up_to(max_length: usize) -> Self {
-        Self {
-            max_length,
-            truncation: Truncation::default(),
-            supervise: Supervise::default(),
-            chat: false,
-            unusable: Unusable::default(),
-            now: None,
-        }
-    }
-}
+use crate::text::{ChatTemplate, TextError, Tokenizer};
 
 /// A row encoded, and whether it was shortened to the limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -396,20 +323,12 @@ impl<'a> Encoder<'a> {
         let template = self.template.ok_or_else(|| DataError::NoTemplate {
             place: row.place.clone(),
         })?;
-        let mut vars = self.options.now.map_or_else(Vars::default, Vars::at);
-        if let Some(tools) = &row.tools {
-            vars.set("tools", tools);
-        }
-        for (name, value) in &row.kwargs {
-            vars.set(name, value);
-        }
-        Ok(Chat {
-            tokenizer: self.tokenizer,
-            template,
-            marked: self.marked.as_ref(),
-            vars,
+        Ok(Chat::new(
+            self.tokenizer,
+            (template, self.marked.as_ref()),
+            self.options.now,
             row,
-        })
+        ))
     }
 
     /// To the limit, as the policy says, with something left to learn.
@@ -489,67 +408,7 @@ impl<'a> Encoder<'a> {
             file: row.place.file.to_string(),
             method,
             expected,
-            found: kind(&row.body).name(),
+            found: row.body.kind().name(),
         }
-    }
-}
-
-/// The kind of a row.
-pub(super) fn kind(body: &Body) -> Kind {
-    match body {
-        Body::Text(_) => Kind::Text,
-        Body::Messages(_) => Kind::Messages,
-        Body::Prompt(_) => Kind::Prompt,
-        Body::PromptCompletion(..) => Kind::PromptCompletion,
-        Body::Preference(..) => Kind::Preference,
-        Body::Unpaired(..) => Kind::Unpaired,
-    }
-}
-
-/// The template with what one row brings for it.
-pub(super) struct Chat<'a> {
-    pub tokenizer: &'a Tokenizer,
-    template: &'a ChatTemplate,
-    marked: Option<&'a ChatTemplate>,
-    vars: Vars,
-    row: &'a Row,
-}
-
-impl Chat<'_> {
-    pub fn render(&self, turns: &[Turn], add_generation_prompt: bool) -> Result<String, DataError> {
-        self.with(self.template, turns, add_generation_prompt)
-    }
-
-    /// With the template's own marks around the assistant's words, where it has some.
-    pub fn render_marked(&self, turns: &[Turn]) -> Result<Option<String>, DataError> {
-        self.marked
-            .map(|template| self.with(template, turns, false))
-            .transpose()
-    }
-
-    fn with(
-        &self,
-        template: &ChatTemplate,
-        turns: &[Turn],
-        open: bool,
-    ) -> Result<String, DataError> {
-        let turns: Value = turns.iter().map(|turn| turn.value.clone()).collect();
-        template
-            .render_value(turns, open, &self.vars)
-            .map_err(text_error(self.row))
-    }
-
-    fn ids(&self, text: &str) -> Result<Vec<u32>, DataError> {
-        self.tokenizer
-            .encode(text, false)
-            .map_err(text_error(self.row))
-    }
-}
-
-pub(super) fn text_error(row: &Row) -> impl Fn(TextError) -> DataError {
-    let place = row.place.clone();
-    move |source| DataError::Text {
-        place: place.clone(),
-        source,
     }
 }

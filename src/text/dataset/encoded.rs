@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::columns::{Dataset, Row};
-use super::encode::{Cut, Encoder, Unusable};
+use super::encode::{Cut, Encoder};
 use super::error::{DataError, Reason};
+use super::options::Unusable;
+use super::rows::{Dataset, Row};
 use super::{Example, Labelled, Pair, PromptOnly};
 
 /// Rows left out, by reason.
@@ -111,10 +113,10 @@ impl Encoder<'_> {
         self.all(data, |row| Ok((vec![self.prompt(row)?], false)))
     }
 
-    fn all<T>(
+    fn all<T: Send>(
         &self,
         data: &Dataset,
-        one: impl Fn(&Row) -> Result<(Vec<T>, bool), DataError>,
+        one: impl Fn(&Row) -> Result<(Vec<T>, bool), DataError> + Sync,
     ) -> Result<Encoded<T>, DataError> {
         let mut out = Encoded {
             items: Vec::with_capacity(data.rows.len()),
@@ -122,8 +124,9 @@ impl Encoder<'_> {
             cut: 0,
             dropped: Dropped::default(),
         };
-        for (index, row) in data.rows.iter().enumerate() {
-            match one(row) {
+        let encoded: Vec<_> = data.rows.par_iter().map(&one).collect();
+        for (index, row) in encoded.into_iter().enumerate() {
+            match row {
                 Ok((items, cut)) => {
                     out.rows.extend(std::iter::repeat_n(index, items.len()));
                     out.items.extend(items);

@@ -1,7 +1,7 @@
 //! Training data: rows of a file in, token ids with exact masks out.
 //!
-//! A file becomes a [`Table`] ([`table::read`]: JSON lines, JSON arrays, Parquet), its columns become typed [`Row`]s
-//! ([`columns::rows`], TRL's names), and an [`Encoder`] turns those into [`Example`]s, [`Pair`]s, [`Labelled`] or
+//! A file becomes a [`Table`] ([`table::read`]: JSON lines, JSON arrays, Parquet), its columns become a [`Dataset`] of typed
+//! [`Row`]s ([`columns::rows`], TRL's names), and an [`Encoder`] turns those into [`Example`]s, [`Pair`]s, [`Labelled`] or
 //! [`PromptOnly`]. [`pack`] puts examples into rows without padding, [`collate`] pads them, [`Sampler`] says which come next.
 //!
 //! Always: a mask is made from positions, never by looking for token ids, so a padding token that is also the end token
@@ -15,20 +15,27 @@ pub mod encode;
 mod encoded;
 pub mod error;
 mod json;
+pub mod options;
 pub mod pack;
 mod parquet;
 mod parquet_bounds;
+pub mod quantities;
+mod rendering;
+pub mod repeats;
+pub mod rows;
 pub mod sampler;
 pub mod survey;
 pub mod table;
 mod value;
 
 pub use collate::{Padded, Side, collate};
-pub use columns::{Body, Columns, Kind, Row, Turn, Words};
-pub use encode::{EncodeOptions, Encoder, Supervise, Truncation, Unusable};
+pub use columns::Columns;
+pub use encode::Encoder;
 pub use encoded::{Dropped, Encoded};
 pub use error::{DataError, Reason};
+pub use options::{EncodeOptions, Supervise, Truncation, Unusable};
 pub use pack::{Packed, pack};
+pub use rows::{Body, Dataset, Kind, Row, Turn, Words};
 pub use sampler::Sampler;
 pub use table::{Place, Table};
 

@@ -268,11 +268,10 @@ fn value(field: Field) -> Value {
         Field::Float(value) => f64::from(value).into(),
         Field::Double(value) => value.into(),
         Field::Str(value) => value.into(),
-        Field::Group(row) => row
-            .into_columns()
-            .into_iter()
-            .map(|(name, field)| (name, value(field)))
-            .collect(),
+        Field::Group(row) => {
+            let columns = row.into_columns().into_iter();
+            Value::from_pairs(columns.map(|(name, field)| (name, value(field))))
+        }
         Field::ListInternal(list) => list
             .elements()
             .iter()
@@ -280,7 +279,7 @@ fn value(field: Field) -> Value {
             .collect(),
         Field::MapInternal(map) => {
             let pair = |(key, inner): &(Field, Field)| (value(key.clone()), value(inner.clone()));
-            map.entries().iter().map(pair).collect()
+            Value::from_pairs(map.entries().iter().map(pair))
         }
         _ => Value::from(()),
     }

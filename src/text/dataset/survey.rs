@@ -3,72 +3,19 @@
 //! Always: the numbers are of the very ids and masks that training would see, with the same options; each has its `n`.
 //! [`Survey::findings`] says in words what to look at. `candlescope data check` shows it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
+use rayon::prelude::*;
 use serde::Serialize;
 
-use super::columns::{Body, Dataset, Kind, Row, Words};
-use super::encode::{Encoder, Truncation};
+use super::encode::Encoder;
 use super::encoded::Dropped;
 use super::error::{DataError, Reason};
+use super::options::Truncation;
+use super::quantities::{Quantiles, Share};
+use super::repeats::repeats;
+use super::rows::{Body, Dataset, Kind, Row};
 use crate::text::Tokenizer;
-
-/// Numbers of one kind, over `n` rows.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Quantiles {
-    /// How many.
-    pub n: usize,
-    /// Their mean.
-    pub mean: f64,
-    /// Smallest, 5 %, 25 %, median, 75 %, 95 %, largest: the value at that rank, none in between.
-    pub at: [i64; 7],
-}
-
-impl Quantiles {
-    fn of(mut values: Vec<i64>) -> Option<Self> {
-        values.sort_unstable();
-        let last = values.len().checked_sub(1)?;
-        let at = [0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0]
-            .map(|q| values[(q * last as f64).round() as usize]);
-        let mean = values.iter().map(|&v| v as f64).sum::<f64>() / values.len() as f64;
-        Some(Self {
-            n: values.len(),
-            mean,
-            at,
-        })
-    }
-}
-
-/// A share of `n` rows.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Share {
-    /// Rows that have it.
-    pub count: usize,
-    /// Rows asked.
-    pub n: usize,
-    /// 95 % interval of the share, after Wilson.
-    pub interval: [f64; 2],
-}
-
-impl Share {
-    fn of(count: usize, n: usize) -> Option<Self> {
-        if n == 0 {
-            return None;
-        }
-        let (z, rows) = (1.959_963_984_540_054_f64, n as f64);
-        let p = count as f64 / rows;
-        let centre = (p + z * z / (2.0 * rows)) / (1.0 + z * z / rows);
-        let half =
-            z / (1.0 + z * z / rows) * (p * (1.0 - p) / rows + z * z / (4.0 * rows * rows)).sqrt();
-        let interval = [(centre - half).max(0.0), (centre + half).min(1.0)];
-        Some(Self { count, n, interval })
-    }
-
-    /// Between 0 and 1.
-    pub fn value(&self) -> f64 {
-        self.count as f64 / self.n as f64
-    }
-}
 
 /// How much a finding matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -135,9 +82,14 @@ impl Survey {
     /// Of the template or tokenizer, about the first row that they refuse.
     pub fn of(data: &Dataset, encoder: &Encoder, tokenizer: &Tokenizer) -> Result<Self, DataError> {
         let mut tally = Tally::default();
-        for row in &data.rows {
-            match tally.row(row, encoder, tokenizer) {
-                Ok(()) => tally.usable += 1,
+        let each = |row| {
+            let mut tally = Tally::default();
+            tally.row(row, encoder, tokenizer).map(|()| tally)
+        };
+        let rows: Vec<_> = data.rows.par_iter().map(each).collect();
+        for row in rows {
+            match row {
+                Ok(row) => tally.absorb(row),
                 Err(error) => tally.dropped.count(error)?,
             }
         }
@@ -343,6 +295,21 @@ impl Tally {
         Ok(())
     }
 
+    fn absorb(&mut self, row: Self) {
+        self.usable += 1;
+        self.cut += row.cut;
+        self.tokens += row.tokens;
+        self.supervised += row.supervised;
+        for (part, lengths) in row.lengths {
+            self.lengths.entry(part).or_default().extend(lengths);
+        }
+        self.ended += row.ended;
+        self.answers += row.answers;
+        self.difference.extend(row.difference);
+        self.desirable += row.desirable;
+        self.labelled += row.labelled;
+    }
+
     fn length(&mut self, part: &'static str, tokens: usize) {
         self.lengths.entry(part).or_default().push(tokens as i64);
     }
@@ -350,87 +317,5 @@ impl Tally {
     fn answer(&mut self, ended: bool) {
         self.answers += 1;
         self.ended += usize::from(ended);
-    }
-}
-
-/// Rows that repeat an earlier one, and rows that repeat an earlier prompt.
-fn repeats(rows: &[Row]) -> (usize, usize) {
-    let (mut seen, mut prompts) = (BTreeSet::new(), BTreeSet::new());
-    let duplicates = rows.iter().filter(|row| !seen.insert(content(row))).count();
-    let repeated = rows
-        .iter()
-        .filter(|row| !prompts.insert(prompt(row)))
-        .count();
-    (duplicates, repeated)
-}
-
-/// What two files have in common: rows of the first that would be seen in training and judged in validation too.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Overlap {
-    /// The first file.
-    pub file: String,
-    /// The other.
-    pub other: String,
-    /// Rows of the other file that stand in the first, word for word.
-    pub rows: usize,
-    /// Rows of the other file whose prompt stands in the first.
-    pub prompts: usize,
-    /// Rows of the other file.
-    pub n: usize,
-    /// The first row of the other file whose prompt stands in the first.
-    pub example: Option<String>,
-}
-
-impl Overlap {
-    /// Compares two files.
-    pub fn of(one: &Dataset, other: &Dataset) -> Self {
-        let contents: BTreeSet<String> = one.rows.iter().map(content).collect();
-        let prompts: BTreeSet<String> = one.rows.iter().map(prompt).collect();
-        let shared = |row: &&Row| prompts.contains(&prompt(row));
-        Self {
-            file: one.file.to_string(),
-            other: other.file.to_string(),
-            rows: other
-                .rows
-                .iter()
-                .filter(|row| contents.contains(&content(row)))
-                .count(),
-            prompts: other.rows.iter().filter(shared).count(),
-            n: other.rows.len(),
-            example: other
-                .rows
-                .iter()
-                .find(shared)
-                .map(|row| row.place.to_string()),
-        }
-    }
-}
-
-/// All words of a row.
-fn content(row: &Row) -> String {
-    serde_json::to_string(&row.body).unwrap_or_default()
-}
-
-/// What a row asks: its prompt, the turns before the last answer, or all of a text. A plain prompt is one user's turn.
-fn prompt(row: &Row) -> String {
-    let turns = match &row.body {
-        Body::Text(text) => return text.clone(),
-        Body::Messages(turns) => {
-            let answer = turns.iter().rposition(|turn| turn.role == "assistant");
-            &turns[..answer.unwrap_or(turns.len())]
-        }
-        Body::Prompt(prompt)
-        | Body::PromptCompletion(prompt, _)
-        | Body::Preference(prompt, ..)
-        | Body::Unpaired(prompt, ..) => match prompt {
-            Words::Plain(text) => return text.clone(),
-            Words::Chat(turns) => turns,
-        },
-    };
-    match turns {
-        [turn] if turn.role == "user" && turn.content().is_some() => {
-            turn.content().unwrap_or_default()
-        }
-        turns => serde_json::to_string(turns).unwrap_or_default(),
     }
 }

@@ -32,7 +32,7 @@ pub(super) fn without_nulls(value: &Value) -> Value {
                 let inner = value.get_item(&key).ok()?;
                 (!inner.is_none() && !inner.is_undefined()).then(|| (key, without_nulls(&inner)))
             });
-            pairs.collect()
+            Value::from_pairs(pairs)
         }
         ValueKind::Seq => {
             let items = value.try_iter().into_iter().flatten();
