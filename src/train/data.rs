@@ -8,9 +8,7 @@ use jiff::civil::Date;
 
 use super::{Config, TrainError, method::Facts};
 use crate::text::dataset::{
-    Columns, DataError, EncodeOptions, Encoded, Encoder,
-    columns::{self, Dataset},
-    table,
+    Columns, DataError, Dataset, EncodeOptions, Encoded, Encoder, columns, table,
 };
 use crate::text::{ChatTemplate, Tokenizer};
 
