@@ -88,7 +88,12 @@ fn logits_of_packed_documents_are_those_of_the_documents_alone() {
                 let alone = Batch::single(document).unwrap();
                 let alone = model.forward(&alone, &Hooks::new(), LogitsAt::All).unwrap();
                 let alone = alone.logits().unwrap().squeeze(0).unwrap();
-                close(&logits, &alone, tolerance, &format!("{folder:?} {document:?}"));
+                close(
+                    &logits,
+                    &alone,
+                    tolerance,
+                    &format!("{folder:?} {document:?}"),
+                );
             }
         }
     }

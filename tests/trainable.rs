@@ -55,7 +55,11 @@ fn every_stored_tensor_trains_under_its_own_name_and_gets_a_gradient() {
         let stored = SafetensorsFolder::open(&folder).unwrap();
         let model = Trainable::full(open(&folder)).unwrap();
         let names: BTreeSet<String> = model.params().iter().map(|p| p.name.clone()).collect();
-        assert_eq!(names.len(), model.params().len(), "{folder:?}: a name twice");
+        assert_eq!(
+            names.len(),
+            model.params().len(),
+            "{folder:?}: a name twice"
+        );
         let stems: BTreeSet<String> = names
             .iter()
             .map(|n| n.split('[').next().unwrap().to_owned())
@@ -73,9 +77,7 @@ fn every_stored_tensor_trains_under_its_own_name_and_gets_a_gradient() {
         assert_eq!(elements, there, "{folder:?}");
 
         let hidden = model.hidden(&batch()).unwrap();
-        let logits = hidden
-            .broadcast_matmul(&model.head().t().unwrap())
-            .unwrap();
+        let logits = hidden.broadcast_matmul(&model.head().t().unwrap()).unwrap();
         let grads = readout(&logits).backward().unwrap();
         for p in model.params() {
             let grad = grads.get(p.var.as_tensor());
@@ -195,5 +197,10 @@ fn weights_of_another_model_and_half_width_are_refused() {
         .unwrap()
         .decoder(&options)
         .unwrap();
-    assert!(Trainable::full(half).unwrap_err().to_string().contains("f32"));
+    assert!(
+        Trainable::full(half)
+            .unwrap_err()
+            .to_string()
+            .contains("f32")
+    );
 }

@@ -4,10 +4,10 @@
 
 use std::hint::black_box;
 
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{D, DType, Device, Result, Tensor, Var};
 use candlescope_ops::{
-    Activation, AttentionSpec, KeyLayout, attention, fast_alloc, gated, linear, rms_norm,
-    softmax_last_dim,
+    Activation, AttentionSpec, HeadOptions, KeyLayout, attention, backward, embedding, fast_alloc,
+    gated, linear, rms_norm, softmax_last_dim, token_logprobs,
 };
 use criterion::{Criterion, criterion_group, criterion_main};
 use rand::{Rng, SeedableRng};
@@ -107,7 +107,13 @@ fn candle_attention(
     let heads = |x: &Tensor| x.transpose(1, 2)?.contiguous();
     let (q, k, v) = (heads(q)?, heads(&spread(k)?)?, heads(&spread(v)?)?);
     let scores = (q.matmul(&k.t()?)? * scale)?.broadcast_add(mask)?;
-    let out = candle_nn::ops::softmax_last_dim(&scores)?.matmul(&v)?;
+    // The fast softmax has no backward.
+    let pattern = if scores.track_op() {
+        candle_nn::ops::softmax(&scores, D::Minus1)?
+    } else {
+        candle_nn::ops::softmax_last_dim(&scores)?
+    };
+    let out = pattern.matmul(&v)?;
     out.transpose(1, 2)?.reshape((b, s, h, d))
 }
 
@@ -149,11 +155,101 @@ fn attentions(c: &mut Criterion) {
     }
 }
 
+/// Forward and backward of a function of variables of these shapes.
+fn train(
+    shapes: &[&[usize]],
+    f: impl Fn(&[Tensor]) -> Result<Tensor>,
+) -> impl Fn() -> Result<Tensor> {
+    let vars: Vec<Var> = shapes
+        .iter()
+        .map(|shape| Var::from_tensor(&random(shape)).unwrap())
+        .collect();
+    move || {
+        let tensors: Vec<Tensor> = vars.iter().map(|v| v.as_tensor().clone()).collect();
+        let grads = backward(&f(&tensors)?.sum_all()?)?;
+        Ok(grads.get(&vars[0]).unwrap().clone())
+    }
+}
+
+fn backwards(c: &mut Criterion) {
+    let shapes: [&[usize]; 2] = [&[1024, 576], &[1536, 576]];
+    pair(
+        c,
+        "linear 1024x576x1536, both ways",
+        train(&shapes, |t| linear(&t[0], &t[1], None)),
+        train(&shapes, |t| t[0].matmul(&t[1].t()?)),
+    );
+    let shapes: [&[usize]; 2] = [&[1024, 576], &[576]];
+    pair(
+        c,
+        "rms_norm 1024x576, both ways",
+        train(&shapes, |t| rms_norm(&t[0], &t[1], 1e-5)),
+        train(&shapes, |t| {
+            candle_nn::ops::rms_norm_slow(&t[0], &t[1], 1e-5)
+        }),
+    );
+    let shapes: [&[usize]; 2] = [&[1024, 1536], &[1024, 1536]];
+    pair(
+        c,
+        "silu gate 1024x1536, both ways",
+        train(&shapes, |t| gated(&t[0], &t[1], Activation::Silu)),
+        train(&shapes, |t| t[0].silu()?.mul(&t[1])),
+    );
+    let ids: Vec<u32> = (0..1024).map(|i| i * 17 % 8192).collect();
+    let index = Tensor::from_slice(&ids, ids.len(), &Device::Cpu).unwrap();
+    pair(
+        c,
+        "embedding 1024 of 8192x576, both ways",
+        train(&[&[8192, 576]], |t| embedding(&t[0], &ids)),
+        train(&[&[8192, 576]], |t| t[0].index_select(&index, 0)),
+    );
+    let shapes: [&[usize]; 3] = [&[8, 128, 9, 64], &[8, 128, 3, 64], &[8, 128, 3, 64]];
+    let spec = AttentionSpec {
+        scale: 0.125,
+        softcap: None,
+        window: None,
+        layout: KeyLayout::default(),
+        q_offset: 0,
+    };
+    let mask: Vec<f32> = (0..128 * 128)
+        .map(|i| {
+            if i % 128 > i / 128 {
+                f32::NEG_INFINITY
+            } else {
+                0.0
+            }
+        })
+        .collect();
+    let mask = Tensor::from_vec(mask, (128, 128), &Device::Cpu).unwrap();
+    pair(
+        c,
+        "attention 8x128, both ways",
+        train(&shapes, |t| attention(&t[0], &t[1], &t[2], &spec)),
+        train(&shapes, |t| {
+            candle_attention(&t[0], &t[1], &t[2], 0.125, &mask)
+        }),
+    );
+    let shapes: [&[usize]; 2] = [&[512, 576], &[49152, 576]];
+    let targets: Vec<u32> = (0..512).map(|i| i * 91 % 49152).collect();
+    let index = Tensor::from_slice(&targets, targets.len(), &Device::Cpu).unwrap();
+    pair(
+        c,
+        "log-probabilities 512x576x49152, both ways",
+        train(&shapes, |t| {
+            Ok(token_logprobs(&t[0], &t[1], &targets, HeadOptions::default())?.logps)
+        }),
+        train(&shapes, |t| {
+            candle_nn::loss::cross_entropy(&t[0].matmul(&t[1].t()?)?, &index)
+        }),
+    );
+}
+
 fn all(c: &mut Criterion) {
     fast_alloc();
     products(c);
     rows(c);
     attentions(c);
+    backwards(c);
 }
 
 criterion_group! {

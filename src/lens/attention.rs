@@ -187,7 +187,10 @@ fn value_norms(model: &Decoder, captured: &Captured, layer: usize) -> Result<Vec
     let c = model.config();
     // [1, pos, kv_head, d_head]
     let values = at(captured, Point::V, layer)?;
-    let out = &model.weights().layers[layer].o.weight;
+    let out = model.weights().layers[layer]
+        .o
+        .matrix()
+        .map_err(ModelError::from)?;
     let head = |h: usize| -> candle_core::Result<Vec<f32>> {
         let value = values.narrow(2, h * c.n_kv_heads / c.n_heads, 1)?;
         let slice = out.narrow(1, h * c.d_head, c.d_head)?.contiguous()?;

@@ -151,7 +151,11 @@ impl Documents {
             documents.map(move |d| row * batch.len + d.start..row * batch.len + d.end)
         });
         let documents: Vec<Range<usize>> = rows.collect();
-        let longest = documents.iter().map(ExactSizeIterator::len).max().unwrap_or(0);
+        let longest = documents
+            .iter()
+            .map(ExactSizeIterator::len)
+            .max()
+            .unwrap_or(0);
         let mut apart = vec![0u32; documents.len() * longest];
         let mut together = vec![0u32; batch.ids.len()];
         for (i, document) in documents.iter().enumerate() {

@@ -9,12 +9,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Tensor};
 
-use super::{
-    Checkpoint, Decoder, ModelError,
-    names::Take,
-    score,
-    slots::slots,
-};
+use super::{Checkpoint, Decoder, ModelError, names::Take, score, slots::slots};
 use crate::config::{Family, ModelConfig, to_hf_json, to_hf_score_json};
 use crate::files::{
     FileError,
@@ -41,12 +36,13 @@ pub fn to_folder(
     })
 }
 
-/// Writes `config.json` and the weights into `folder`, without a tokenizer.
+/// Writes `config.json` and the weights into `folder`, without a tokenizer; an adapter is merged into them.
 ///
 /// # Errors
 /// As [`to_folder`]; the folder holds weights already.
 pub fn write_model(decoder: &Decoder, folder: &Path, dtype: DType) -> Result<(), ModelError> {
     let config = to_hf_json(decoder.config(), dtype_name(dtype))?;
+    let decoder = &decoder.merged()?;
     write(&stored(decoder), decoder.config(), &config, folder, dtype)
 }
 
@@ -57,7 +53,7 @@ pub(super) fn write_scored(
     folder: &Path,
     dtype: DType,
 ) -> Result<(), ModelError> {
-    let mut stored = stored(decoder);
+    let mut stored = stored(&decoder.merged()?);
     stored.remove(&score::head_name(decoder.config()));
     stored.insert(score::NAME.to_owned(), vec![(Take::All, head.clone())]);
     let config = to_hf_score_json(decoder.config(), dtype_name(dtype))?;
@@ -168,7 +164,10 @@ fn shape(pieces: &[(Take, Tensor)]) -> Vec<usize> {
 }
 
 /// The stored tensor: the inverse of the cuts in `weights.rs`. Norm gains go back to Gemma's convention.
-fn joined(pieces: &[(Take, Tensor)], config: &ModelConfig) -> candle_core::Result<Tensor> {
+pub(super) fn joined(
+    pieces: &[(Take, Tensor)],
+    config: &ModelConfig,
+) -> candle_core::Result<Tensor> {
     let mut pieces: Vec<&(Take, Tensor)> = pieces.iter().collect();
     pieces.sort_by_key(|(take, _)| match take {
         Take::Rows(part) | Take::ColumnsTransposed(part) => part.start,

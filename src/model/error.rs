@@ -91,6 +91,16 @@ pub enum ModelError {
         /// What was empty.
         what: &'static str,
     },
+    /// An adapter that does not fit the model, or has what is not served.
+    #[error("adapter: {of}: expected {expected}, found {found}")]
+    Adapter {
+        /// The option, file or module.
+        of: String,
+        /// What fits.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
     /// Packed rows that cannot be run.
     #[error("packed rows: {why}")]
     Packed {

@@ -9,7 +9,7 @@ use candlescope_ops::{self as ops, AttentionSpec, KeyLayout};
 use super::{
     Batch, Cancel, Decoder, KvCache, LogitsAt, ModelError,
     batch::Documents,
-    weights::{LayerWeights, Linear, NormWeights},
+    weights::{LayerWeights, NormWeights},
 };
 use crate::config::{QkNorm, Rope};
 use crate::hooks::{Pass, Point, Stop, Tap};
@@ -29,10 +29,6 @@ pub(super) fn longest(pass: &Pass, batch: &Batch) -> usize {
     } else {
         rows.map(|row| pass.row_len(row)).max().unwrap_or(0)
     }
-}
-
-fn linear(l: &Linear, x: &Tensor) -> Result<Tensor, ModelError> {
-    Ok(ops::linear(x, &l.weight, l.bias.as_ref())?)
 }
 
 /// Attention inside each document of packed rows, `[batch, pos, head, d_head]`.
@@ -246,9 +242,9 @@ impl<'a> Run<'a> {
         let (b, s) = (self.pass.batch, self.pass.queries);
         let input = tap.at(Point::AttnIn, i, self.normed(w.attn_norm.as_ref(), x)?)?;
         let heads = |t: Tensor, n: usize| t.reshape((b, s, n, c.d_head));
-        let q = tap.at(Point::Q, i, heads(linear(&w.q, &input)?, c.n_heads)?)?;
-        let k = tap.at(Point::K, i, heads(linear(&w.k, &input)?, c.n_kv_heads)?)?;
-        let v = tap.at(Point::V, i, heads(linear(&w.v, &input)?, c.n_kv_heads)?)?;
+        let q = tap.at(Point::Q, i, heads(w.q.apply(&input)?, c.n_heads)?)?;
+        let k = tap.at(Point::K, i, heads(w.k.apply(&input)?, c.n_kv_heads)?)?;
+        let v = tap.at(Point::V, i, heads(w.v.apply(&input)?, c.n_kv_heads)?)?;
         let mut q = self.qk_norm(w.q_norm.as_ref(), q)?;
         let mut k = self.qk_norm(w.k_norm.as_ref(), k)?;
         if let Some(angle) = angles.get(c.layers[i].rope) {
@@ -271,7 +267,8 @@ impl<'a> Run<'a> {
         };
         let z = if let Some(documents) = &self.documents {
             if tap.wants(Point::AttnScores, i) || tap.wants(Point::Pattern, i) {
-                let why = "their scores and patterns have no single shape; capture documents one by one";
+                let why =
+                    "their scores and patterns have no single shape; capture documents one by one";
                 return Err(Flow::Failed(ModelError::Packed { why: why.into() }));
             }
             attention_apart(documents, [&q, &k, &v], spec)?
@@ -313,13 +310,13 @@ impl<'a> Run<'a> {
         tap: &mut Tap,
     ) -> Result<Tensor, Flow> {
         if !tap.wants(Point::HeadResult, i) {
-            return Ok(linear(&w.o, &z.flatten_from(2)?)?);
+            return Ok(w.o.apply(&z.flatten_from(2)?)?);
         }
         let c = self.model.config();
         let per_head = (0..c.n_heads)
             .map(|h| {
-                let slice = w.o.weight.narrow(1, h * c.d_head, c.d_head)?.contiguous()?;
-                ops::linear(&z.narrow(2, h, 1)?.squeeze(2)?.contiguous()?, &slice, None)
+                let z = z.narrow(2, h, 1)?.squeeze(2)?.contiguous()?;
+                w.o.apply_columns(&z, h * c.d_head)
             })
             .collect::<candle_core::Result<Vec<_>>>()?;
         let results = tap.at(Point::HeadResult, i, Tensor::stack(&per_head, 2)?)?;
@@ -341,17 +338,17 @@ impl<'a> Run<'a> {
         let input = tap.at(Point::MlpIn, i, self.normed(w.mlp_norm.as_ref(), x)?)?;
         let act = match &w.gate {
             Some(gate) => {
-                let pre = tap.at(Point::MlpPre, i, linear(gate, &input)?)?;
-                let up = tap.at(Point::MlpPreLinear, i, linear(&w.up, &input)?)?;
+                let pre = tap.at(Point::MlpPre, i, gate.apply(&input)?)?;
+                let up = tap.at(Point::MlpPreLinear, i, w.up.apply(&input)?)?;
                 ops::gated(&pre, &up, activation)?
             }
             None => {
-                let pre = tap.at(Point::MlpPre, i, linear(&w.up, &input)?)?;
+                let pre = tap.at(Point::MlpPre, i, w.up.apply(&input)?)?;
                 ops::activation(&pre, activation)?
             }
         };
         let act = tap.at(Point::MlpAct, i, act)?;
-        let out = tap.at(Point::MlpOut, i, linear(&w.down, &act)?)?;
+        let out = tap.at(Point::MlpOut, i, w.down.apply(&act)?)?;
         let contrib = match &w.mlp_post_norm {
             Some(norm) => self.model.norm(norm, &out)?,
             None => out,

@@ -3,7 +3,7 @@
 //! `crate::config` says what a model is, `crate::files` reads tensors, `names.rs` and `weights.rs` put them in place,
 //! `decoder.rs` runs it, `generate.rs` samples from it, `session.rs` does so step by step and back, `checkpoint.rs` opens one
 //! with its tokenizer and template, `fetch/` gets one by name, `toy/` makes one in memory. `trainable.rs` has its weights
-//! trained, `score.rs` puts a score head on it.
+//! trained, `lora/` puts an adapter on it, `score.rs` a score head.
 
 mod batch;
 pub mod cache;
@@ -19,6 +19,7 @@ mod forward;
 pub mod generate;
 pub mod listing;
 pub mod load;
+pub mod lora;
 pub mod names;
 pub mod sample;
 pub mod score;
@@ -36,6 +37,7 @@ pub use checkpoint::{Checkpoint, Fingerprint};
 pub use decoder::{Decoder, LogitsAt, Output};
 pub use error::ModelError;
 pub use load::{LoadOptions, Opened};
+pub use lora::{LoraAdapter, LoraSpec, Targets};
 pub use score::ScoreModel;
 pub use session::{Session, Step};
 pub use trainable::{Param, Trainable};

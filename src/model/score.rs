@@ -59,7 +59,8 @@ impl ScoreModel {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let deviation = ((d + 1) as f64).sqrt().recip();
         let values: Vec<f64> = (0..d).map(|_| deviation * normal(&mut rng)).collect();
-        let head = Tensor::from_vec(values, (1, d), &Device::Cpu)?.to_dtype(decoder.compute_dtype())?;
+        let head =
+            Tensor::from_vec(values, (1, d), &Device::Cpu)?.to_dtype(decoder.compute_dtype())?;
         Self::new(decoder, head)
     }
 

@@ -69,6 +69,19 @@ pub(super) fn slots<'a>(weights: &'a mut Weights, config: &ModelConfig) -> Vec<S
     all.slots
 }
 
+/// The linear layers of a block that it has.
+pub(super) fn linears(layer: &mut LayerWeights) -> Vec<(Role, &mut Linear)> {
+    let mut all = vec![
+        (Role::Q, &mut layer.q),
+        (Role::K, &mut layer.k),
+        (Role::V, &mut layer.v),
+        (Role::O, &mut layer.o),
+    ];
+    all.extend(layer.gate.as_mut().map(|gate| (Role::Gate, gate)));
+    all.extend([(Role::Up, &mut layer.up), (Role::Down, &mut layer.down)]);
+    all
+}
+
 struct Walk<'a, 'c> {
     config: &'c ModelConfig,
     slots: Vec<Slot<'a>>,

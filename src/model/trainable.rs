@@ -1,4 +1,4 @@
-//! A decoder whose weights train: each weight a `Var` under the name it is saved with.
+//! A decoder whose weights train, or an adapter on it: each trained tensor a `Var` under the name it is saved with.
 //!
 //! Always: the decoder to read from ([`Trainable::decoder`]) and the one that tracks gradients share storage, so every step of
 //! an optimiser that writes in place is seen by both; a tied unembedding is one `Var`; what is written as a Hugging Face
@@ -6,13 +6,17 @@
 //! Losses are in `train/loss`.
 
 use std::path::Path;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use candle_core::{DType, Tensor, Var};
 
 use super::{
-    Batch, Decoder, LoadOptions, ModelError, Opened, convert,
+    Batch, Decoder, LoadOptions, LoraAdapter, LoraSpec, ModelError, Opened, convert, lora,
     score::{self, ScoreModel},
-    slots::slots,
+    slots::{linears, slots},
     weights::Weights,
 };
 use crate::config::ModelConfig;
@@ -36,13 +40,24 @@ pub struct Trainable {
     decoder: Decoder,
     params: Vec<Param>,
     score: Option<Var>,
+    adapter: Option<Adapted>,
+}
+
+/// What a model has whose adapter trains and not its weights.
+#[derive(Debug)]
+struct Adapted {
+    adapter: LoraAdapter,
+    /// What the adapters' dropout masks are drawn from; 0 for no dropout.
+    key: Arc<AtomicU64>,
+    /// The name of the base model that a saved adapter carries.
+    base: String,
 }
 
 impl Trainable {
     /// Every weight of the decoder trains. The decoder that is passed in keeps its own values.
     ///
     /// # Errors
-    /// Weights in bf16: steps would be lost in rounding.
+    /// Weights in bf16: steps would be lost in rounding. A model with an adapter: merge it first, or train it.
     pub fn full(decoder: Decoder) -> Result<Self, ModelError> {
         Self::all(decoder, None)
     }
@@ -55,8 +70,69 @@ impl Trainable {
         Self::all(model.decoder().clone(), Some(model.head()))
     }
 
+    /// A fresh adapter on the decoder trains; its weights do not.
+    ///
+    /// # Errors
+    /// A spec outside its range, a target that the model does not have.
+    pub fn lora(decoder: Decoder, spec: &LoraSpec, seed: u64) -> Result<Self, ModelError> {
+        let adapter = LoraAdapter::fresh(&decoder, spec, seed)?;
+        Self::adapted(decoder, adapter, None)
+    }
+
+    /// An adapter goes on training on the decoder it belongs to.
+    ///
+    /// # Errors
+    /// An adapter of another model.
+    pub fn lora_from(decoder: Decoder, adapter: &LoraAdapter) -> Result<Self, ModelError> {
+        Self::adapted(decoder, adapter.clone(), None)
+    }
+
+    /// A fresh adapter on a reward or value model trains, and its score head does.
+    ///
+    /// # Errors
+    /// As [`Self::lora`].
+    pub fn lora_scored(model: &ScoreModel, spec: &LoraSpec, seed: u64) -> Result<Self, ModelError> {
+        let adapter = LoraAdapter::fresh(model.decoder(), spec, seed)?;
+        Self::adapted(model.decoder().clone(), adapter, Some(model.head()))
+    }
+
+    fn adapted(
+        decoder: Decoder,
+        adapter: LoraAdapter,
+        score: Option<&Tensor>,
+    ) -> Result<Self, ModelError> {
+        let (adapter, vars) = adapter.trained(decoder.compute_dtype())?;
+        let param = |(name, var)| Param {
+            name,
+            var,
+            decay: true,
+        };
+        let mut params: Vec<Param> = vars.into_iter().map(param).collect();
+        let score = score.map(Var::from_tensor).transpose()?;
+        params.extend(
+            score
+                .iter()
+                .map(|var| param((lora::score_name(), var.clone()))),
+        );
+        let key = Arc::new(AtomicU64::new(0));
+        let tracked = adapter.put_on(&decoder, Some(&key))?;
+        let adapted = Adapted {
+            adapter,
+            key,
+            base: String::new(),
+        };
+        Ok(Self::of(tracked, params, score, Some(adapted)))
+    }
+
     fn all(mut decoder: Decoder, score: Option<&Tensor>) -> Result<Self, ModelError> {
         refuse_half(&decoder)?;
+        if decoder.is_adapted() {
+            return Err(ModelError::Adapter {
+                of: "training of every weight".to_owned(),
+                expected: "a model without one; merge it first, or train it".to_owned(),
+                found: "one on the model".to_owned(),
+            });
+        }
         let config = decoder.config().clone();
         let mut params = Vec::new();
         let weights = decoder.weights_mut();
@@ -82,23 +158,25 @@ impl Trainable {
             var: var.clone(),
             decay: true,
         }));
-        Self::of(decoder, params, score)
+        Ok(Self::of(decoder, params, score, None))
     }
 
     fn of(
         tracked: Decoder,
         params: Vec<Param>,
         score: Option<Var>,
-    ) -> Result<Self, ModelError> {
+        adapter: Option<Adapted>,
+    ) -> Self {
         let mut decoder = tracked.clone();
         let config = decoder.config().clone();
         detach(decoder.weights_mut(), &config);
-        Ok(Self {
+        Self {
             tracked,
             decoder,
             params,
             score,
-        })
+            adapter,
+        }
     }
 
     /// The model with its present weights and no gradients: to sample from, evaluate, audit and save.
@@ -150,6 +228,43 @@ impl Trainable {
         ScoreModel::new(self.decoder.clone(), self.score_head()?.detach())
     }
 
+    /// The adapter that trains, sharing its numbers; none where every weight trains.
+    pub fn adapter(&self) -> Option<&LoraAdapter> {
+        self.adapter.as_ref().map(|a| &a.adapter)
+    }
+
+    /// The model that an adapter began from: the decoder with the adapter off. It is the reference of a fresh adapter; of one
+    /// that goes on training the reference is its frozen copy (`adapter().frozen()?.on(&base)`).
+    ///
+    /// # Errors
+    /// Where every weight trains there is no base left; keep a copy of the decoder.
+    pub fn base(&self) -> Result<Decoder, ModelError> {
+        if self.adapter.is_none() {
+            return Err(ModelError::Empty {
+                what: "every weight of this model trains, so its base is gone; open the reference as a model of its own",
+            });
+        }
+        Ok(self.decoder.without_adapter())
+    }
+
+    /// Draws the dropout of an adapter from a key from now on; `None` for no dropout, as at first. The masks are a function of
+    /// the key: a pass that is run again sees the same, and a key for each pass (from the run's generator) makes a run that
+    /// goes on the run that never stopped.
+    pub fn set_dropout(&self, key: Option<u64>) {
+        if let Some(adapted) = &self.adapter {
+            // 0 stands for none.
+            let key = key.map_or(0, |key| key.max(1));
+            adapted.key.store(key, Ordering::Relaxed);
+        }
+    }
+
+    /// The name of the base model, for adapters that are saved.
+    pub fn set_base_name(&mut self, name: &str) {
+        if let Some(adapted) = &mut self.adapter {
+            name.clone_into(&mut adapted.base);
+        }
+    }
+
     /// Gemma's files keep the gains of its norms less 1, which has fewer digits near 0 than the gain. This moves gains to the
     /// nearest ones that a file can hold, a change in the last bit; for other families it does nothing. Call it after each
     /// step of the optimiser, so that a run that goes on from a file is the run that never stopped.
@@ -157,7 +272,7 @@ impl Trainable {
     /// # Errors
     /// Tensor arithmetic.
     pub fn settle(&self) -> Result<(), ModelError> {
-        if !self.tracked.config().norm_gain_minus_one {
+        if !self.tracked.config().norm_gain_minus_one || self.adapter.is_some() {
             return Ok(());
         }
         for param in self.params.iter().filter(|p| p.var.rank() == 1) {
@@ -167,13 +282,19 @@ impl Trainable {
         Ok(())
     }
 
-    /// Writes the weights as a Hugging Face folder without a tokenizer: `config.json` and safetensors. The
-    /// weights are settled first, as [`Self::settle`] does.
+    /// Writes the weights as a Hugging Face folder without a tokenizer: `config.json` and safetensors, settled first as
+    /// [`Self::settle`] does. Of a model whose adapter trains, the adapter alone as PEFT has it.
     ///
     /// # Errors
     /// The folder holds weights already; the disk.
     pub fn write(&self, folder: &Path, dtype: DType) -> Result<(), ModelError> {
         self.settle()?;
+        if let Some(adapted) = &self.adapter {
+            let head = self.score.as_ref().map(Var::as_detached_tensor);
+            let config = self.decoder.config();
+            let adapter = &adapted.adapter;
+            return adapter.write_with_head(folder, config, &adapted.base, head.as_ref());
+        }
         match &self.score {
             None => convert::write_model(&self.decoder, folder, dtype),
             Some(score) => convert::write_scored(&self.decoder, score, folder, dtype),
@@ -185,6 +306,14 @@ impl Trainable {
     /// # Errors
     /// Another model.
     pub fn reload(&self, folder: &Path) -> Result<(), ModelError> {
+        if self.adapter.is_some() {
+            let config = self.decoder.config();
+            let (adapter, head) = LoraAdapter::read_with_head(folder, config)?;
+            let (_, vars) = adapter.trained(self.decoder.compute_dtype())?;
+            let vars = vars.into_iter().map(|(name, var)| (name, var.into_inner()));
+            let head = head.map(|head| (lora::score_name(), head));
+            return self.restore(&vars.chain(head).collect::<Vec<_>>());
+        }
         let options = LoadOptions {
             dtype: self.decoder.weight_dtype(),
             ..LoadOptions::default()
@@ -254,10 +383,15 @@ fn refuse_half(decoder: &Decoder) -> Result<(), ModelError> {
     }
 }
 
-/// Cuts all weights from the graph; they keep their storage, and a tied unembedding stays the embedding.
+/// Cuts all weights and adapters from the graph; they keep their storage, and a tied unembedding stays the embedding.
 fn detach(weights: &mut Weights, config: &ModelConfig) {
     for slot in slots(weights, config) {
         *slot.tensor = slot.tensor.detach();
+    }
+    for layer in &mut weights.layers {
+        for (_, linear) in linears(layer) {
+            linear.adapter = linear.adapter.as_ref().map(lora::Pair::detached);
+        }
     }
     if config.tied {
         weights.head = weights.embed.clone();

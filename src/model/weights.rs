@@ -4,22 +4,64 @@ use std::collections::BTreeSet;
 use std::sync::Mutex;
 
 use candle_core::{DType, Tensor};
+use candlescope_ops as ops;
 use rayon::prelude::*;
 
 use super::{
-    ModelError,
+    ModelError, lora,
     names::{Outer, Place, Role, Scheme, Take, layer_place, outer_stem},
 };
 use crate::config::{ModelConfig, NormKind, NormPlacement, QkNorm};
 use crate::files::TensorSource;
 
-/// A linear layer, `[out, in]`.
+/// A linear layer, `[out, in]`. What runs is [`Linear::apply`]; the weight alone is not the layer where it has an adapter.
 #[derive(Debug, Clone)]
 pub struct Linear {
     /// `[out, in]`
     pub weight: Tensor,
     /// `[out]`
     pub bias: Option<Tensor>,
+    /// What an adapter adds; see `lora/`.
+    pub adapter: Option<lora::Pair>,
+}
+
+impl Linear {
+    /// `x [.., in]` to `[.., out]`.
+    ///
+    /// # Errors
+    /// Tensor arithmetic.
+    pub fn apply(&self, x: &Tensor) -> candle_core::Result<Tensor> {
+        let y = ops::linear(x, &self.weight, self.bias.as_ref())?;
+        match &self.adapter {
+            None => Ok(y),
+            Some(adapter) => ops::add(&y, &adapter.of(x)?),
+        }
+    }
+
+    /// What some inputs alone add, without the bias: columns from `start`, `x [.., columns]` to `[.., out]`.
+    pub(super) fn apply_columns(&self, x: &Tensor, start: usize) -> candle_core::Result<Tensor> {
+        let columns = x.dim(x.rank() - 1)?;
+        let slice = self.weight.narrow(1, start, columns)?.contiguous()?;
+        let y = ops::linear(x, &slice, None)?;
+        match &self.adapter {
+            None => Ok(y),
+            Some(adapter) => ops::add(&y, &adapter.of_columns(x, start)?),
+        }
+    }
+
+    /// The matrix that the layer multiplies with, its adapter included: `[out, in]`, for reading.
+    ///
+    /// # Errors
+    /// Tensor arithmetic.
+    pub fn matrix(&self) -> candle_core::Result<Tensor> {
+        match &self.adapter {
+            None => Ok(self.weight.clone()),
+            Some(adapter) => {
+                let delta = adapter.delta()?;
+                self.weight.to_dtype(delta.dtype())? + delta
+            }
+        }
+    }
 }
 
 /// Gain and, for LayerNorm, bias.
@@ -211,7 +253,11 @@ impl Loader<'_> {
         } else {
             None
         };
-        Ok(Linear { weight, bias })
+        Ok(Linear {
+            weight,
+            bias,
+            adapter: None,
+        })
     }
 
     fn norm_at(&self, place: impl Fn(&str) -> Place) -> Result<NormWeights, ModelError> {
@@ -307,7 +353,11 @@ fn stored_shape(take: Take, shape: &[usize]) -> Vec<usize> {
     }
 }
 
-fn cut(stored: &Tensor, take: Take, config: &ModelConfig) -> candle_core::Result<Tensor> {
+pub(super) fn cut(
+    stored: &Tensor,
+    take: Take,
+    config: &ModelConfig,
+) -> candle_core::Result<Tensor> {
     match take {
         Take::All => Ok(stored.clone()),
         Take::Transposed => stored.t()?.contiguous(),

@@ -102,35 +102,34 @@ impl Kernel for Slopes<'_> {
     type Out = ();
     #[inline(always)]
     fn run<V: Lanes>(self) {
-        let (shape, one) = (self.shape, V::splat(1.0));
-        let (cold, log_sum) = (V::splat(shape.cold), V::splat(self.log_sum));
-        let factor = V::splat(self.dy * shape.cold);
-        let inverse = V::splat(shape.cap.map_or(0.0, |cap| 1.0 / cap));
-        let slope = |raw: V, onehot: V| {
-            let capped = shape.capped(raw);
-            let p = exp(capped.mul(cold).sub(log_sum));
-            let dy = onehot.sub(p).mul(factor);
-            match shape.cap {
-                // d/dx c tanh(x / c) = 1 - tanh²(x / c)
-                Some(_) => {
-                    let t = capped.mul(inverse);
-                    dy.mul(one.sub(t.mul(t)))
-                }
-                None => dy,
-            }
-        };
         for start in (0..self.raw.len()).step_by(V::N) {
             let n = V::N.min(self.raw.len() - start);
             // SAFETY: start + n stays within raw, and out is as long.
             unsafe {
                 let raw = V::load_part_or_all(self.raw.as_ptr().add(start), n, 0.0);
-                slope(raw, V::splat(0.0)).store_part_or_all(self.out.add(start), n);
+                self.slope(raw, 0.0)
+                    .store_part_or_all(self.out.add(start), n);
             }
         }
         if let Some(target) = self.target {
-            let at = slope(V::splat(self.raw[target]), one);
+            let at = self.slope(V::splat(self.raw[target]), 1.0);
             // SAFETY: the target lies inside raw, so inside out.
             unsafe { at.store_part(self.out.add(target), 1) };
         }
+    }
+}
+
+impl Slopes<'_> {
+    /// A method, as a closure that is used twice stays a call without the level's instructions.
+    #[inline(always)]
+    fn slope<V: Lanes>(&self, raw: V, onehot: f32) -> V {
+        let shape = self.shape;
+        let capped = shape.capped(raw);
+        let p = exp(capped.mul(V::splat(shape.cold)).sub(V::splat(self.log_sum)));
+        let dy = V::splat(onehot).sub(p).mul(V::splat(self.dy * shape.cold));
+        let Some(cap) = shape.cap else { return dy };
+        // d/dx c tanh(x / c) = 1 - tanh²(x / c)
+        let t = capped.mul(V::splat(1.0 / cap));
+        dy.sub(dy.mul(t).mul(t))
     }
 }

@@ -151,6 +151,12 @@ impl Shaping {
             None => raw,
         }
     }
+
+    /// What the softmax is taken of.
+    #[inline(always)]
+    pub(super) fn logit<V: Lanes>(self, raw: V) -> V {
+        self.capped(raw).mul(V::splat(self.cold))
+    }
 }
 
 /// One position's logits of one tile.

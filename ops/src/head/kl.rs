@@ -111,20 +111,17 @@ impl Kernel for TilePair<'_> {
     type Out = Pair;
     #[inline(always)]
     fn run<V: Lanes>(self) -> Pair {
-        let (len, cold, zero) = (self.p.len(), V::splat(self.shape.cold), V::splat(0.0));
+        let (len, zero) = (self.p.len(), V::splat(0.0));
         // SAFETY: start + n <= len throughout.
         let load = |from: &[f32], start: usize, n: usize| unsafe {
             V::load_part_or_all(from.as_ptr().add(start), n, f32::NEG_INFINITY)
         };
-        let shaped = |raw: V| self.shape.capped(raw).mul(cold);
-        // Lanes beyond the end count nothing.
-        let weight = |x: V, max: V, n: usize| exp(first(x, n, f32::MIN).sub(max));
         let max = [self.p, self.q].map(|line| {
             let mut highest = V::splat(f32::NEG_INFINITY);
             for start in (0..len).step_by(V::N) {
                 highest = highest.max(load(line, start, V::N.min(len - start)));
             }
-            shaped(V::splat(highest.highest()))
+            self.shape.logit(V::splat(highest.highest()))
         });
         let mut pair = Pair {
             max: max.map(|max| max.spill(0.0)[0]),
@@ -135,10 +132,12 @@ impl Kernel for TilePair<'_> {
             for start in (block..len.min(block + BLOCK)).step_by(V::N) {
                 let n = V::N.min(len - start);
                 let (p, q) = (
-                    shaped(load(self.p, start, n)),
-                    shaped(load(self.q, start, n)),
+                    self.shape.logit(load(self.p, start, n)),
+                    self.shape.logit(load(self.q, start, n)),
                 );
-                let (of_p, of_q) = (weight(p, max[0], n), weight(q, max[1], n));
+                // Lanes beyond the end count nothing.
+                let (of_p, of_q) = (first(p, n, f32::MIN), first(q, n, f32::MIN));
+                let (of_p, of_q) = (exp(of_p.sub(max[0])), exp(of_q.sub(max[1])));
                 sums = [sums[0].add(of_p), sums[1].add(of_q)];
                 gaps = gaps.add(first(of_p.mul(p.sub(q)), n, 0.0));
             }

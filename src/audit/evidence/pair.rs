@@ -82,6 +82,7 @@ fn compare(
     direction: Option<&[f32]>,
     seed: u64,
 ) -> Result<WeightChanges, steer::SteerError> {
+    let (subject, baseline) = (&subject.merged()?, &baseline.merged()?);
     let d_model = baseline.config().d_model;
     let probes = match direction {
         Some(direction) => Some(Probes::new(direction, d_model, seed)?),

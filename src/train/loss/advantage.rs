@@ -77,7 +77,13 @@ pub fn gae(
 ) -> Result<Advantages, LossError> {
     super::same_length("values", rewards.len(), values.len())?;
     within((0.0..=1.0).contains(&gamma), NAME, "gamma", "0 to 1", gamma)?;
-    within((0.0..=1.0).contains(&lambda), NAME, "lambda", "0 to 1", lambda)?;
+    within(
+        (0.0..=1.0).contains(&lambda),
+        NAME,
+        "lambda",
+        "0 to 1",
+        lambda,
+    )?;
     let mut advantages = vec![0.0; rewards.len()];
     let (mut next_value, mut next) = (0.0, 0.0);
     for t in (0..rewards.len()).rev() {
@@ -87,7 +93,10 @@ pub fn gae(
         advantages[t] = next;
     }
     let returns = advantages.iter().zip(values).map(|(a, v)| a + v).collect();
-    Ok(Advantages { advantages, returns })
+    Ok(Advantages {
+        advantages,
+        returns,
+    })
 }
 
 /// Added to a variance before its root is divided by.

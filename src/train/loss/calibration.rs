@@ -86,7 +86,13 @@ impl Calibration {
     /// # Errors
     /// No pairs, or a score that is no number.
     pub fn of(pairs: &[PairScore]) -> Result<Self, LossError> {
-        within(!pairs.is_empty(), "reward", "pairs to report on", "1 or more", 0)?;
+        within(
+            !pairs.is_empty(),
+            "reward",
+            "pairs to report on",
+            "1 or more",
+            0,
+        )?;
         for pair in pairs {
             let finite = pair.chosen.is_finite() && pair.rejected.is_finite();
             let found = format!("{} and {}", pair.chosen, pair.rejected);
@@ -136,8 +142,10 @@ fn reliability(pairs: &[PairScore]) -> Vec<Bin> {
     let place = |c: f64| (((c - 0.5) * 2.0 * BINS as f64) as usize).min(BINS - 1);
     (0..BINS)
         .map(|bin| {
-            let inside: Vec<&PairScore> =
-                pairs.iter().filter(|p| place(confidence(p)) == bin).collect();
+            let inside: Vec<&PairScore> = pairs
+                .iter()
+                .filter(|p| place(confidence(p)) == bin)
+                .collect();
             let n = inside.len();
             let sum: f64 = inside.iter().map(|p| confidence(p)).sum();
             let edge = |i: usize| 0.5 + 0.5 * i as f64 / BINS as f64;
@@ -164,8 +172,10 @@ fn by_length(pairs: &[PairScore]) -> Vec<Share> {
         .map(|&end| {
             let range = from..=end;
             from = end + 1;
-            let inside: Vec<&PairScore> =
-                pairs.iter().filter(|p| range.contains(&p.apart())).collect();
+            let inside: Vec<&PairScore> = pairs
+                .iter()
+                .filter(|p| range.contains(&p.apart()))
+                .collect();
             share(&inside)
         })
         .collect()
@@ -182,7 +192,11 @@ struct Texts {
 impl Texts {
     fn of(pairs: &[PairScore]) -> Self {
         let both = |chosen: &dyn Fn(&PairScore) -> f64, rejected: &dyn Fn(&PairScore) -> f64| {
-            pairs.iter().map(chosen).chain(pairs.iter().map(rejected)).collect()
+            pairs
+                .iter()
+                .map(chosen)
+                .chain(pairs.iter().map(rejected))
+                .collect()
         };
         Self {
             score: both(&|p| p.chosen, &|p| p.rejected),
@@ -216,10 +230,12 @@ impl Texts {
 fn moments(x: &[f64], y: &[f64]) -> (f64, f64, f64) {
     let n = x.len() as f64;
     let (mx, my) = (x.iter().sum::<f64>() / n, y.iter().sum::<f64>() / n);
-    x.iter().zip(y).fold((0.0, 0.0, 0.0), |(xx, xy, yy), (x, y)| {
-        let (x, y) = (x - mx, y - my);
-        (xx + x * x, xy + x * y, yy + y * y)
-    })
+    x.iter()
+        .zip(y)
+        .fold((0.0, 0.0, 0.0), |(xx, xy, yy), (x, y)| {
+            let (x, y) = (x - mx, y - my);
+            (xx + x * x, xy + x * y, yy + y * y)
+        })
 }
 
 fn pearson(x: &[f64], y: &[f64]) -> Option<f64> {
@@ -266,9 +282,16 @@ mod tests {
         let (longer, shorter) = (found.chosen_longer, found.chosen_shorter);
         assert_eq!((longer.n, longer.accuracy), (4, Some(1.0)));
         assert_eq!((shorter.n, shorter.accuracy), (3, Some(1.0 / 3.0)));
-        assert_eq!(found.reliability.iter().map(|b| b.share.n).sum::<usize>(), 8);
+        assert_eq!(
+            found.reliability.iter().map(|b| b.share.n).sum::<usize>(),
+            8
+        );
         // Differences 0 2 4 6 8 10 17 35, two in each quarter; those of 4 and 8 are wrong.
-        let quarters: Vec<_> = found.by_length.iter().map(|s| (s.high, s.accuracy)).collect();
+        let quarters: Vec<_> = found
+            .by_length
+            .iter()
+            .map(|s| (s.high, s.accuracy))
+            .collect();
         let expected = [(2.0, 1.0), (6.0, 0.5), (10.0, 0.5), (35.0, 1.0)];
         assert_eq!(quarters, expected.map(|(high, share)| (high, Some(share))));
     }

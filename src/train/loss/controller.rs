@@ -36,7 +36,12 @@ impl KlController {
     /// A factor below 0; a target or horizon that is not positive.
     pub fn check(&self) -> Result<(), LossError> {
         within(self.beta() >= 0.0, NAME, "beta", "0 or more", self.beta())?;
-        if let Self::Adaptive { target, horizon, beta } = *self {
+        if let Self::Adaptive {
+            target,
+            horizon,
+            beta,
+        } = *self
+        {
             within(beta > 0.0, NAME, "beta", "above 0, or it stays 0", beta)?;
             within(target > 0.0, NAME, "target", "above 0", target)?;
             within(horizon > 0.0, NAME, "horizon", "above 0", horizon)?;
@@ -53,7 +58,12 @@ impl KlController {
 
     /// After a rollout of `episodes` answers with a mean divergence of `kl` nats an answer.
     pub fn update(&mut self, kl: f64, episodes: usize) {
-        if let Self::Adaptive { beta, target, horizon } = self {
+        if let Self::Adaptive {
+            beta,
+            target,
+            horizon,
+        } = self
+        {
             let error = (kl / *target - 1.0).clamp(-MOST, MOST);
             *beta *= 1.0 + error * episodes as f64 / *horizon;
         }

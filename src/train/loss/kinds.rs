@@ -137,7 +137,12 @@ impl Options {
         use Kind::{Discopop, ExoPair, Robust, Sigmoid, SigmoidNorm, Simpo, SlicHf};
         let smoothed = [Sigmoid, SigmoidNorm, Robust, ExoPair, Simpo].contains(&kind);
         let table = [
-            ("beta", self.beta, kind != SlicHf, "slic_hf has delta and lambda"),
+            (
+                "beta",
+                self.beta,
+                kind != SlicHf,
+                "slic_hf has delta and lambda",
+            ),
             (
                 "label_smoothing",
                 self.label_smoothing,
@@ -146,7 +151,12 @@ impl Options {
             ),
             ("gamma", self.gamma, kind == Simpo, "it is read by simpo"),
             ("delta", self.delta, kind == SlicHf, "it is read by slic_hf"),
-            ("lambda", self.lambda, kind == SlicHf, "it is read by slic_hf"),
+            (
+                "lambda",
+                self.lambda,
+                kind == SlicHf,
+                "it is read by slic_hf",
+            ),
             ("tau", self.tau, kind == Discopop, "it is read by discopop"),
         ];
         for (option, value, read, why) in table {
@@ -173,10 +183,22 @@ impl Resolved {
         let ok = least && (0.0..0.5).contains(&epsilon);
         let range = "0 to below 0.5, for exo_pair above 0";
         within(ok, name, "label_smoothing", range, epsilon)?;
-        within(self.gamma.is_finite(), name, "gamma", "a number", self.gamma)?;
+        within(
+            self.gamma.is_finite(),
+            name,
+            "gamma",
+            "a number",
+            self.gamma,
+        )?;
         within(positive(self.delta), name, "delta", "above 0", self.delta)?;
         let lambda = self.lambda;
-        within(lambda >= 0.0 && lambda.is_finite(), name, "lambda", "0 or more", lambda)?;
+        within(
+            lambda >= 0.0 && lambda.is_finite(),
+            name,
+            "lambda",
+            "0 or more",
+            lambda,
+        )?;
         within(positive(self.tau), name, "tau", "above 0", self.tau)
     }
 }

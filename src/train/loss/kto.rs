@@ -6,7 +6,9 @@
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::{LossError, Metrics, Scored, beside, error::within, numbers, same_length, stable::sigmoid};
+use super::{
+    LossError, Metrics, Scored, beside, error::within, numbers, same_length, stable::sigmoid,
+};
 
 const NAME: &str = "kto";
 
@@ -75,9 +77,19 @@ impl Kto {
         self.check(batch, count)?;
         let log_ratio = (batch.policy - batch.reference.detach())?;
         let z = self.divergence(batch)?;
-        let sign: Vec<f64> = batch.labels.iter().map(|&good| if good { 1.0 } else { -1.0 }).collect();
+        let sign: Vec<f64> = batch
+            .labels
+            .iter()
+            .map(|&good| if good { 1.0 } else { -1.0 })
+            .collect();
         let weight: Vec<f64> = (batch.labels.iter())
-            .map(|&good| if good { self.desirable_weight } else { self.undesirable_weight })
+            .map(|&good| {
+                if good {
+                    self.desirable_weight
+                } else {
+                    self.undesirable_weight
+                }
+            })
             .collect();
         let x = ((&log_ratio - z)? * beside(&sign, &log_ratio)?)?;
         let each = ((1.0 - sigmoid(&(x * self.beta)?)?)? * beside(&weight, &log_ratio)?)?;
@@ -102,8 +114,14 @@ impl Kto {
         for (what, x) in [
             ("the policy's log-probabilities", batch.policy),
             ("the reference's log-probabilities", batch.reference),
-            ("the policy's mismatched log-probabilities", batch.mismatched),
-            ("the reference's mismatched log-probabilities", batch.mismatched_reference),
+            (
+                "the policy's mismatched log-probabilities",
+                batch.mismatched,
+            ),
+            (
+                "the reference's mismatched log-probabilities",
+                batch.mismatched_reference,
+            ),
         ] {
             same_length(what, n, x.elem_count())?;
         }
@@ -121,7 +139,10 @@ impl Kto {
 
     /// `z`, a plain number: no gradient goes through it.
     fn divergence(&self, batch: &KtoBatch) -> Result<f64, LossError> {
-        let (policy, reference) = (numbers(batch.mismatched)?, numbers(batch.mismatched_reference)?);
+        let (policy, reference) = (
+            numbers(batch.mismatched)?,
+            numbers(batch.mismatched_reference)?,
+        );
         let sum: f64 = policy.iter().zip(&reference).map(|(p, r)| p - r).sum();
         Ok((sum / policy.len() as f64).max(0.0))
     }

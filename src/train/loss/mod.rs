@@ -25,7 +25,9 @@ pub use error::LossError;
 pub use kinds::{Kind, Options};
 pub use kto::{Kto, KtoBatch, rotated};
 pub use metrics::{Metric, Metrics};
-pub use ppo::{Clip, PolicyBatch, RolloutRow, ValueBatch, policy_loss, rollout_metrics, value_loss};
+pub use ppo::{
+    Clip, PolicyBatch, RolloutRow, ValueBatch, policy_loss, rollout_metrics, value_loss,
+};
 pub use preference::{Pairs, Preference};
 pub use reward::{Ensemble, RewardLoss};
 pub use rloo::{leave_one_out, rloo_loss};
@@ -73,7 +75,11 @@ fn same_length(what: &'static str, expected: usize, found: usize) -> Result<(), 
 /// # Errors
 /// Lengths that do not add up to `n`.
 pub fn sum_runs(values: &Tensor, lengths: &[usize]) -> Result<Tensor, LossError> {
-    same_length("tokens of the runs", values.elem_count(), lengths.iter().sum())?;
+    same_length(
+        "tokens of the runs",
+        values.elem_count(),
+        lengths.iter().sum(),
+    )?;
     let mut parts = Vec::with_capacity(lengths.len());
     let mut start = 0;
     for &len in lengths {

@@ -84,7 +84,10 @@ pub fn policy_loss(batch: &PolicyBatch, clip: &Clip, count: usize) -> Result<Sco
     let loss = (each.sum_all()? / count as f64)?;
     let mut metrics = Metrics::new();
     let (free, clipped) = (numbers(&free)?, numbers(&clipped)?);
-    let cut = free.iter().zip(&clipped).map(|(f, c)| f64::from(u8::from(c > f)));
+    let cut = free
+        .iter()
+        .zip(&clipped)
+        .map(|(f, c)| f64::from(u8::from(c > f)));
     metrics.mean("policy/clipfrac_avg", cut);
     metrics.mean("loss/policy_avg", numbers(&each)?);
     let change = numbers(&change)?;
@@ -120,14 +123,20 @@ pub fn value_loss(batch: &ValueBatch, clip: &Clip, count: usize) -> Result<Score
     within(count >= n, NAME, "count", "all slots of the window", count)?;
     let old = beside(batch.old, batch.new)?;
     let returns = beside(batch.returns, batch.new)?;
-    let near = batch.new.maximum(&(&old - clip.value)?)?.minimum(&(&old + clip.value)?)?;
+    let near = batch
+        .new
+        .maximum(&(&old - clip.value)?)?
+        .minimum(&(&old + clip.value)?)?;
     let free = (batch.new - &returns)?.sqr()?;
     let clipped = (near - &returns)?.sqr()?;
     let each = (free.maximum(&clipped)? * 0.5)?;
     let loss = (each.sum_all()? / count as f64)?;
     let mut metrics = Metrics::new();
     let (free, clipped) = (numbers(&free)?, numbers(&clipped)?);
-    let cut = free.iter().zip(&clipped).map(|(f, c)| f64::from(u8::from(c > f)));
+    let cut = free
+        .iter()
+        .zip(&clipped)
+        .map(|(f, c)| f64::from(u8::from(c > f)));
     metrics.mean("val/clipfrac_avg", cut);
     metrics.mean("val/error", free);
     metrics.mean("loss/value_avg", numbers(&each)?);
@@ -159,11 +168,16 @@ pub fn rollout_metrics(rows: &[RolloutRow], beta: f64) -> Metrics {
     over("objective/entropy", &|row| -sum(row.logps));
     over("objective/non_score_reward", &|row| -beta * sum(row.kl));
     over("objective/scores", &|row| row.score);
-    over("objective/rlhf_reward", &|row| row.score - beta * sum(row.kl));
-    let ended = rows.iter().filter(|row| row.ended).count() as f64;
-    metrics.put("val/num_eos_tokens", super::Metric::Mean {
-        sum: ended,
-        count: 1.0,
+    over("objective/rlhf_reward", &|row| {
+        row.score - beta * sum(row.kl)
     });
+    let ended = rows.iter().filter(|row| row.ended).count() as f64;
+    metrics.put(
+        "val/num_eos_tokens",
+        super::Metric::Mean {
+            sum: ended,
+            count: 1.0,
+        },
+    );
     metrics
 }

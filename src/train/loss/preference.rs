@@ -81,10 +81,13 @@ impl Preference {
         let mut loss = (each.sum_all()? / count as f64)?;
         if let Some((logps, tokens)) = pairs.likelihood {
             let nll = (logps.neg()? / tokens as f64)?;
-            metrics.put("nll_loss", super::Metric::Mean {
-                sum: -numbers(logps)?.iter().sum::<f64>() * count as f64 / tokens as f64,
-                count: pairs.chosen_tokens.len() as f64,
-            });
+            metrics.put(
+                "nll_loss",
+                super::Metric::Mean {
+                    sum: -numbers(logps)?.iter().sum::<f64>() * count as f64 / tokens as f64,
+                    count: pairs.chosen_tokens.len() as f64,
+                },
+            );
             loss = (loss + nll)?;
         }
         Ok(Scored { loss, metrics })
@@ -94,12 +97,26 @@ impl Preference {
         let loss = self.kind.name();
         let n = pairs.chosen.elem_count();
         same_length("rejected log-probabilities", n, pairs.rejected.elem_count())?;
-        same_length("lengths of chosen completions", n, pairs.chosen_tokens.len())?;
-        same_length("lengths of rejected completions", n, pairs.rejected_tokens.len())?;
+        same_length(
+            "lengths of chosen completions",
+            n,
+            pairs.chosen_tokens.len(),
+        )?;
+        same_length(
+            "lengths of rejected completions",
+            n,
+            pairs.rejected_tokens.len(),
+        )?;
         within(count >= n, loss, "count", "all pairs of the window", count)?;
         let lengths = pairs.chosen_tokens.iter().chain(pairs.rejected_tokens);
         let least = lengths.copied().min().unwrap_or(0);
-        within(least > 0, loss, "tokens of a completion", "1 or more", least)?;
+        within(
+            least > 0,
+            loss,
+            "tokens of a completion",
+            "1 or more",
+            least,
+        )?;
         match (self.kind.needs_reference(), pairs.reference) {
             (true, None) => {
                 let what = "log-probabilities of a reference";
@@ -219,7 +236,10 @@ impl Preference {
         metrics.mean("rewards/chosen", c.iter().map(|x| factor * x));
         metrics.mean("rewards/rejected", r.iter().map(|x| factor * x));
         metrics.mean("rewards/margins", both().map(|(c, r)| factor * (c - r)));
-        metrics.mean("rewards/accuracies", both().map(|(c, r)| f64::from(u8::from(c > r))));
+        metrics.mean(
+            "rewards/accuracies",
+            both().map(|(c, r)| f64::from(u8::from(c > r))),
+        );
         metrics.mean("logps/chosen", numbers(pairs.chosen)?);
         metrics.mean("logps/rejected", numbers(pairs.rejected)?);
         Ok(metrics)

@@ -33,8 +33,20 @@ impl RewardLoss {
         count: usize,
     ) -> Result<Scored, LossError> {
         let epsilon = self.label_smoothing;
-        within((0.0..0.5).contains(&epsilon), NAME, "label_smoothing", "0 to below 0.5", epsilon)?;
-        within(self.centring >= 0.0, NAME, "centring", "0 or more", self.centring)?;
+        within(
+            (0.0..0.5).contains(&epsilon),
+            NAME,
+            "label_smoothing",
+            "0 to below 0.5",
+            epsilon,
+        )?;
+        within(
+            self.centring >= 0.0,
+            NAME,
+            "centring",
+            "0 or more",
+            self.centring,
+        )?;
         let n = chosen.elem_count();
         same_length("rejected scores", n, rejected.elem_count())?;
         within(count >= n, NAME, "count", "all pairs of the window", count)?;

@@ -13,7 +13,13 @@ const NAME: &str = "rloo";
 /// # Errors
 /// Groups of fewer than 2, or rewards that do not fill them.
 pub fn leave_one_out(rewards: &[f64], group: usize) -> Result<Vec<f64>, LossError> {
-    within(group >= 2, NAME, "group", "2 answers or more a prompt", group)?;
+    within(
+        group >= 2,
+        NAME,
+        "group",
+        "2 answers or more a prompt",
+        group,
+    )?;
     let whole = rewards.len() / group * group;
     same_length("rewards in whole groups", whole, rewards.len())?;
     let mut advantages = Vec::with_capacity(rewards.len());
@@ -50,7 +56,13 @@ pub fn rloo_loss(
     let n = new.elem_count();
     same_length("log-probabilities of the rollout", n, old.len())?;
     same_length("advantages", n, advantages.len())?;
-    within(count >= n, NAME, "count", "all answers of the window", count)?;
+    within(
+        count >= n,
+        NAME,
+        "count",
+        "all answers of the window",
+        count,
+    )?;
     let change = (new - beside(old, new)?)?;
     let ratio = change.exp()?;
     let pull = beside(advantages, new)?.neg()?;
@@ -60,7 +72,10 @@ pub fn rloo_loss(
     let loss = (each.sum_all()? / count as f64)?;
     let mut metrics = Metrics::new();
     let (free, clipped, change) = (numbers(&free)?, numbers(&clipped)?, numbers(&change)?);
-    let cut = free.iter().zip(&clipped).map(|(f, c)| f64::from(u8::from(c > f)));
+    let cut = free
+        .iter()
+        .zip(&clipped)
+        .map(|(f, c)| f64::from(u8::from(c > f)));
     metrics.mean("policy/clipfrac_avg", cut);
     metrics.mean("loss/policy_avg", numbers(&each)?);
     metrics.mean("policy/approxkl_avg", change.iter().map(|d| 0.5 * d * d));
@@ -88,7 +103,10 @@ mod tests {
         let new = Var::from_tensor(&Tensor::new(&logps, &Device::Cpu).unwrap()).unwrap();
         let scored = rloo_loss(&new, &logps, &[0.5, -2.0], &Clip::default(), 2).unwrap();
         let grads = scored.loss.backward().unwrap();
-        assert_eq!(grads.get(&new).unwrap().to_vec1::<f64>().unwrap(), [-0.25, 1.0]);
+        assert_eq!(
+            grads.get(&new).unwrap().to_vec1::<f64>().unwrap(),
+            [-0.25, 1.0]
+        );
         assert_eq!(scored.metrics.get("val/ratio"), Some(1.0));
         assert_eq!(scored.metrics.get("policy/clipfrac_avg"), Some(0.0));
         let dual = Clip {

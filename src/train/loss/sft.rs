@@ -33,7 +33,13 @@ pub fn sft_loss(
     let n = logps.elem_count();
     same_length("supervised tokens", n, top1.len())?;
     same_length("entropies", n, entropy.elem_count())?;
-    within(count >= n, "sft", "count", "all supervised tokens of the window", count)?;
+    within(
+        count >= n,
+        "sft",
+        "count",
+        "all supervised tokens of the window",
+        count,
+    )?;
     let weighted = match kind {
         Sft::Nll => logps.clone(),
         Sft::Dft => (logps * logps.detach().exp()?)?,
@@ -41,6 +47,9 @@ pub fn sft_loss(
     let loss = (weighted.sum_all()? * (-1.0 / count as f64))?;
     let mut metrics = Metrics::new();
     metrics.mean("entropy", numbers(entropy)?);
-    metrics.mean("mean_token_accuracy", top1.iter().map(|&t| f64::from(u8::from(t))));
+    metrics.mean(
+        "mean_token_accuracy",
+        top1.iter().map(|&t| f64::from(u8::from(t))),
+    );
     Ok(Scored { loss, metrics })
 }

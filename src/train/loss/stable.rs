@@ -68,7 +68,10 @@ mod tests {
         let found = grads.get(&x).unwrap().to_vec1::<f64>().unwrap();
         let y = y.to_vec1::<f64>().unwrap();
         for i in 0..at.len() {
-            assert!((y[i] - expected[i]).abs() < 1e-15 + 1e-15 * expected[i].abs(), "{i}");
+            assert!(
+                (y[i] - expected[i]).abs() < 1e-15 + 1e-15 * expected[i].abs(),
+                "{i}"
+            );
             assert!((found[i] - slopes[i]).abs() < 1e-15, "{i}: {}", found[i]);
         }
         let grads = sigmoid(&x).unwrap().sum_all().unwrap().backward().unwrap();
@@ -94,6 +97,12 @@ mod tests {
             assert!((y - e).abs() < 1e-6 * e.abs().max(0.2), "{y} {e}");
         }
         let certain = Tensor::new(&[0f32], &Device::Cpu).unwrap();
-        assert!(log_one_minus_exp(&certain).unwrap().to_vec1::<f32>().unwrap()[0].is_finite());
+        assert!(
+            log_one_minus_exp(&certain)
+                .unwrap()
+                .to_vec1::<f32>()
+                .unwrap()[0]
+                .is_finite()
+        );
     }
 }
