@@ -4,7 +4,7 @@
 //! the count of the whole step itself. A step whose gradients are no number changes no weight.
 
 use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::SeedableRng;
+use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 use candle_core::{DType, Tensor, Var};
 use candlescope_ops::{self as ops, AdamW, AdamWOptions, Gradients};
@@ -30,10 +30,16 @@ pub struct Bench {
     schedule: Schedule,
     lr: f64,
     max_grad_norm: f64,
+    dropout: bool,
     gradients: Gradients,
     /// Which parameters have received a gradient that is not zero.
     alive: Vec<bool>,
     step: u64,
+}
+
+/// The value of a loss.
+pub(super) fn value(loss: &Tensor) -> Result<f64, TrainError> {
+    Ok(loss.detach().to_dtype(DType::F64)?.to_scalar()?)
 }
 
 /// What a step of the optimiser did.
@@ -67,6 +73,7 @@ impl Bench {
             rng: ChaCha8Rng::seed_from_u64(config.seed),
             lr: o.lr.unwrap_or_default(),
             max_grad_norm: o.max_grad_norm,
+            dropout: config.lora.as_ref().is_some_and(|l| l.dropout != Some(0.0)),
             tokens: 0,
             step: 0,
             policy,
@@ -93,6 +100,13 @@ impl Bench {
     /// The learning rate of the step that is being made.
     pub fn learning_rate(&self) -> f64 {
         self.lr * self.schedule.factor(self.step)
+    }
+
+    /// Draws the dropout of the next pass; to be called before each pass that trains.
+    pub fn draw_dropout(&mut self) {
+        if self.dropout {
+            self.policy.set_dropout(Some(self.rng.next_u64()));
+        }
     }
 
     /// Adds the gradients of a loss of one pass.
@@ -126,6 +140,10 @@ impl Bench {
         let lr = self.learning_rate();
         self.optimiser.step(&self.params, &self.gradients, lr)?;
         self.gradients.clear();
+        // Whatever looks at the model between steps sees all of it.
+        self.policy.set_dropout(None);
+        // What a file cannot hold is not trained on.
+        self.policy.settle()?;
         Ok(Applied { grad_norm, lr })
     }
 

@@ -1,8 +1,7 @@
 //! What a checkpoint of a run carries besides the model: `trainer.safetensors` and `trainer.json`.
 //!
 //! Always: with the model's files this is everything that decides what the next step does, so that a run goes on bit for
-//! bit. `trainer.safetensors` has the optimiser's moments in f32, and the trained tensors that a model file does not give
-//! back to the bit; `trainer.json` the counters, the random generator, the place in the data, and what the run was.
+//! bit. `trainer.safetensors` has the optimiser's moments in f32, `trainer.json` the counters, the random generator, the place in the data, and what the run was.
 
 use std::collections::BTreeMap;
 use std::path::Path;

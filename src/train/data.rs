@@ -41,11 +41,16 @@ impl<T> Loaded<T> {
         there.count() as f64 / self.items.len().max(1) as f64
     }
 
+    /// Where an item stands.
+    pub fn name(&self, item: usize) -> String {
+        let place = self.places.get(item);
+        place.map_or_else(|| "an unknown row".to_owned(), Clone::clone)
+    }
+
     /// Where the first item stands of which `is` holds.
     pub fn place(&self, is: impl Fn(&T) -> bool) -> String {
         let at = self.items.iter().position(is);
-        at.and_then(|at| self.places.get(at).cloned())
-            .unwrap_or_else(|| "an unknown row".to_owned())
+        self.name(at.unwrap_or(usize::MAX))
     }
 }
 
@@ -63,8 +68,8 @@ pub fn load<T>(
     let date: Option<Date> = date.and_then(|date| date.parse().ok());
     let options = EncodeOptions {
         now: date.map(|date| date.at(12, 0, 0, 0)),
-        truncation: config.data.truncation,
-        supervise: config.data.supervise,
+        truncation: config.data.truncation.unwrap_or_default(),
+        supervise: config.data.supervise.unwrap_or_default(),
         chat: config.data.chat,
         unusable: config.data.unusable,
         ..EncodeOptions::up_to(config.data.max_length)

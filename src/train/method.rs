@@ -37,7 +37,7 @@ pub trait Method {
     fn name(&self) -> &'static str;
 
     /// Its data, counted.
-    fn facts(&self) -> Facts;
+    fn facts(&self) -> &Facts;
 
     /// One logged step: draws its rows through the bench's sampler, accumulates, applies the optimiser once or more. Gives
     /// metrics under TRL's names.

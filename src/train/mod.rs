@@ -2,13 +2,14 @@
 //!
 //! `config/` says what a run is, `prepare.rs` makes it ready, `run.rs` is the loop, `session.rs` goes from memory to a
 //! checkpoint and back, `method.rs` is what a method must be, `bench.rs` what it works with, `folder.rs` where it all lies,
-//! `log/` what happened. `sft.rs` is a method, `loss/` has every loss as a pure function. Nothing here prints; progress goes to a trait, as do checkpoints.
+//! `log/` what happened. `sft.rs`, `dpo.rs` and `reward.rs` are methods, `loss/` has every loss as a pure function. Nothing here prints; progress goes to a trait, as do checkpoints.
 
 mod alerts;
 mod bench;
 pub mod checkpoint;
 pub mod config;
 mod data;
+mod dpo;
 mod error;
 pub mod folder;
 pub mod log;
@@ -16,13 +17,16 @@ pub mod loss;
 mod manifest;
 mod method;
 pub mod observer;
+mod pairs;
 mod preflight;
 mod prepare;
+mod reward;
 mod run;
 mod schedule;
 mod session;
 mod sft;
 pub mod summary;
+mod targets;
 
 pub use bench::{Applied, Bench};
 pub use config::Config;

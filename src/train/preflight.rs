@@ -62,7 +62,7 @@ impl Preflight {
     /// Of a run in memory.
     pub fn of(parts: &Parts) -> Self {
         let config = &parts.config;
-        let data = parts.method.facts();
+        let data = parts.method.facts().clone();
         let params = parts.bench.policy.params();
         let trained: usize = params.iter().map(|p| p.var.elem_count()).sum();
         let model = parts.bench.policy.decoder().config();

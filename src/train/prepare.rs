@@ -4,10 +4,10 @@
 //! the first step: `preflight.rs`.
 
 use super::{
-    Bench, Config, Facts, Manifest, Method, Parts, TrainError, config, data, schedule::Schedule,
-    sft::Sft,
+    Bench, Config, Facts, Manifest, Method, Parts, TrainError, config, data, dpo::Dpo,
+    loss::Preference, reward::Reward, schedule::Schedule, sft::Sft,
 };
-use crate::model::{Checkpoint, Trainable};
+use crate::model::{Checkpoint, Decoder, ScoreModel, Trainable};
 use crate::text::{ChatTemplate, Tokenizer, dataset::Sampler};
 
 /// Makes a run ready. The model's weights are moved into it.
@@ -29,9 +29,10 @@ pub fn prepare(config: Config, checkpoint: Checkpoint) -> Result<Parts, TrainErr
         template,
         ..
     } = checkpoint;
-    let method = method(&config, (&tokenizer, template.as_ref()))?;
-    let policy = Trainable::full(decoder)?;
-    let schedule = schedule(&config, &method.facts());
+    let words = (&tokenizer, template.as_ref());
+    let method = method(&config, words, &decoder)?;
+    let policy = policy(&config, decoder, &manifest.model)?;
+    let schedule = schedule(&config, method.facts());
     let sampler = Sampler::new(config.seed);
     let bench = Bench::new(policy, sampler, schedule, &config);
     Ok(Parts {
@@ -44,11 +45,34 @@ pub fn prepare(config: Config, checkpoint: Checkpoint) -> Result<Parts, TrainErr
     })
 }
 
+/// What trains: all weights or an adapter, with a fresh score head for a reward model.
+fn policy(config: &Config, decoder: Decoder, name: &str) -> Result<Trainable, TrainError> {
+    let scored = matches!(config.method, config::Method::Rm(_));
+    let spec = config.lora.as_ref().map(config::Lora::spec);
+    let mut policy = match (scored, spec) {
+        (false, None) => Trainable::full(decoder)?,
+        (false, Some(spec)) => Trainable::lora(decoder, &spec, config.seed)?,
+        (true, None) => Trainable::scored(&ScoreModel::fresh(decoder, config.seed)?)?,
+        (true, Some(spec)) => {
+            let model = ScoreModel::fresh(decoder, config.seed)?;
+            Trainable::lora_scored(&model, &spec, config.seed)?
+        }
+    };
+    policy.set_base_name(name);
+    Ok(policy)
+}
+
 fn method(
     config: &Config,
     words: (&Tokenizer, Option<&ChatTemplate>),
+    model: &Decoder,
 ) -> Result<Box<dyn Method>, TrainError> {
     let (train, eval) = (&config.data.train, &config.data.eval);
+    let pairs = || -> Result<_, TrainError> {
+        let load = |files| data::load(files, config, words, |encoder, rows| encoder.pairs(rows));
+        let eval = (!eval.is_empty()).then(|| load(eval)).transpose()?;
+        Ok((load(train)?, eval))
+    };
     match &config.method {
         config::Method::Sft(options) => {
             let load =
@@ -56,6 +80,11 @@ fn method(
             let eval = (!eval.is_empty()).then(|| load(eval)).transpose()?;
             let options = (options.loss, options.packing);
             Ok(Box::new(Sft::new(config, options, load(train)?, eval)?))
+        }
+        config::Method::Rm(loss) => Ok(Box::new(Reward::new(config, *loss, pairs()?))),
+        config::Method::Dpo(dpo) => {
+            let loss = Preference::new(dpo.loss, &dpo.options)?;
+            Ok(Box::new(Dpo::new(config, loss, pairs()?, model)?))
         }
     }
 }

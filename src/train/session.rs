@@ -12,16 +12,11 @@ use serde_json::json;
 use super::{
     Bench, Config, Manifest, Method, RunFolder, TrainError,
     alerts::Alerts,
-    checkpoint::{self, Best, RngState, SCHEMA, STATE, State, TENSORS},
+    checkpoint::{self, Best, RngState, SCHEMA, STATE, State},
     folder::Saved,
     log::{Events, Kind, Row, Writer},
 };
 use crate::text::{ChatTemplate, Tokenizer};
-
-/// Prefix of trained tensors in `trainer.safetensors`.
-const VALUE: &str = "value.";
-
-type Tensors = BTreeMap<String, Tensor>;
 
 /// What a run is made of, in memory.
 pub struct Parts {
@@ -202,10 +197,8 @@ impl Session {
             .rng
             .generator()
             .ok_or_else(|| malformed("rng", &"no generator's state"))?;
-        let (values, moments): (Tensors, Tensors) = checkpoint::read_tensors(&last.path)?
-            .into_iter()
-            .partition(|(name, _)| name.starts_with(VALUE));
-        self.parts.load(&last.path, &values)?;
+        let moments = checkpoint::read_tensors(&last.path)?;
+        self.parts.bench.policy.reload(&last.path)?;
         let bench = &mut self.parts.bench;
         bench.sampler =
             serde_json::from_value(state.sampler).map_err(|e| malformed("sampler", &e))?;
@@ -222,44 +215,15 @@ impl Session {
 impl Parts {
     /// Everything of a checkpoint.
     fn fill(&self, folder: &Path, state: &State) -> Result<(), TrainError> {
-        let policy = &self.bench.policy;
-        policy.write(folder, DType::F32)?;
+        self.bench.policy.write(folder, DType::F32)?;
         self.tokenizer.save(folder)?;
         if let Some(template) = &self.template {
             template.save(folder)?;
         }
-        let moments = self.bench.moments()?;
-        let values = policy.values().into_iter();
-        // Matrices come back from the model's file as they were; vectors may not (Gemma stores gains less one).
-        let kept = values.filter(|(_, value)| self.config.lora.is_some() || value.rank() < 2);
-        let kept = kept.map(|(name, value)| (format!("{VALUE}{name}"), value));
-        let tensors: Tensors = moments.into_iter().chain(kept).collect();
-        checkpoint::write_tensors(folder, &tensors)?;
+        let moments: BTreeMap<String, Tensor> = self.bench.moments()?.into_iter().collect();
+        checkpoint::write_tensors(folder, &moments)?;
         // Last, as everything that reads a checkpoint begins with it.
         state.write(folder)
-    }
-
-    /// The weights of a checkpoint.
-    fn load(&self, folder: &Path, tensors: &Tensors) -> Result<(), TrainError> {
-        let policy = &self.bench.policy;
-        if self.config.lora.is_none() {
-            policy.reload(folder)?;
-        }
-        let mut values = policy.values();
-        for (name, value) in &mut values {
-            if let Some(kept) = tensors.get(&format!("{VALUE}{name}")) {
-                *value = kept.clone();
-            } else if self.config.lora.is_some() {
-                let path = folder.join(TENSORS);
-                return Err(TrainError::mismatch(
-                    &path,
-                    name.as_str(),
-                    "an adapter's part",
-                    "none",
-                ));
-            }
-        }
-        Ok(policy.restore(&values)?)
     }
 }
 

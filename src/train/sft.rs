@@ -3,17 +3,18 @@
 //! Always: the loss of a step is the sum over the targets of all its passes divided by their number, however they are spread
 //! over passes; prompts and padding are no targets; a packed row's documents do not see each other.
 
-use candle_core::{DType, Tensor};
-use candlescope_ops::{self as ops, HeadOptions};
+use candlescope_ops::TokenLogprobs;
 use serde_json::json;
 
 use super::{
     Bench, Method, TrainError,
+    bench::value,
     config::Config,
     data::Loaded,
     log::Numbers,
     loss::{Metrics, Scored, Sft as SftLoss, sft_loss},
     method::Facts,
+    targets::Targets,
 };
 use crate::model::Batch;
 use crate::text::dataset::{Example, Packed, pack};
@@ -79,38 +80,21 @@ impl Sft {
         };
         let mut targets = Targets::default();
         for (at, row) in rows.iter().enumerate() {
-            let first = at * batch.len() + batch.pad()[at];
-            for (i, _) in row
-                .supervised
-                .iter()
-                .enumerate()
-                .filter(|(_, target)| **target)
-            {
-                // The state before a token predicts it; the first of a document is no target.
-                targets.places.push((first + i - 1) as u32);
-                targets.ids.push(row.ids[i]);
-            }
+            // The first token of a document is no target, so that none is predicted from another document.
+            let wanted = row.supervised.iter().enumerate();
+            targets.add(
+                &batch,
+                at,
+                wanted.filter_map(|(i, target)| target.then_some(i)),
+            );
         }
         Ok((batch, targets))
     }
 
     /// The loss of one pass as a share of a step of `count` targets.
-    fn pass(
-        &self,
-        hidden: &Tensor,
-        head: &Tensor,
-        targets: &Targets,
-        (count, softcap): (usize, Option<f64>),
-    ) -> Result<Scored, TrainError> {
-        let width = hidden.dim(2)?;
-        let states = ops::embedding(&hidden.reshape(((), width))?, &targets.places)?;
-        let options = HeadOptions {
-            softcap,
-            ..HeadOptions::default()
-        };
-        let scored = ops::token_logprobs(&states, head, &targets.ids, options)?;
-        let (logps, entropy) = (&scored.logps, &scored.entropy);
-        Ok(sft_loss(self.loss, logps, entropy, &scored.top1, count)?)
+    fn scored(&self, said: &TokenLogprobs, count: usize) -> Result<Scored, TrainError> {
+        let (logps, entropy) = (&said.logps, &said.entropy);
+        Ok(sft_loss(self.loss, logps, entropy, &said.top1, count)?)
     }
 
     fn not_finite(&self, step: u64, what: &'static str, value: f64, rows: &[usize]) -> TrainError {
@@ -137,25 +121,13 @@ impl Sft {
     }
 }
 
-/// Where targets are predicted, and what they are.
-#[derive(Default)]
-struct Targets {
-    /// Slot of the flattened batch.
-    places: Vec<u32>,
-    ids: Vec<u32>,
-}
-
-fn value(loss: &Tensor) -> Result<f64, TrainError> {
-    Ok(loss.detach().to_dtype(DType::F64)?.to_scalar()?)
-}
-
 impl Method for Sft {
     fn name(&self) -> &'static str {
         "sft"
     }
 
-    fn facts(&self) -> Facts {
-        self.facts.clone()
+    fn facts(&self) -> &Facts {
+        &self.facts
     }
 
     fn step(&mut self, bench: &mut Bench) -> Result<Numbers, TrainError> {
@@ -167,10 +139,9 @@ impl Method for Sft {
         for rows in window.chunks(self.batch_size) {
             let packed: Vec<&Packed> = rows.iter().map(|&i| &self.rows[i]).collect();
             let (batch, targets) = Self::batch(&packed)?;
-            let policy = &bench.policy;
-            let softcap = policy.decoder().config().final_softcap;
-            let hidden = policy.hidden(&batch)?;
-            let scored = self.pass(&hidden, policy.head(), &targets, (count, softcap))?;
+            bench.draw_dropout();
+            let said = targets.by_policy(bench, &batch)?;
+            let scored = self.scored(&said, count)?;
             let share = value(&scored.loss)?;
             if !share.is_finite() {
                 return Err(self.not_finite(step, "loss", share, rows));
@@ -195,14 +166,11 @@ impl Method for Sft {
 
     fn evaluate(&mut self, bench: &mut Bench) -> Result<Numbers, TrainError> {
         let decoder = bench.policy.decoder();
-        let softcap = decoder.config().final_softcap;
         let count: usize = self.eval.iter().map(Packed::targets).sum();
         let (mut total, mut metrics) = (0.0, Metrics::new());
         for rows in self.eval.chunks(self.batch_size) {
             let (batch, targets) = Self::batch(&rows.iter().collect::<Vec<_>>())?;
-            let hidden = decoder.hidden(&batch)?;
-            let head = &decoder.weights().head;
-            let scored = self.pass(&hidden, head, &targets, (count, softcap))?;
+            let scored = self.scored(&targets.by(decoder, &batch)?, count)?;
             total += value(&scored.loss)?;
             metrics.add(&scored.metrics);
         }

@@ -11,7 +11,7 @@ use candlescope::train::{
     At, CheckpointObserver, Ended, Progress, Session, Silent, Standing, TrainError,
 };
 
-use crate::rows::{USUAL, config_text, course, parts, same_end};
+use crate::rows::{USUAL, config_text, course, parts, parts_of, same_end};
 
 /// Asks to stop after a step, as Ctrl-C does.
 struct StopAt<'a>(u64, &'a AtomicBool);
@@ -33,34 +33,91 @@ fn whole(dir: &Path, root: &Path, more: &str) -> Ended {
     run(&mut Session::begin(root, parts(dir, more)).unwrap())
 }
 
-fn interrupted_is_uninterrupted(more: &str) {
+fn interrupted_is_uninterrupted(method: &str, more: &str) {
     let dir = tempfile::tempdir().unwrap();
+    let parts = || parts_of(method, dir.path(), more);
     let (one, other) = (dir.path().join("one"), dir.path().join("other"));
-    assert!(matches!(whole(dir.path(), &one, more), Ended::Finished(_)));
-    let mut session = Session::begin(&other, parts(dir.path(), more)).unwrap();
+    let ended = run(&mut Session::begin(&one, parts()).unwrap());
+    assert!(matches!(ended, Ended::Finished(_)));
+    let mut session = Session::begin(&other, parts()).unwrap();
     for at in [2, 6, 7] {
         let stop = AtomicBool::new(false);
         let ended = session.run(&stop, &StopAt(at, &stop), &mut []).unwrap();
         assert!(matches!(ended, Ended::Interrupted(saved) if saved.step == at));
         drop(session);
-        session = Session::resume(&other, parts(dir.path(), more)).unwrap();
+        session = Session::resume(&other, parts()).unwrap();
         assert_eq!(session.parts().bench.step(), at);
     }
     assert!(matches!(run(&mut session), Ended::Finished(_)));
     same_end(&one, &other, 11);
-    let losses = course(&one);
-    assert!(losses.len() >= 11, "{losses:?}");
+    let rows = course(&one);
+    assert!(rows.len() >= 11, "{rows:?}");
+    assert!(!rows.iter().any(|row| row.contains("alert")), "{rows:?}");
 }
 
 #[test]
 fn a_resumed_run_has_the_bits_of_an_uninterrupted_one() {
-    interrupted_is_uninterrupted(USUAL);
+    interrupted_is_uninterrupted("sft", USUAL);
 }
 
 #[test]
 fn a_resumed_packed_dft_run_has_them_too() {
     let more = format!("max_length = 96\n{USUAL}[method.sft]\npacking = true\nloss = \"dft\"\n");
-    interrupted_is_uninterrupted(&more);
+    interrupted_is_uninterrupted("sft", &more);
+}
+
+#[test]
+fn a_resumed_adapter_with_dropout_has_them_too() {
+    let more = format!("{USUAL}[lora]\nrank = 4\ndropout = 0.2\n");
+    interrupted_is_uninterrupted("sft", &more);
+}
+
+#[test]
+fn resumed_preferences_and_rewards_have_them_too() {
+    interrupted_is_uninterrupted("dpo", USUAL);
+    let adapter = format!("{USUAL}[lora]\nrank = 4\n");
+    interrupted_is_uninterrupted("dpo", &adapter);
+    interrupted_is_uninterrupted("rm", USUAL);
+    interrupted_is_uninterrupted("rm", &adapter);
+}
+
+fn numbers(method: &str, more: &str, name: &str) -> Vec<f64> {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("run");
+    run(&mut Session::begin(&root, parts_of(method, dir.path(), more)).unwrap());
+    let rows = log::read(&root.join("metrics.jsonl")).unwrap().rows;
+    let steps = rows.iter().filter(|row| row.kind.name() == "step");
+    steps.map(|row| row.number(name).unwrap()).collect()
+}
+
+#[test]
+fn preferences_begin_at_ln_2_and_grow_a_margin() {
+    let steady = USUAL.replace("warmup_steps = 2", "shape = \"constant\"");
+    for more in [steady.clone(), format!("{steady}[lora]\nrank = 4\n")] {
+        let losses = numbers("dpo", &more, "loss");
+        assert!(
+            (losses[0] - std::f64::consts::LN_2).abs() < 1e-6,
+            "{losses:?}"
+        );
+        assert!(losses[10] < losses[0], "{losses:?}");
+        let margins = numbers("dpo", &more, "rewards/margins");
+        assert!(margins[0].abs() < 1e-6 && margins[10] > 0.01, "{margins:?}");
+    }
+    // Losses without a reference, and one with the likelihood of prompts.
+    for kind in ["simpo", "orpo", "slic_hf"] {
+        let more = format!("{steady}[method.dpo]\nloss = \"{kind}\"\n");
+        let losses = numbers("dpo", &more, "loss");
+        assert!(losses[10] < losses[0], "{kind}: {losses:?}");
+    }
+}
+
+#[test]
+fn a_reward_model_learns_which_answers_are_preferred() {
+    let steady = USUAL.replace("warmup_steps = 2", "shape = \"constant\"");
+    let accuracy = numbers("rm", &steady, "accuracy");
+    assert_eq!(accuracy[10], 1.0, "{accuracy:?}");
+    let margins = numbers("rm", &steady, "margin");
+    assert!(margins[10] > margins[0], "{margins:?}");
 }
 
 #[test]

@@ -28,6 +28,23 @@ pub fn write_rows(path: &Path, count: usize) {
     std::fs::write(path, lines.join("\n")).unwrap();
 }
 
+/// Two answers to each prompt; the first one ends in a better word.
+pub fn write_pairs(path: &Path, count: usize) {
+    let row = |i: usize| {
+        let prompt = ["What is the capital of", "Where is"][i % 2];
+        let land = ["France", "Italy", "Spain"][i % 3];
+        let tail = " and so on".repeat(i % 4);
+        serde_json::json!({
+            "prompt": format!("{prompt} {land}"),
+            "chosen": format!(" the city of Paris{tail}"),
+            "rejected": format!(" no idea{}", " at all".repeat((i + 1) % 3)),
+        })
+        .to_string()
+    };
+    let lines: Vec<String> = (0..count).map(row).collect();
+    std::fs::write(path, lines.join("\n")).unwrap();
+}
+
 /// A config on rows in `dir`, with more sections' lines.
 pub fn config_text(dir: &Path, more: &str) -> String {
     let (train, eval) = (dir.join("train.jsonl"), dir.join("eval.jsonl"));
@@ -46,8 +63,22 @@ pub const USUAL: &str = "[optim]\nlr = 1e-3\nbatch_size = 2\naccumulation = 2\nw
 
 /// The run in memory.
 pub fn parts(dir: &Path, more: &str) -> Parts {
-    let text = config_text(dir, more);
-    let config = Config::parse("run.toml", &text, "sft", &[]).unwrap();
+    parts_of("sft", dir, more)
+}
+
+/// The run of any method in memory.
+pub fn parts_of(method: &str, dir: &Path, more: &str) -> Parts {
+    let text = if method == "sft" {
+        config_text(dir, more)
+    } else {
+        let (train, eval) = (dir.join("train.jsonl"), dir.join("eval.jsonl"));
+        if !train.exists() {
+            write_pairs(&train, 22);
+            write_pairs(&eval, 5);
+        }
+        config_text(dir, more)
+    };
+    let config = Config::parse("run.toml", &text, method, &[]).unwrap();
     prepare(config, Checkpoint::toy(0).unwrap()).unwrap()
 }
 

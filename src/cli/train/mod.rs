@@ -39,6 +39,21 @@ enum Command {
   candlescope train sft -c run.toml --set optim.lr=1e-4 --dry-run
   candlescope train sft --resume --out runs/first")]
     Sft(RunArgs),
+    /// A reward model from pairs of answers (Bradley-Terry)
+    ///
+    /// Margins, label smoothing and centring in [method.rm]. The checkpoint is a classifier with one score.
+    #[command(after_help = "Examples:
+  candlescope train rm -c rm.toml --out runs/rm
+  candlescope train rm -c rm.toml --set method.rm.centring=0.01 --dry-run")]
+    Rm(RunArgs),
+    /// Direct preference optimisation and its family, from pairs of answers
+    ///
+    /// [method.dpo] loss = sigmoid, sigmoid_norm, robust, hinge, ipo_mean, ipo_sum, exo_pair, nca_pair, apo_zero, apo_down,
+    /// sppo_hard, discopop, slic_hf, orpo or simpo, and its options. The reference is the model that the run begins with.
+    #[command(after_help = "Examples:
+  candlescope train dpo -c dpo.toml --out runs/dpo
+  candlescope train dpo -c dpo.toml --set method.dpo.loss=simpo --set method.dpo.options.beta=2.5")]
+    Dpo(RunArgs),
 }
 
 /// What every method takes.
@@ -67,6 +82,8 @@ pub struct RunArgs {
 pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
     match &args.command {
         Command::Sft(args) => train("sft", args, out),
+        Command::Rm(args) => train("rm", args, out),
+        Command::Dpo(args) => train("dpo", args, out),
     }
 }
 

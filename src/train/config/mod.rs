@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-use super::{TrainError, manifest::read_text};
-pub use sections::{Alerting, Data, Lora, Model, Optim, Output, Planning, Sft};
+use super::{TrainError, loss::RewardLoss, manifest::read_text};
+pub use sections::{Alerting, Data, Dpo, Lora, Model, Optim, Output, Planning, Sft};
 
 /// No config is larger than this.
 const MAX_BYTES: u64 = 1 << 20;
@@ -55,16 +55,22 @@ pub struct Config {
 pub enum Method {
     /// Supervised fine-tuning.
     Sft(Sft),
+    /// A reward model.
+    Rm(RewardLoss),
+    /// Direct preference optimisation and its family.
+    Dpo(Dpo),
 }
 
 /// The methods there are, in the order of the help.
-pub const METHODS: [&str; 1] = ["sft"];
+pub const METHODS: [&str; 3] = ["sft", "rm", "dpo"];
 
 impl Method {
     /// `sft`, ...
     pub fn name(&self) -> &'static str {
         match self {
             Self::Sft(_) => "sft",
+            Self::Rm(_) => "rm",
+            Self::Dpo(_) => "dpo",
         }
     }
 }

@@ -7,8 +7,13 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::{Config, Method};
+use crate::model::lora::{LoraSpec, Targets};
 use crate::text::dataset::{Supervise, Truncation, Unusable};
-use crate::train::{TrainError, loss::Sft as SftLoss, schedule::Shape};
+use crate::train::{
+    TrainError,
+    loss::{Kind, Options, Preference, Sft as SftLoss},
+    schedule::Shape,
+};
 
 /// `[model]`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -33,12 +38,12 @@ pub struct Data {
     /// Most tokens of a row: prompt and answer together.
     #[serde(default = "Data::max_length")]
     pub max_length: usize,
-    /// Longer rows: `keep_start`, `keep_end`, `drop`. Rows of two answers and labelled ones are always dropped.
-    #[serde(default)]
-    pub truncation: Truncation,
-    /// Targets of the loss: `auto`, `all`, `completion`, `assistant`.
-    #[serde(default)]
-    pub supervise: Supervise,
+    /// Longer rows of sft: `keep_start`, `keep_end`, `drop`. Rows of two answers are always dropped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub truncation: Option<Truncation>,
+    /// Targets of sft's loss: `auto`, `all`, `completion`, `assistant`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub supervise: Option<Supervise>,
     /// Plain prompts and answers become turns of a chat.
     #[serde(default)]
     pub chat: bool,
@@ -124,10 +129,12 @@ pub struct Lora {
     pub rank: usize,
     /// The update is scaled by alpha / rank.
     pub alpha: f64,
-    /// Share of the adapter's inputs that is dropped in training.
-    pub dropout: f64,
-    /// Linear layers, by the last part of their names.
-    pub targets: Vec<String>,
+    /// Share of a layer's inputs that the adapter does not see in training: 0.05 for sft; 0 for the others, whose policy
+    /// would not be their reference at the first step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dropout: Option<f64>,
+    /// `all-linear`, or the names of linear layers.
+    pub targets: Targets,
     /// Scale by alpha / sqrt(rank) instead.
     pub rslora: bool,
 }
@@ -137,8 +144,8 @@ impl Default for Lora {
         Self {
             rank: 16,
             alpha: 32.0,
-            dropout: 0.0,
-            targets: vec!["all-linear".into()],
+            dropout: None,
+            targets: Targets::default(),
             rslora: false,
         }
     }
@@ -206,6 +213,16 @@ pub struct Sft {
     pub packing: bool,
 }
 
+/// `[method.dpo]`
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Dpo {
+    /// Which loss of the family.
+    pub loss: Kind,
+    /// Its options.
+    pub options: Options,
+}
+
 /// Whether `value` is within the range, named as the field is.
 fn within(
     field: &str,
@@ -265,6 +282,8 @@ impl Config {
     fn resolve_optim(&mut self) -> Result<(), TrainError> {
         let method = match &self.method {
             Method::Sft(_) => 2e-5,
+            Method::Rm(_) => 1e-4,
+            Method::Dpo(_) => 1e-6,
         };
         let o = &mut self.optim;
         let lr = *o.lr.get_or_insert(method);
@@ -322,16 +341,15 @@ impl Config {
     }
 
     fn resolve_lora(&mut self) -> Result<(), TrainError> {
-        let Some(lora) = &self.lora else {
+        let trains_on_texts = matches!(self.method, Method::Sft(_));
+        let Some(lora) = &mut self.lora else {
             return Ok(());
         };
         within("lora.rank", lora.rank as f64, 1.0..=4096.0, "1 to 4096")?;
         within("lora.alpha", lora.alpha, f64::MIN_POSITIVE.., "above 0")?;
-        within("lora.dropout", lora.dropout, 0.0..1.0, "0 to below 1")?;
-        if lora.targets.is_empty() {
-            return Err(TrainError::config("lora.targets", "at least one", "none"));
-        }
-        Ok(())
+        let usual = if trains_on_texts { 0.05 } else { 0.0 };
+        let dropout = *lora.dropout.get_or_insert(usual);
+        within("lora.dropout", dropout, 0.0..1.0, "0 to below 1")
     }
 
     fn resolve_output(&mut self) -> Result<(), TrainError> {
@@ -359,19 +377,54 @@ impl Config {
         Ok(())
     }
 
+    /// Options that the method would not read.
     fn refuse_ignored(&self) -> Result<(), TrainError> {
+        let (data, alerts) = (&self.data, &self.alerts);
+        let answers = "this method generates no answers and has no running reference";
+        let pairs = "rows of two answers are taken whole";
+        let checks: &[(&str, bool, &str)] = match &self.method {
+            Method::Sft(_) => &[(
+                "alerts.chosen_drop",
+                alerts.chosen_drop.is_some(),
+                "sft has no preferred answers",
+            )],
+            Method::Rm(_) | Method::Dpo(_) => &[
+                ("data.truncation", data.truncation.is_some(), pairs),
+                ("data.supervise", data.supervise.is_some(), pairs),
+            ],
+        };
+        let common = [
+            ("alerts.kl", alerts.kl.is_some(), answers),
+            (
+                "alerts.length_ratio",
+                alerts.length_ratio.is_some(),
+                answers,
+            ),
+        ];
+        if let Some((field, _, why)) = checks.iter().chain(&common).find(|(_, set, _)| *set) {
+            return Err(ignored(field, why));
+        }
         match &self.method {
-            Method::Sft(_) => {
-                let set = [
-                    ("alerts.kl", self.alerts.kl.is_some()),
-                    ("alerts.length_ratio", self.alerts.length_ratio.is_some()),
-                    ("alerts.chosen_drop", self.alerts.chosen_drop.is_some()),
-                ];
-                match set.iter().find(|(_, set)| *set) {
-                    Some((field, _)) => Err(ignored(field, "sft has no reference, no answers")),
-                    None => Ok(()),
-                }
-            }
+            Method::Rm(_) if alerts.chosen_drop.is_some() => Err(ignored(
+                "alerts.chosen_drop",
+                "a reward model gives no log-probabilities",
+            )),
+            // The loss says which of its options it does not read.
+            Method::Dpo(dpo) => Ok(Preference::new(dpo.loss, &dpo.options).map(drop)?),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Lora {
+    /// For the model.
+    pub fn spec(&self) -> LoraSpec {
+        LoraSpec {
+            rank: self.rank,
+            alpha: self.alpha,
+            dropout: self.dropout.unwrap_or_default(),
+            targets: self.targets.clone(),
+            rslora: self.rslora,
         }
     }
 }
