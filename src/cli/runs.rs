@@ -139,7 +139,7 @@ fn one(root: &Path, out: &Out) -> anyhow::Result<Outcome> {
             .exists()
             .then(|| Manifest::read(&manifest))
             .transpose()?,
-        last: of(Kind::Step).last(),
+        last: of(Kind::Step).next_back(),
         evaluations: of(Kind::Eval).collect(),
         alerts: of(Kind::Alert).collect(),
     };

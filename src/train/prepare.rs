@@ -8,7 +8,8 @@ use super::{
     loss::Preference, reward::Reward, schedule::Schedule, sft::Sft,
 };
 use crate::model::{Checkpoint, Decoder, ScoreModel, Trainable};
-use crate::text::{ChatTemplate, Tokenizer, dataset::Sampler};
+use crate::text::dataset::{DataError, Dataset, Encoded, Encoder, Example, Pair, Sampler};
+use crate::text::{ChatTemplate, Tokenizer};
 
 /// Makes a run ready. The model's weights are moved into it.
 ///
@@ -69,14 +70,13 @@ fn method(
 ) -> Result<Box<dyn Method>, TrainError> {
     let (train, eval) = (&config.data.train, &config.data.eval);
     let pairs = || -> Result<_, TrainError> {
-        let load = |files| data::load(files, config, words, |encoder, rows| encoder.pairs(rows));
+        let load = |files| data::load(files, config, words, pairs_of);
         let eval = (!eval.is_empty()).then(|| load(eval)).transpose()?;
         Ok((load(train)?, eval))
     };
     match &config.method {
         config::Method::Sft(options) => {
-            let load =
-                |files| data::load(files, config, words, |encoder, rows| encoder.examples(rows));
+            let load = |files| data::load(files, config, words, examples_of);
             let eval = (!eval.is_empty()).then(|| load(eval)).transpose()?;
             let options = (options.loss, options.packing);
             Ok(Box::new(Sft::new(config, options, load(train)?, eval)?))
@@ -87,6 +87,14 @@ fn method(
             Ok(Box::new(Dpo::new(config, loss, pairs()?, model)?))
         }
     }
+}
+
+fn examples_of(encoder: &Encoder<'_>, rows: &Dataset) -> Result<Encoded<Example>, DataError> {
+    encoder.examples(rows)
+}
+
+fn pairs_of(encoder: &Encoder<'_>, rows: &Dataset) -> Result<Encoded<Pair>, DataError> {
+    encoder.pairs(rows)
 }
 
 /// Steps and warm-up; an epoch's last step may be of fewer rows.

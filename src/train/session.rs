@@ -55,7 +55,7 @@ impl Session {
         let folder = RunFolder::create(root, &parts.config.to_toml()?)?;
         parts.manifest.write(&folder.manifest_path())?;
         let log = Writer::create(&folder.log_path())?;
-        let mut session = Self::of(parts, folder, log)?;
+        let mut session = Self::of(parts, folder, log);
         let row = Row::new(Kind::Started, 0);
         let row = session.described(row);
         session.note(&row)?;
@@ -80,7 +80,7 @@ impl Session {
         } else {
             Writer::create(&folder.log_path())?
         };
-        let mut session = Self::of(parts, folder, log)?;
+        let mut session = Self::of(parts, folder, log);
         if let Some(last) = &last {
             session.restore(last)?;
         }
@@ -90,8 +90,8 @@ impl Session {
         Ok(session)
     }
 
-    fn of(parts: Parts, folder: RunFolder, log: Writer) -> Result<Self, TrainError> {
-        Ok(Self {
+    fn of(parts: Parts, folder: RunFolder, log: Writer) -> Self {
+        Self {
             parts,
             folder,
             alerts: Alerts::default(),
@@ -99,7 +99,7 @@ impl Session {
             saved: None,
             log,
             events: None,
-        })
+        }
     }
 
     fn described(&self, row: Row) -> Row {
