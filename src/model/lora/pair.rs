@@ -75,14 +75,16 @@ impl Pair {
         let kept = (1.0 / (1.0 - dropout.share)) as f32;
         let bound = (dropout.share * f64::from(u32::MAX)) as u32;
         // Each chunk begins at its own place of the stream, so the mask is the same whatever the number of threads.
-        mask.par_chunks_mut(CHUNK).enumerate().for_each(|(i, chunk)| {
-            let mut rng = ChaCha8Rng::seed_from_u64(key);
-            rng.set_stream(dropout.module);
-            rng.set_word_pos((i * CHUNK) as u128);
-            for entry in chunk {
-                *entry = if rng.next_u32() < bound { 0.0 } else { kept };
-            }
-        });
+        mask.par_chunks_mut(CHUNK)
+            .enumerate()
+            .for_each(|(i, chunk)| {
+                let mut rng = ChaCha8Rng::seed_from_u64(key);
+                rng.set_stream(dropout.module);
+                rng.set_word_pos((i * CHUNK) as u128);
+                for entry in chunk {
+                    *entry = if rng.next_u32() < bound { 0.0 } else { kept };
+                }
+            });
         x * Tensor::from_vec(mask, x.shape(), x.device())?.to_dtype(x.dtype())?
     }
 
