@@ -330,6 +330,50 @@ fn an_adapter_on_a_score_model_is_saved_with_its_head() {
 }
 
 #[test]
+fn a_policy_with_a_value_head_is_saved_with_it_and_stays_a_language_model() {
+    let path = fixtures("models/llama");
+    let head = Tensor::full(0.25f32, (1, 48), &candle_core::Device::Cpu).unwrap();
+    let make = |lora: bool| {
+        let base = open(&path, DType::F32);
+        let model = if lora {
+            Trainable::lora(base, &spec(2, 0.0), 1).unwrap()
+        } else {
+            Trainable::full(base).unwrap()
+        };
+        model.with_value_head(&head).unwrap()
+    };
+    for lora in [false, true] {
+        let model = make(lora);
+        assert_eq!(model.params().last().unwrap().name, "value_head.weight");
+        step(&model, 0.01);
+        let out = tempfile::tempdir().unwrap();
+        model.write(out.path(), DType::F32).unwrap();
+        let other = make(lora);
+        other.reload(out.path()).unwrap();
+        for (a, b) in model.values().iter().zip(other.values()) {
+            assert_eq!((&a.0, bits(&a.1)), (&b.0, bits(&b.1)));
+        }
+        let on = bits(&logits(model.decoder(), &batch()));
+        let back = if lora {
+            let config = model.decoder().config();
+            let adapter = LoraAdapter::read(out.path(), config).unwrap();
+            adapter.on(&open(&path, DType::F32)).unwrap()
+        } else {
+            open(out.path(), DType::F32)
+        };
+        assert_eq!(on, bits(&logits(&back, &batch())));
+    }
+    let scored = ScoreModel::zero(open(&path, DType::F32)).unwrap();
+    assert!(
+        Trainable::scored(&scored)
+            .unwrap()
+            .with_value_head(&head)
+            .is_err()
+    );
+    assert!(make(false).with_value_head(&head.t().unwrap()).is_err());
+}
+
+#[test]
 fn dropout_is_a_function_of_its_key_and_leaves_reading_alone() {
     let path = fixtures("models/llama");
     let model = Trainable::lora(open(&path, DType::F64), &spec(4, 0.25), 1).unwrap();

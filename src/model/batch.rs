@@ -107,7 +107,7 @@ impl Batch {
     pub fn documents(&self, row: usize) -> Vec<Range<usize>> {
         let pad = self.pad[row];
         match self.starts.get(row) {
-            None => vec![pad..self.len],
+            None => std::iter::once(pad..self.len).collect(),
             Some(starts) => {
                 let ends = starts[1..].iter().map(|&s| s + pad).chain([self.len]);
                 starts.iter().zip(ends).map(|(s, e)| s + pad..e).collect()

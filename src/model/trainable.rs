@@ -20,6 +20,10 @@ use super::{
     weights::Weights,
 };
 use crate::config::ModelConfig;
+use crate::files::{
+    SafetensorsFolder, TensorSource,
+    write::{WriteOptions, write_safetensors_file},
+};
 
 /// One trained tensor.
 #[derive(Debug, Clone)]
@@ -40,8 +44,14 @@ pub struct Trainable {
     decoder: Decoder,
     params: Vec<Param>,
     score: Option<Var>,
+    /// The value head of a policy that values its own states.
+    value: Option<Var>,
     adapter: Option<Adapted>,
 }
+
+/// The value head beside a policy: a file of its own, which readers of the policy do not look at.
+const VALUE_FILE: &str = "value_head.safetensors";
+const VALUE_NAME: &str = "value_head.weight";
 
 /// What a model has whose adapter trains and not its weights.
 #[derive(Debug)]
@@ -175,8 +185,30 @@ impl Trainable {
             decoder,
             params,
             score,
+            value: None,
             adapter,
         }
+    }
+
+    /// With a value head `[1, d_model]` on the policy's own states (PPO with a shared value model); it trains as well.
+    ///
+    /// # Errors
+    /// A head of another shape, or a model that is a score model already.
+    pub fn with_value_head(mut self, head: &Tensor) -> Result<Self, ModelError> {
+        let model = ScoreModel::new(self.decoder.clone(), head.clone())?;
+        if self.score.is_some() {
+            return Err(ModelError::Empty {
+                what: "a score model has a head already; a value head goes on a language model",
+            });
+        }
+        let var = Var::from_tensor(&model.head().detach())?;
+        self.params.push(Param {
+            name: VALUE_NAME.to_owned(),
+            var: var.clone(),
+            decay: true,
+        });
+        self.value = Some(var);
+        Ok(self)
     }
 
     /// The model with its present weights and no gradients: to sample from, evaluate, audit and save.
@@ -207,13 +239,12 @@ impl Trainable {
         &self.tracked.weights().head
     }
 
-    /// The score head of a reward or value model, tracked: `[1, d_model]`.
+    /// The score head of a reward or value model, or the value head of a policy, tracked: `[1, d_model]`.
     ///
     /// # Errors
     /// A language model has none.
     pub fn score_head(&self) -> Result<&Tensor, ModelError> {
-        self.score
-            .as_ref()
+        (self.score.as_ref().or(self.value.as_ref()))
             .map(Var::as_tensor)
             .ok_or(ModelError::Empty {
                 what: "this model has no score head; open it as a reward or value model",
@@ -289,6 +320,17 @@ impl Trainable {
     /// The folder holds weights already; the disk.
     pub fn write(&self, folder: &Path, dtype: DType) -> Result<(), ModelError> {
         self.settle()?;
+        self.write_weights(folder, dtype)?;
+        if let Some(value) = &self.value {
+            let plan = [(VALUE_NAME.to_owned(), value.dims().to_vec())];
+            let value = |_: &str| Ok::<_, candle_core::Error>(value.as_detached_tensor());
+            let options = WriteOptions::default();
+            write_safetensors_file(&folder.join(VALUE_FILE), &plan, &options, value)?;
+        }
+        Ok(())
+    }
+
+    fn write_weights(&self, folder: &Path, dtype: DType) -> Result<(), ModelError> {
         if let Some(adapted) = &self.adapter {
             let head = self.score.as_ref().map(Var::as_detached_tensor);
             let config = self.decoder.config();
@@ -306,13 +348,24 @@ impl Trainable {
     /// # Errors
     /// Another model.
     pub fn reload(&self, folder: &Path) -> Result<(), ModelError> {
+        let mut values = self.read(folder)?;
+        if self.value.is_some() {
+            let source = SafetensorsFolder::open(&folder.join(VALUE_FILE))?;
+            let value = source.load(VALUE_NAME, self.decoder.compute_dtype())?;
+            values.push((VALUE_NAME.to_owned(), value));
+        }
+        self.restore(&values)
+    }
+
+    /// The weights of a folder by the names of what trains.
+    fn read(&self, folder: &Path) -> Result<Vec<(String, Tensor)>, ModelError> {
         if self.adapter.is_some() {
             let config = self.decoder.config();
             let (adapter, head) = LoraAdapter::read_with_head(folder, config)?;
             let (_, vars) = adapter.trained(self.decoder.compute_dtype())?;
             let vars = vars.into_iter().map(|(name, var)| (name, var.into_inner()));
             let head = head.map(|head| (lora::score_name(), head));
-            return self.restore(&vars.chain(head).collect::<Vec<_>>());
+            return Ok(vars.chain(head).collect());
         }
         let options = LoadOptions {
             dtype: self.decoder.weight_dtype(),
@@ -331,7 +384,7 @@ impl Trainable {
             .map(|slot| (slot.name(), slot.tensor.clone()))
             .collect();
         values.extend(score.map(|score| (score::NAME.to_owned(), score)));
-        self.restore(&values)
+        Ok(values)
     }
 
     /// The values of what trains, by name; they share storage with it.

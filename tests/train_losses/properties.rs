@@ -355,9 +355,9 @@ fn packed_rows_have_the_loss_and_the_gradients_of_rows_apart() {
             documents.map(move |d| row * len + d.start)
         });
         for (i, start) in documents.enumerate() {
-            for j in PROMPTS[i].len()..rows[i].len() {
+            for (j, &id) in rows[i].iter().enumerate().skip(PROMPTS[i].len()) {
                 slots.push((start + j - 1) as u32);
-                targets.push(rows[i][j]);
+                targets.push(id);
             }
         }
         let slots = Tensor::new(slots.as_slice(), &Device::Cpu).unwrap();

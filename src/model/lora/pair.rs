@@ -7,8 +7,12 @@ use std::sync::{
 
 use candle_core::{DType, Result, Tensor};
 use candlescope_ops as ops;
-use rand::{Rng, SeedableRng};
+use rand::{RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
+
+/// Entries of a mask that are drawn one after the other.
+const CHUNK: usize = 1 << 14;
 
 /// `s·B A` beside a linear layer `[out, in]`.
 #[derive(Debug, Clone)]
@@ -67,18 +71,20 @@ impl Pair {
         if key == 0 {
             return Ok(x.clone());
         }
-        let mut rng = ChaCha8Rng::seed_from_u64(key);
-        rng.set_stream(dropout.module);
+        let mut mask = vec![0.0f32; x.elem_count()];
         let kept = (1.0 / (1.0 - dropout.share)) as f32;
-        let mask: Vec<f32> = (0..x.elem_count())
-            .map(|_| {
-                if rng.random::<f64>() < dropout.share {
-                    0.0
-                } else {
-                    kept
+        let bound = (dropout.share * f64::from(u32::MAX)) as u32;
+        // Each chunk begins at its own place of the stream, so the mask is the same whatever the number of threads.
+        mask.par_chunks_mut(CHUNK)
+            .enumerate()
+            .for_each(|(i, chunk)| {
+                let mut rng = ChaCha8Rng::seed_from_u64(key);
+                rng.set_stream(dropout.module);
+                rng.set_word_pos((i * CHUNK) as u128);
+                for entry in chunk {
+                    *entry = if rng.next_u32() < bound { 0.0 } else { kept };
                 }
-            })
-            .collect();
+            });
         x * Tensor::from_vec(mask, x.shape(), x.device())?.to_dtype(x.dtype())?
     }
 

@@ -125,6 +125,57 @@ impl Calibration {
     }
 }
 
+/// How far the members of an ensemble agree on the same pairs.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Agreement {
+    /// Members.
+    pub members: usize,
+    /// Pairs.
+    pub n: usize,
+    /// Share of pairs on which two members prefer the same text, mean over pairs of members.
+    pub pairwise: f64,
+    /// Share of pairs on which all do.
+    pub unanimous: f64,
+    /// Mean over pairs of the deviation (over members, population) of the margin.
+    pub deviation: f64,
+}
+
+impl Agreement {
+    /// Of each member's scores of the same pairs.
+    ///
+    /// # Errors
+    /// Fewer than 2 members, no pairs, or members with other numbers of pairs.
+    pub fn of(members: &[Vec<PairScore>]) -> Result<Self, LossError> {
+        let m = members.len();
+        within(m >= 2, "ensemble", "members", "2 or more", m)?;
+        let n = members[0].len();
+        for member in members {
+            super::same_length("pairs of each member", n, member.len())?;
+        }
+        let (mut pairwise, mut unanimous, mut deviation) = (0.0, 0.0, 0.0);
+        for pair in 0..n {
+            let all = || members.iter().map(|member| &member[pair]);
+            let yes = all().filter(|p| p.right()).count();
+            let no = m - yes;
+            let same = yes * yes.saturating_sub(1) + no * no.saturating_sub(1);
+            pairwise += same as f64 / (m * (m - 1)) as f64;
+            unanimous += f64::from(u8::from(yes == 0 || no == 0));
+            let margins = || all().map(|p| p.chosen - p.rejected);
+            let mean = margins().sum::<f64>() / m as f64;
+            let squares = margins().map(|x| (x - mean).powi(2)).sum::<f64>();
+            deviation += (squares / m as f64).sqrt();
+        }
+        let n_pairs = n as f64;
+        Ok(Self {
+            members: m,
+            n,
+            pairwise: pairwise / n_pairs,
+            unanimous: unanimous / n_pairs,
+            deviation: deviation / n_pairs,
+        })
+    }
+}
+
 fn share(pairs: &[&PairScore]) -> Share {
     let n = pairs.len();
     let right = pairs.iter().filter(|p| p.right()).count();
@@ -310,5 +361,24 @@ mod tests {
         assert!(Calibration::of(&[]).is_err());
         pairs[0].chosen = f64::NAN;
         assert!(Calibration::of(&pairs).is_err());
+    }
+
+    #[test]
+    fn members_agree_as_counted_by_hand() {
+        let pair = |margin: f64| PairScore {
+            chosen: margin,
+            rejected: 0.0,
+            chosen_tokens: 1,
+            rejected_tokens: 1,
+        };
+        let member = |margins: [f64; 2]| margins.map(pair).to_vec();
+        let all = [member([1.0, 1.0]), member([3.0, -1.0]), member([2.0, 3.0])];
+        let found = Agreement::of(&all).unwrap();
+        // The first pair: all three, margins 1 2 3. The second: two of three, one couple of three, margins 1 -1 3.
+        assert!((found.pairwise - (1.0 + 1.0 / 3.0) / 2.0).abs() < 1e-15);
+        assert_eq!((found.unanimous, found.members, found.n), (0.5, 3, 2));
+        let deviation = ((2.0f64 / 3.0).sqrt() + (8.0f64 / 3.0).sqrt()) / 2.0;
+        assert!((found.deviation - deviation).abs() < 1e-15);
+        assert!(Agreement::of(&all[..1]).is_err());
     }
 }

@@ -76,7 +76,7 @@ impl Kto {
         let n = batch.labels.len();
         self.check(batch, count)?;
         let log_ratio = (batch.policy - batch.reference.detach())?;
-        let z = self.divergence(batch)?;
+        let z = divergence(batch)?;
         let sign: Vec<f64> = batch
             .labels
             .iter()
@@ -136,14 +136,14 @@ impl Kto {
         }
         Ok(())
     }
+}
 
-    /// `z`, a plain number: no gradient goes through it.
-    fn divergence(&self, batch: &KtoBatch) -> Result<f64, LossError> {
-        let (policy, reference) = (
-            numbers(batch.mismatched)?,
-            numbers(batch.mismatched_reference)?,
-        );
-        let sum: f64 = policy.iter().zip(&reference).map(|(p, r)| p - r).sum();
-        Ok((sum / policy.len() as f64).max(0.0))
-    }
+/// `z`, a plain number: no gradient goes through it.
+fn divergence(batch: &KtoBatch) -> Result<f64, LossError> {
+    let (policy, reference) = (
+        numbers(batch.mismatched)?,
+        numbers(batch.mismatched_reference)?,
+    );
+    let sum: f64 = policy.iter().zip(&reference).map(|(p, r)| p - r).sum();
+    Ok((sum / policy.len() as f64).max(0.0))
 }

@@ -14,6 +14,8 @@ pub enum Metric {
         /// How many.
         count: f64,
     },
+    /// A count.
+    Sum(f64),
     /// The smallest value.
     Least(f64),
     /// The largest value.
@@ -25,7 +27,7 @@ impl Metric {
     pub fn value(self) -> f64 {
         match self {
             Self::Mean { sum, count } => sum / count,
-            Self::Least(x) | Self::Most(x) => x,
+            Self::Sum(x) | Self::Least(x) | Self::Most(x) => x,
         }
     }
 
@@ -35,6 +37,7 @@ impl Metric {
                 sum: a + b,
                 count: m + n,
             },
+            (Self::Sum(a), Self::Sum(b)) => Self::Sum(a + b),
             (Self::Least(a), Self::Least(b)) => Self::Least(a.min(b)),
             (Self::Most(a), Self::Most(b)) => Self::Most(a.max(b)),
             (_, other) => other,
@@ -100,6 +103,7 @@ mod tests {
         let of = |values: &[f64]| {
             let mut m = Metrics::new();
             m.mean("x", values.iter().copied());
+            m.put("sum", Metric::Sum(values[0]));
             m.put("low", Metric::Least(values[0]));
             m.put("high", Metric::Most(values[0]));
             m
@@ -108,7 +112,7 @@ mod tests {
         sum.add(&of(&[7.0]));
         assert_eq!(sum.get("x"), Some(4.0));
         assert_eq!((sum.get("low"), sum.get("high")), (Some(1.0), Some(7.0)));
-        assert_eq!(sum.get("y"), None);
+        assert_eq!((sum.get("sum"), sum.get("y")), (Some(8.0), None));
         let mut none = Metrics::new();
         none.mean("x", []);
         assert_eq!(none.values().count(), 0);

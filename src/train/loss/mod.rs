@@ -29,7 +29,7 @@ pub use ppo::{
     Clip, PolicyBatch, RolloutRow, ValueBatch, policy_loss, rollout_metrics, value_loss,
 };
 pub use preference::{Pairs, Preference};
-pub use reward::{Ensemble, RewardLoss};
+pub use reward::{Ensemble, LengthRule, RewardLoss};
 pub use rloo::{leave_one_out, rloo_loss};
 pub use sft::{Sft, sft_loss};
 

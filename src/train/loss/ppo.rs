@@ -6,7 +6,7 @@
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::{LossError, Metrics, Scored, beside, error::within, numbers, same_length};
+use super::{LossError, Metric, Metrics, Scored, beside, error::within, numbers, same_length};
 
 const NAME: &str = "ppo";
 
@@ -158,8 +158,9 @@ pub struct RolloutRow<'a> {
 
 /// What is logged of a rollout, each a mean over answers of a sum over tokens: `objective/kl`, `objective/entropy` (that of the
 /// sampled tokens, `-log p`), `objective/non_score_reward` (`-β` times the divergence), `objective/scores`,
-/// `objective/rlhf_reward` (both together); and `val/num_eos_tokens`, here the mean share of answers that ended by themselves
-/// times their number.
+/// `objective/rlhf_reward` (both together). Beside them `val/num_eos_tokens` (answers that ended by themselves),
+/// `completions/clipped_ratio` (the share of the others) and `completions/{mean,min,max}_length` in tokens: a reward that is
+/// read without lengths is read wrongly.
 pub fn rollout_metrics(rows: &[RolloutRow], beta: f64) -> Metrics {
     let mut metrics = Metrics::new();
     let sum = |x: &[f64]| x.iter().sum::<f64>();
@@ -171,13 +172,16 @@ pub fn rollout_metrics(rows: &[RolloutRow], beta: f64) -> Metrics {
     over("objective/rlhf_reward", &|row| {
         row.score - beta * sum(row.kl)
     });
+    over("completions/mean_length", &|row| row.logps.len() as f64);
+    over("completions/clipped_ratio", &|row| {
+        f64::from(u8::from(!row.ended))
+    });
+    for row in rows {
+        let tokens = row.logps.len() as f64;
+        metrics.put("completions/min_length", Metric::Least(tokens));
+        metrics.put("completions/max_length", Metric::Most(tokens));
+    }
     let ended = rows.iter().filter(|row| row.ended).count() as f64;
-    metrics.put(
-        "val/num_eos_tokens",
-        super::Metric::Mean {
-            sum: ended,
-            count: 1.0,
-        },
-    );
+    metrics.put("val/num_eos_tokens", Metric::Sum(ended));
     metrics
 }

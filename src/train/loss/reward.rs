@@ -116,9 +116,47 @@ impl Ensemble {
     }
 }
 
+/// How a score counts the length of an answer, which is the most common reward hack.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LengthRule {
+    /// Not at all.
+    #[default]
+    None,
+    /// The score over the tokens of the answer.
+    PerToken,
+    /// So much less for each token, those up to `free` not counted.
+    Penalty {
+        /// Of a token.
+        each: f64,
+        /// Tokens that cost nothing.
+        free: usize,
+    },
+}
+
+impl LengthRule {
+    /// The reward of an answer of this many tokens; one of none counts as one.
+    pub fn reward(self, score: f64, tokens: usize) -> f64 {
+        match self {
+            Self::None => score,
+            Self::PerToken => score / tokens.max(1) as f64,
+            Self::Penalty { each, free } => score - each * tokens.saturating_sub(free) as f64,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn length_costs_what_the_rule_says() {
+        let penalty = LengthRule::Penalty { each: 0.1, free: 4 };
+        assert_eq!(LengthRule::None.reward(3.0, 6), 3.0);
+        assert_eq!(LengthRule::PerToken.reward(3.0, 6), 0.5);
+        assert_eq!(penalty.reward(3.0, 6), 2.8);
+        assert_eq!(penalty.reward(3.0, 4), 3.0);
+    }
 
     #[test]
     fn an_ensemble_is_its_mean_its_worst_or_its_mean_less_its_variance() {

@@ -1,19 +1,10 @@
-//! Functions of log-odds and log-probabilities that neither overflow nor lose their gradient, in candle expressions.
+//! Functions of log-odds and log-probabilities that neither overflow nor lose their gradient; `log_sigmoid` is a kernel.
 //!
 //! Always: smooth where the function is. A preference loss begins where policy and reference agree, at a log-ratio of exactly
 //! 0, so formulas with `|x|` or `max(x, 0)` on the tape would have the wrong slope on the very first step.
 
 use candle_core::{Result, Tensor};
-
-/// `log σ(x)`, elementwise. The maximum is off the tape: it cancels.
-///
-/// # Errors
-/// Tensor arithmetic.
-pub fn log_sigmoid(x: &Tensor) -> Result<Tensor> {
-    let most = x.detach().neg()?.relu()?;
-    let sum = (most.neg()?.exp()? + (x.neg()? - &most)?.exp()?)?;
-    (most + sum.log()?)?.neg()
-}
+pub use candlescope_ops::log_sigmoid;
 
 /// `σ(x)`, elementwise, whose gradient at large `|x|` is 0 and not NaN.
 ///
