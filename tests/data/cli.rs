@@ -163,6 +163,7 @@ fn what_keeps_data_from_being_trained_on_is_a_problem() {
     ] {
         assert!(shown.contains(word), "no `{word}` in: {shown}");
     }
+    assert!(shown.contains("13 rows of plain strings"), "{shown}");
     let silent = file(
         &dir,
         "silent.jsonl",

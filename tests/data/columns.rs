@@ -99,6 +99,16 @@ fn columns_can_have_other_names() {
         data.rows[0].body,
         Body::PromptCompletion(Words::Plain("a".into()), Words::Plain("b".into()))
     );
+    let both: Columns = "margin=question,prompt=question,completion=answer"
+        .parse()
+        .unwrap();
+    let unread = rows(&table, &both, Some(Kind::PromptCompletion))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        unread.contains("prompt-completion rows have no `margin`"),
+        "{unread}"
+    );
     for wrong in ["prompt", "promt=question", "prompt=", "prompt=a,prompt=b"] {
         assert!(
             wrong
@@ -135,6 +145,10 @@ fn what_is_wrong_is_said_with_file_line_and_column() {
         ("{\"prompt\": \"a\", \"completion\": \"b\", \"label\": \"true\"}".into(), vec!["column `label`", "the string \"true\""]),
         ("{\"chosen\": \"ab\", \"rejected\": \"ac\", \"margin\": \"x\"}".into(), vec!["column `margin`: expected a finite number"]),
         ("{\"chosen\": \"ab\", \"rejected\": \"ac\", \"margin\": true}".into(), vec!["column `margin`"]),
+        (
+            "{\"prompt\": [{\"role\": \"assistant\", \"content\": \"b\"}]}".into(),
+            vec!["column `prompt`: expected messages that do not end with the assistant's"],
+        ),
         ("{\"prompt\": \"a\", \"tools\": \"[\"}".into(), vec!["column `tools`: expected a list of tools"]),
         ("{\"prompt\": \"a\", \"chat_template_kwargs\": 1}".into(), vec!["column `chat_template_kwargs`: expected an object"]),
     ] {

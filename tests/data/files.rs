@@ -187,7 +187,7 @@ fn written() -> impl Strategy<Value = Vec<Written>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4000))]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn parquet_holds_the_same_rows_as_json(rows in written(), codec in 0usize..4) {

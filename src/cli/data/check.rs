@@ -197,30 +197,55 @@ fn numbers(survey: &Survey, out: &Out) -> anyhow::Result<()> {
     table.print(out)
 }
 
+/// Parts of a row in the order of reading.
+const PARTS: [&str; 6] = [
+    "row",
+    "supervised",
+    "prompt",
+    "completion",
+    "chosen",
+    "rejected",
+];
+
 fn lengths(survey: &Survey, out: &Out) -> anyhow::Result<()> {
-    let mut table = Table::new([
-        "tokens of",
-        "n",
-        "mean",
-        "min",
-        "5 %",
-        "25 %",
-        "median",
-        "75 %",
-        "95 %",
-        "max",
-    ]);
-    let difference = survey
-        .length_difference
-        .as_ref()
-        .map(|q| ("chosen - rejected", q));
-    let parts = survey.lengths.iter().map(|(part, q)| (*part, q));
-    for (part, q) in parts.chain(difference) {
-        let [min, p5, p25, p50, p75, p95, max] = q.at.map(|n| n.to_string());
-        let (n, mean) = (q.n.to_string(), format!("{:.1}", q.mean));
-        table.row([part.to_owned(), n, mean, min, p5, p25, p50, p75, p95, max]);
+    let header = [
+        "n", "mean", "min", "5 %", "25 %", "median", "75 %", "95 %", "max",
+    ];
+    let difference = survey.length_difference.as_ref();
+    let parts = PARTS
+        .iter()
+        .filter_map(|part| Some((*part, survey.lengths.get(part)?)));
+    let rows: Vec<(&str, [String; 9])> = parts
+        .chain(difference.map(|q| ("chosen - rejected", q)))
+        .map(|(part, q)| {
+            let [min, p5, p25, p50, p75, p95, max] = q.at.map(|n| n.to_string());
+            let mean = format!("{:.1}", q.mean);
+            (
+                part,
+                [q.n.to_string(), mean, min, p5, p25, p50, p75, p95, max],
+            )
+        })
+        .collect();
+    let widest = |c: usize| {
+        rows.iter()
+            .map(|row| row.1[c].len())
+            .chain([header[c].len()])
+            .max()
+            .unwrap_or(0)
+    };
+    let widths: [usize; 9] = std::array::from_fn(widest);
+    let line = |name: &str, cells: [&str; 9]| {
+        let cells = cells
+            .iter()
+            .zip(widths)
+            .map(|(cell, width)| format!("  {cell:>width$}"));
+        format!("{name:<17}{}", cells.collect::<String>())
+    };
+    out.line(&out.paint("1", &line("tokens of", header)))?;
+    for (part, cells) in &rows {
+        out.line(&line(part, cells.each_ref().map(String::as_str)))?;
     }
-    table.print(out)
+    Ok(())
 }
 
 fn say(level: Level, text: &str, out: &Out) -> anyhow::Result<()> {

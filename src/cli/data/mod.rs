@@ -52,8 +52,8 @@ struct How {
     #[arg(long, value_name = "MODEL")]
     model: String,
     /// The file's names of columns that are called otherwise, such as prompt=question,completion=answer
-    #[arg(long, value_name = "LIST", default_value = "")]
-    columns: String,
+    #[arg(long, value_name = "LIST")]
+    columns: Option<String>,
     /// What the rows are [default: what the first row's columns say]
     #[arg(long, value_enum, value_name = "KIND")]
     kind: Option<KindName>,
@@ -154,7 +154,7 @@ impl How {
 
     /// The rows of a file.
     fn read(&self, file: &Path) -> anyhow::Result<Dataset> {
-        let names: Columns = self.columns.parse()?;
+        let names: Columns = self.columns.as_deref().unwrap_or_default().parse()?;
         let kind = self.kind.map(|kind| match kind {
             KindName::Text => Kind::Text,
             KindName::Messages => Kind::Messages,

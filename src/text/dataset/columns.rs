@@ -43,6 +43,23 @@ const NAMES: [&str; 10] = [
 pub struct Columns(BTreeMap<&'static str, String>);
 
 impl Columns {
+    /// Pairs of our name and theirs.
+    ///
+    /// # Errors
+    /// [`DataError::Columns`] for a name that is none of ours, is given twice, or has nothing for it.
+    pub fn new(pairs: impl IntoIterator<Item = (String, String)>) -> Result<Self, DataError> {
+        let mut map = BTreeMap::new();
+        for (ours, theirs) in pairs {
+            let Some(name) = NAMES.iter().find(|name| **name == ours) else {
+                return Err(unmeant(format!("`{ours}` is no column of training data")));
+            };
+            if theirs.is_empty() || map.insert(*name, theirs).is_some() {
+                return Err(unmeant(format!("`{ours}` is given twice, or as nothing")));
+            }
+        }
+        Ok(Self(map))
+    }
+
     fn theirs<'a>(&'a self, ours: &'a str) -> &'a str {
         self.0.get(ours).map_or(ours, String::as_str)
     }
@@ -53,24 +70,21 @@ impl std::str::FromStr for Columns {
 
     /// `prompt=question,completion=answer`.
     fn from_str(text: &str) -> Result<Self, DataError> {
-        let wrong = |found: String| DataError::Columns {
-            found,
-            expected: NAMES.join(", "),
-        };
-        let mut map = BTreeMap::new();
-        for part in text.split(',').filter(|part| !part.trim().is_empty()) {
+        let parts = text.split(',').filter(|part| !part.trim().is_empty());
+        let pair = |part: &str| {
             let (ours, theirs) = part
                 .split_once('=')
-                .ok_or_else(|| wrong(format!("`{part}` has no `=`")))?;
-            let (ours, theirs) = (ours.trim(), theirs.trim());
-            let Some(name) = NAMES.iter().find(|name| **name == ours) else {
-                return Err(wrong(format!("`{ours}` is no column of training data")));
-            };
-            if theirs.is_empty() || map.insert(*name, theirs.to_owned()).is_some() {
-                return Err(wrong(format!("`{ours}` is given twice, or as nothing")));
-            }
-        }
-        Ok(Self(map))
+                .ok_or_else(|| unmeant(format!("`{part}` has no `=`")))?;
+            Ok((ours.trim().to_owned(), theirs.trim().to_owned()))
+        };
+        Self::new(parts.map(pair).collect::<Result<Vec<_>, DataError>>()?)
+    }
+}
+
+fn unmeant(found: String) -> DataError {
+    DataError::Columns {
+        found,
+        expected: NAMES.join(", "),
     }
 }
 
@@ -95,17 +109,17 @@ pub fn rows(table: &Table, columns: &Columns, kind: Option<Kind>) -> Result<Data
         expected: Kind::ALL.map(|kind| kind.needs().join("+")).join(", or "),
         found: names(first),
     })?;
-    let read: BTreeSet<&str> = kind
-        .needs()
-        .iter()
-        .chain(kind.may_have())
-        .map(|c| columns.theirs(c))
-        .collect();
+    let ours = || kind.needs().iter().chain(kind.may_have());
+    if let Some(unread) = columns.0.keys().find(|c| !ours().any(|o| o == *c)) {
+        return Err(unmeant(format!("{} rows have no `{unread}`", kind.name())));
+    }
+    let read: BTreeSet<&str> = ours().map(|c| columns.theirs(c)).collect();
     let all: BTreeSet<&str> = table.rows.iter().flat_map(Record::columns).collect();
     let reader = Reader { columns, kind };
     let rows: Result<Vec<Row>, DataError> = table.rows.iter().map(|r| reader.row(r)).collect();
     Ok(Dataset {
         file: Arc::clone(&table.file),
+        sha256: table.sha256.clone(),
         kind,
         rows: rows?,
         unread: all.difference(&read).map(|&c| c.to_owned()).collect(),
@@ -137,21 +151,17 @@ impl Reader<'_> {
                     turns(value).ok_or_else(|| self.field(record, "messages", wanted, value))?;
                 Body::Messages(turns)
             }
-            Kind::Prompt => Body::Prompt(self.words(record, "prompt")?),
+            Kind::Prompt => Body::Prompt(self.prompt(record)?),
             Kind::PromptCompletion => {
-                let (prompt, completion) = (
-                    self.words(record, "prompt")?,
-                    self.answer(record, "completion")?,
-                );
+                let (prompt, completion) =
+                    (self.prompt(record)?, self.answer(record, "completion")?);
                 self.alike(record, "completion", &prompt, &completion)?;
                 Body::PromptCompletion(prompt, completion)
             }
             Kind::Preference => self.preference(record)?,
             Kind::Unpaired => {
-                let (prompt, completion) = (
-                    self.words(record, "prompt")?,
-                    self.answer(record, "completion")?,
-                );
+                let (prompt, completion) =
+                    (self.prompt(record)?, self.answer(record, "completion")?);
                 self.alike(record, "completion", &prompt, &completion)?;
                 let label = self.need(record, "label")?;
                 if label.kind() != ValueKind::Bool {
@@ -177,7 +187,7 @@ impl Reader<'_> {
         self.alike(record, "rejected", &chosen, &rejected)?;
         let margin = self.margin(record)?;
         if record.get(self.columns.theirs("prompt")).is_some() {
-            let prompt = self.words(record, "prompt")?;
+            let prompt = self.prompt(record)?;
             match (&prompt, &chosen) {
                 (Words::Chat(before), Words::Chat(_)) => {
                     let chosen = self.after(record, "chosen", before, chosen)?;
@@ -264,6 +274,18 @@ impl Reader<'_> {
         let wanted = "a string, or a list of messages, each with a role and a content";
         let turns = turns(value).ok_or_else(|| self.field(record, column, wanted, value))?;
         Ok(Words::Chat(turns))
+    }
+
+    /// A prompt: a conversation must wait for the assistant.
+    fn prompt(&self, record: &Record) -> Result<Words, DataError> {
+        let words = self.words(record, "prompt")?;
+        match &words {
+            Words::Chat(turns) if turns.last().is_some_and(|turn| turn.role == "assistant") => {
+                let wanted = "messages that do not end with the assistant's (answers that are begun in the prompt are not read)";
+                Err(self.field(record, "prompt", wanted, self.need(record, "prompt")?))
+            }
+            _ => Ok(words),
+        }
     }
 
     /// An answer: a conversation must go on with the assistant's turn.

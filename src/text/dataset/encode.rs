@@ -79,7 +79,7 @@ impl<'a> Encoder<'a> {
                 (ids, mask)
             }
             _ => {
-                return Err(self.wrong_kind(
+                return Err(wrong_kind(
                     row,
                     "this loss",
                     "text, messages or prompt-completion",
@@ -98,7 +98,7 @@ impl<'a> Encoder<'a> {
     /// A [`DataError`] about the row.
     pub fn pair(&self, row: &Row) -> Result<Pair, DataError> {
         let Body::Preference(prompt, chosen, rejected, margin) = &row.body else {
-            return Err(self.wrong_kind(row, "a preference loss", "preference"));
+            return Err(wrong_kind(row, "a preference loss", "preference"));
         };
         let same = || DataError::SameAnswers {
             place: row.place.clone(),
@@ -144,7 +144,11 @@ impl<'a> Encoder<'a> {
             return Ok(labelled.into());
         }
         let Body::Unpaired(prompt, completion, label) = &row.body else {
-            return Err(self.wrong_kind(row, "an unpaired loss", "unpaired or preference"));
+            return Err(wrong_kind(
+                row,
+                "an unpaired loss",
+                "unpaired or preference",
+            ));
         };
         let (mut ids, start, end) = self.halves(row, prompt, completion, "completion")?;
         ids.truncate(end);
@@ -173,7 +177,7 @@ impl<'a> Encoder<'a> {
                 }
                 _ => Words::Chat(turns.clone()),
             },
-            Body::Text(_) => return Err(self.wrong_kind(row, "sampling", "rows with a prompt")),
+            Body::Text(_) => return Err(wrong_kind(row, "sampling", "rows with a prompt")),
         };
         let prompt = match self.spoken(&prompt, "user") {
             Words::Plain(text) => self.plain(row, &text)?,
@@ -192,6 +196,18 @@ impl<'a> Encoder<'a> {
         Ok(PromptOnly { prompt })
     }
 
+    /// A prompt in plain words, though the model has a template for turns.
+    pub(super) fn bypasses_template(&self, row: &Row) -> bool {
+        let plain = match &row.body {
+            Body::Text(_) | Body::Messages(_) => false,
+            Body::Prompt(prompt)
+            | Body::PromptCompletion(prompt, _)
+            | Body::Preference(prompt, ..)
+            | Body::Unpaired(prompt, ..) => matches!(prompt, Words::Plain(_)),
+        };
+        plain && self.template.is_some() && !self.options.chat
+    }
+
     /// Refuses a choice of targets that the row has no place for.
     fn supervisable(&self, row: &Row) -> Result<(), DataError> {
         let (method, expected) = match (self.options.supervise, &row.body) {
@@ -203,7 +219,7 @@ impl<'a> Encoder<'a> {
             }
             _ => return Ok(()),
         };
-        Err(self.wrong_kind(row, method, expected))
+        Err(wrong_kind(row, method, expected))
     }
 
     fn conversation(&self, row: &Row, turns: &[Turn]) -> Result<(Vec<u32>, Vec<bool>), DataError> {
@@ -218,9 +234,10 @@ impl<'a> Encoder<'a> {
             Supervise::Completion => {
                 let (prompt, answer) = turns.split_at(turns.len() - 1);
                 if answer[0].role != "assistant" || prompt.is_empty() {
+                    let chat = self.chat(row)?;
                     return Err(DataError::NothingSupervised {
                         place: row.place.clone(),
-                        tokens: 0,
+                        tokens: chat.ids(&chat.render(turns, false)?)?.len(),
                         why: "the conversation does not end with an assistant's turn after another",
                     });
                 }
@@ -282,7 +299,7 @@ impl<'a> Encoder<'a> {
                 Ok((ids, start, end))
             }
             // `columns.rs` refuses such rows.
-            _ => Err(self.wrong_kind(
+            _ => Err(wrong_kind(
                 row,
                 "a prompt with an answer",
                 "both strings or both messages",
@@ -402,13 +419,13 @@ impl<'a> Encoder<'a> {
             limit,
         })
     }
+}
 
-    fn wrong_kind(&self, row: &Row, method: &'static str, expected: &'static str) -> DataError {
-        DataError::Kind {
-            file: row.place.file.to_string(),
-            method,
-            expected,
-            found: row.body.kind().name(),
-        }
+fn wrong_kind(row: &Row, method: &'static str, expected: &'static str) -> DataError {
+    DataError::Kind {
+        file: row.place.file.to_string(),
+        method,
+        expected,
+        found: row.body.kind().name(),
     }
 }

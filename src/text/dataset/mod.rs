@@ -2,7 +2,7 @@
 //!
 //! A file becomes a [`Table`] ([`table::read`]: JSON lines, JSON arrays, Parquet), its columns become a [`Dataset`] of typed
 //! [`Row`]s ([`columns::rows`], TRL's names), and an [`Encoder`] turns those into [`Example`]s, [`Pair`]s, [`Labelled`] or
-//! [`PromptOnly`]. [`pack`] puts examples into rows without padding, [`collate`] pads them, [`Sampler`] says which come next.
+//! [`PromptOnly`]. [`pack()`] puts examples into rows without padding, [`collate()`] pads them, [`Sampler`] says which come next.
 //!
 //! Always: a mask is made from positions, never by looking for token ids, so a padding token that is also the end token
 //! stays trainable; nothing is cut or left out without being counted. No model is known here, only its words.

@@ -4,8 +4,10 @@
 //! [`MAX_TEXT`], a compression that is not read is refused by name, and a fault of the library on a damaged file is an
 //! error. Columns of types that training data does not have (times, images, …) are passed over.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, UnwindSafe, catch_unwind, set_hook, take_hook};
+use std::sync::{Arc, Once};
+use std::thread;
 
 use bytes::Bytes;
 use minijinja::Value;
@@ -36,8 +38,8 @@ pub(super) fn rows(file: &Arc<str>, bytes: Vec<u8>) -> Result<Vec<Record>, DataE
         reason: reason.chars().take(LONGEST).collect(),
     };
     check_footer(&bytes).map_err(damaged)?;
-    // The library answers some damage by panicking; it keeps nothing that outlives the call.
-    let read = catch_unwind(AssertUnwindSafe(|| read(file, Bytes::from(bytes))));
+    // It keeps nothing that outlives the call.
+    let read = quietly(AssertUnwindSafe(|| read(file, Bytes::from(bytes))));
     match read {
         Ok(Ok(rows)) => Ok(rows),
         Ok(Err(Failure::Library(error))) => Err(damaged(error.to_string())),
@@ -45,6 +47,29 @@ pub(super) fn rows(file: &Arc<str>, bytes: Vec<u8>) -> Result<Vec<Record>, DataE
         Ok(Err(Failure::Data(error))) => Err(error),
         Err(_) => Err(damaged("the reader gave up on its structure".into())),
     }
+}
+
+thread_local! {
+    /// This thread is inside [`quietly`].
+    static QUIET: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs the library, which answers some damage by panicking: what it says then is for its authors, not for whoever has a
+/// damaged file. Panics of anything else are told as ever.
+fn quietly<T>(run: impl FnOnce() -> T + UnwindSafe) -> thread::Result<T> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let told = take_hook();
+        set_hook(Box::new(move |panic| {
+            if !QUIET.get() {
+                told(panic);
+            }
+        }));
+    });
+    QUIET.set(true);
+    let ran = catch_unwind(run);
+    QUIET.set(false);
+    ran
 }
 
 enum Failure {
@@ -142,17 +167,11 @@ fn check_columns(
                     expected: READ,
                 }));
             }
-            let first = [
-                Some(column.data_page_offset()),
-                column.dictionary_page_offset(),
-            ];
-            let start = first
-                .into_iter()
-                .flatten()
-                .filter(|&at| at > 0)
-                .min()
-                .unwrap_or(0);
-            let chunk = usize::try_from(start)
+            // As the library has it: the dictionary first, if there is one.
+            let first = column
+                .dictionary_page_offset()
+                .unwrap_or(column.data_page_offset());
+            let chunk = usize::try_from(first)
                 .ok()
                 .zip(usize::try_from(column.compressed_size()).ok())
                 .and_then(|(start, length)| bytes.get(start..start.checked_add(length)?));

@@ -45,7 +45,7 @@ pub(super) fn check_footer(bytes: &[u8]) -> Result<(), String> {
             ));
         }
         for node in 0..nodes {
-            let children = thrift.number_at(5)?.unwrap_or(0);
+            let [children] = thrift.numbers([5])?;
             if children < 0 || children as usize > nodes - node - 1 {
                 return Err(format!("a node of its schema claims {children} children"));
             }
@@ -90,11 +90,13 @@ pub(super) fn check_pages(bytes: &[u8], gzip: bool) -> Result<u64, String> {
                 page.inflated
             ));
         }
-        if gzip {
+        // Levels of a second-version page stand uncompressed in front.
+        let levels = usize::try_from(page.levels).unwrap_or(usize::MAX);
+        if let Some(packed) = body[..stored].get(levels..).filter(|_| gzip) {
             let limit = inflated + 1;
-            // Levels of a second-version page stand uncompressed in front; such a page fails here and is left to the library.
+            // A page that is no gzip is the library's to refuse.
             let inflated = io::copy(
-                &mut MultiGzDecoder::new(&body[..stored]).take(limit),
+                &mut MultiGzDecoder::new(packed).take(limit),
                 &mut io::sink(),
             );
             if inflated.is_ok_and(|n| n == limit) {
@@ -117,8 +119,10 @@ struct Page {
     inflated: i64,
     stored: i64,
     values: i64,
+    levels: i64,
 }
 
+const STOP: u8 = 0;
 const BYTE: u8 = 3;
 const DOUBLE: u8 = 7;
 const BINARY: u8 = 8;
@@ -174,14 +178,15 @@ impl<'a> Thrift<'a> {
     /// Type of the next field of a structure, its number in `id`; `None` at the structure's end.
     fn field(&mut self, id: &mut i64) -> Result<Option<u8>, String> {
         let head = self.byte()?;
-        if head & 0x0f == 0 {
+        let kind = head & 0x0f;
+        if kind == STOP {
             return Ok(None);
         }
         *id = match head >> 4 {
             0 => self.number()?,
             delta => id.saturating_add(i64::from(delta)),
         };
-        Ok(Some(head & 0x0f))
+        Ok(Some(kind))
     }
 
     /// Type and number of a list's elements; no list has more than bytes are left.
@@ -250,14 +255,13 @@ impl<'a> Thrift<'a> {
         }
     }
 
-    /// Reads a structure and gives the number in its field `wanted`.
-    fn number_at(&mut self, wanted: i64) -> Result<Option<i64>, String> {
-        let (mut id, mut found) = (0, None);
+    /// Reads a structure and gives the numbers in some of its fields; 0 where there is none.
+    fn numbers<const N: usize>(&mut self, wanted: [i64; N]) -> Result<[i64; N], String> {
+        let (mut id, mut found) = (0, [0; N]);
         while let Some(kind) = self.field(&mut id)? {
-            if id == wanted && (4..=6).contains(&kind) {
-                found = Some(self.number()?);
-            } else {
-                self.skip(kind, 1)?;
+            match wanted.iter().position(|&w| w == id) {
+                Some(at) if (4..=6).contains(&kind) => found[at] = self.number()?,
+                _ => self.skip(kind, 1)?,
             }
         }
         Ok(found)
@@ -270,7 +274,12 @@ impl<'a> Thrift<'a> {
             match (id, kind) {
                 (2, 4..=6) => page.inflated = self.number()?,
                 (3, 4..=6) => page.stored = self.number()?,
-                (5 | 7 | 8, STRUCT) => page.values = self.number_at(1)?.unwrap_or(0),
+                (5 | 7, STRUCT) => [page.values] = self.numbers([1])?,
+                (8, STRUCT) => {
+                    let [values, definitions, repetitions] = self.numbers([1, 5, 6])?;
+                    page.values = values;
+                    page.levels = definitions.saturating_add(repetitions);
+                }
                 _ => self.skip(kind, 0)?,
             }
         }
@@ -280,6 +289,7 @@ impl<'a> Thrift<'a> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     /// A footer of a chain of groups, each the only child of the one above.
@@ -322,5 +332,38 @@ mod tests {
             Ok(1)
         );
         assert!(check_pages(&[0x15, 2, 0x15, 2, 0x15, 40, 0], false).is_err());
+    }
+
+    /// 100 kB of zeroes in a page that says it has 10 bytes, of the first and of the second version.
+    #[test]
+    fn gzip_that_inflates_beyond_its_word_is_refused() {
+        let mut packed = Vec::new();
+        let zeroes = vec![0u8; 100_000];
+        let encoder = flate2::read::GzEncoder::new(zeroes.as_slice(), flate2::Compression::best());
+        io::copy(&mut { encoder }, &mut packed).unwrap();
+        let page = |data: &[u8], levels: usize, inflated: u64| {
+            let mut page = vec![0x25];
+            for number in [inflated, (levels + data.len()) as u64] {
+                page.extend([
+                    (number << 1) as u8 & 0x7f | 0x80,
+                    (number >> 6) as u8 & 0x7f | 0x80,
+                    (number >> 13) as u8,
+                ]);
+                page.push(0x15);
+            }
+            page.pop();
+            // Field 5 with one value; or field 8, whose field 5 is the length of the levels.
+            match levels {
+                0 => page.extend([0x2c, 0x15, 2, 0, 0]),
+                n => page.extend([0x5c, 0x15, 2, 0x45, (n << 1) as u8, 0, 0]),
+            }
+            [page, vec![7; levels], data.to_vec()].concat()
+        };
+        for levels in [0, 3] {
+            let bomb = check_pages(&page(&packed, levels, 10), true);
+            assert!(bomb.is_err_and(|e| e.contains("inflates")), "{levels}");
+            assert_eq!(check_pages(&page(&packed, levels, 100_000), true), Ok(1));
+            assert_eq!(check_pages(&page(&packed, levels, 10), false), Ok(1));
+        }
     }
 }

@@ -164,6 +164,8 @@ pub struct Row {
 pub struct Dataset {
     /// The file's name, for messages.
     pub file: Arc<str>,
+    /// Of the file's bytes, in hex: what a run's manifest says it was trained on.
+    pub sha256: String,
     /// What the rows are.
     pub kind: Kind,
     /// The rows.

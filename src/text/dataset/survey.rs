@@ -41,6 +41,8 @@ pub struct Finding {
 pub struct Survey {
     /// The file.
     pub file: String,
+    /// SHA-256 of its bytes, in hex.
+    pub sha256: String,
     /// What its rows are.
     pub kind: Kind,
     /// Rows read.
@@ -61,6 +63,8 @@ pub struct Survey {
     pub lengths: BTreeMap<&'static str, Quantiles>,
     /// Answers whose last target ends a generation.
     pub ended: Option<Share>,
+    /// Rows of plain strings that a model with a chat template reads without it.
+    pub plain: usize,
     /// Rows that stand there already.
     pub duplicates: usize,
     /// Rows whose prompt stands there already, with other answers or the same.
@@ -96,6 +100,7 @@ impl Survey {
         let (duplicates, repeated_prompts) = repeats(&data.rows);
         let mut survey = Self {
             file: data.file.to_string(),
+            sha256: data.sha256.clone(),
             kind: data.kind,
             rows: data.rows.len(),
             usable: tally.usable,
@@ -110,6 +115,11 @@ impl Survey {
                 .filter_map(|(part, n)| Some((part, Quantiles::of(n)?)))
                 .collect(),
             ended: Share::of(tally.ended, tally.answers),
+            plain: data
+                .rows
+                .iter()
+                .filter(|row| encoder.bypasses_template(row))
+                .count(),
             duplicates,
             repeated_prompts,
             chosen_longer: Share::of(
@@ -151,6 +161,13 @@ impl Survey {
                     dropped.first
                 ),
             );
+        }
+        if self.plain > 0 {
+            let text = format!(
+                "{} of plain strings: the model has a chat template, which they do not go through; --chat makes turns of them",
+                rows(self.plain)
+            );
+            say(Level::Warning, text);
         }
         if self.cut > 0 {
             let lost = match encoder.options.truncation {

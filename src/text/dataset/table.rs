@@ -12,6 +12,7 @@ use minijinja::Value;
 use serde::Serialize;
 
 use super::{error::DataError, json, parquet};
+use crate::files::hash::sha256;
 
 /// The largest file read, in bytes.
 pub(super) const MAX_FILE: u64 = 2 << 30;
@@ -78,6 +79,8 @@ impl Record {
 pub struct Table {
     /// The file's name, for messages.
     pub file: Arc<str>,
+    /// SHA-256 of its bytes, in hex.
+    pub sha256: String,
     /// Its rows.
     pub rows: Vec<Record>,
 }
@@ -122,6 +125,7 @@ pub fn from_bytes(name: &str, bytes: Vec<u8>) -> Result<Table, DataError> {
             found: bytes.len() as u64,
         });
     }
+    let sha256 = sha256(&bytes);
     let rows = match format(&bytes) {
         Format::Lines => json::lines(&file, &bytes)?,
         Format::Array => json::array(&file, &bytes)?,
@@ -130,7 +134,7 @@ pub fn from_bytes(name: &str, bytes: Vec<u8>) -> Result<Table, DataError> {
     if rows.is_empty() {
         return Err(DataError::Empty { file: name.into() });
     }
-    Ok(Table { file, rows })
+    Ok(Table { file, sha256, rows })
 }
 
 fn format(bytes: &[u8]) -> Format {
