@@ -12,6 +12,7 @@ use crate::{
     config::ConfigError,
     files::FileError,
     model::{ModelError, fetch::FetchError},
+    train::TrainError,
 };
 
 /// A mistake in what the command line was given, with what to try.
@@ -101,6 +102,9 @@ fn hint(cause: &(dyn Error + 'static)) -> Option<String> {
     if let Some(error) = cause.downcast_ref::<ModelError>() {
         return of_model(error).map(str::to_owned);
     }
+    if let Some(error) = cause.downcast_ref::<TrainError>() {
+        return of_train(error).map(str::to_owned);
+    }
     None
 }
 
@@ -133,6 +137,25 @@ fn of_model(error: &ModelError) -> Option<&'static str> {
         ModelError::File(FileError::Invalid { .. } | FileError::Tensor { .. })
         | ModelError::Config(ConfigError::File(_)) => {
             "the file may be cut short or damaged; fetch or copy it again"
+        }
+        _ => return None,
+    })
+}
+
+fn of_train(error: &TrainError) -> Option<&'static str> {
+    Some(match error {
+        TrainError::Occupied { .. } => {
+            "--resume goes on with the run there; another --out begins a new one"
+        }
+        TrainError::NotARun { .. } => "`candlescope runs list` shows the runs in a folder",
+        TrainError::NotFinite { .. } => {
+            "the rows are kept in the run's folder under failed/; a lower optim.lr or optim.max_grad_norm may help"
+        }
+        TrainError::Mismatch { .. } => {
+            "a run goes on with the model, data and config that it began with; another --out begins a new one"
+        }
+        TrainError::Io { .. } => {
+            "is the disk full? the last whole checkpoint stands, and --resume goes on from it"
         }
         _ => return None,
     })

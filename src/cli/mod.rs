@@ -20,7 +20,9 @@ mod model;
 pub mod output;
 pub mod progress;
 mod run;
+mod runs;
 mod system;
+mod train;
 mod tui;
 
 use std::io::{IsTerminal, Write};
@@ -66,6 +68,8 @@ enum Command {
     Capture(Box<capture::Args>),
     Audit(audit::Args),
     Data(Box<data::Args>),
+    Train(train::Args),
+    Runs(runs::Args),
     Model(model::Args),
     Tui(tui::Args),
     Doctor(doctor::Args),
@@ -83,6 +87,8 @@ impl Command {
             Self::Capture(args) => capture::run(args, out),
             Self::Audit(args) => audit::run(args, out),
             Self::Data(args) => data::run(args, out),
+            Self::Train(args) => train::run(args, out),
+            Self::Runs(args) => runs::run(args, out),
             Self::Model(args) => model::run(args, out),
             Self::Doctor(args) => doctor::run(args, out),
             Self::Completions(args) => completions::run(args, out),

@@ -1,3 +1,42 @@
-//! Post-training. `loss/` holds every loss as a pure function.
+//! Post-training: the loop that every method stands on, its run folder, its event log.
+//!
+//! `config/` says what a run is, `prepare.rs` makes it ready, `run.rs` is the loop, `session.rs` goes from memory to a
+//! checkpoint and back, `method.rs` is what a method must be, `bench.rs` what it works with, `folder.rs` where it all lies,
+//! `log/` what happened. `sft.rs`, `dpo.rs` and `reward.rs` are methods, `loss/` has every loss as a pure function. Nothing here prints; progress goes to a trait, as do checkpoints.
 
+mod alerts;
+mod bench;
+pub mod checkpoint;
+pub mod config;
+mod data;
+mod dpo;
+mod error;
+pub mod folder;
+pub mod log;
 pub mod loss;
+mod manifest;
+mod method;
+pub mod observer;
+mod pairs;
+mod preflight;
+mod prepare;
+mod reward;
+mod run;
+mod schedule;
+mod session;
+mod sft;
+pub mod summary;
+mod targets;
+
+pub use bench::{Applied, Bench};
+pub use config::Config;
+pub use error::TrainError;
+pub use folder::{RunFolder, Saved};
+pub use manifest::{DataFile, Manifest};
+pub use method::{Facts, Method};
+pub use observer::{At, CheckpointObserver, Progress, Silent, Standing};
+pub use preflight::{Memory, Preflight};
+pub use prepare::prepare;
+pub use run::Ended;
+pub use schedule::{Schedule, Shape};
+pub use session::{Parts, Session};

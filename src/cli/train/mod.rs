@@ -1,0 +1,193 @@
+//! `train`: post-training from a config file. The loop is `crate::train`; what it shows is `progress.rs`.
+
+mod dry;
+mod progress;
+
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+use serde::Serialize;
+
+use super::{
+    Outcome,
+    args::{Dtype, OpenArgs},
+    failure::Usage,
+    interrupt::{self, Interrupted},
+    output::Out,
+};
+use crate::train::{Config, Ended, Parts, Session, folder, prepare};
+use progress::Steps;
+
+/// Train a model: fine-tuning from a config file, in a run folder that can be resumed
+#[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:
+  candlescope train sft -c run.toml --out runs/first
+  candlescope train sft --resume --out runs/first")]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Supervised fine-tuning on texts, messages, or prompts with completions
+    ///
+    /// All weights, or a LoRA adapter with a [lora] section. Ctrl-C saves a checkpoint and says how to go on; a second one
+    /// leaves at once. A run that goes on gives the same bits as one that was never stopped.
+    #[command(after_help = "Examples:
+  candlescope train sft -c run.toml --out runs/first
+  candlescope train sft -c run.toml --set optim.lr=1e-4 --dry-run
+  candlescope train sft --resume --out runs/first")]
+    Sft(RunArgs),
+    /// A reward model from pairs of answers (Bradley-Terry)
+    ///
+    /// Margins, label smoothing and centring in [method.rm]. The checkpoint is a classifier with one score.
+    #[command(after_help = "Examples:
+  candlescope train rm -c rm.toml --out runs/rm
+  candlescope train rm -c rm.toml --set method.rm.centring=0.01 --dry-run")]
+    Rm(RunArgs),
+    /// Direct preference optimisation and its family, from pairs of answers
+    ///
+    /// [method.dpo] loss = sigmoid, sigmoid_norm, robust, hinge, ipo_mean, ipo_sum, exo_pair, nca_pair, apo_zero, apo_down,
+    /// sppo_hard, discopop, slic_hf, orpo or simpo, and its options. The reference is the model that the run begins with.
+    #[command(after_help = "Examples:
+  candlescope train dpo -c dpo.toml --out runs/dpo
+  candlescope train dpo -c dpo.toml --set method.dpo.loss=simpo --set method.dpo.options.beta=2.5")]
+    Dpo(RunArgs),
+}
+
+/// What every method takes.
+#[derive(clap::Args, Debug)]
+pub struct RunArgs {
+    /// The config: [model], [data], [optim], [schedule], [lora], [method.NAME], [alerts], [output]; not needed to resume
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The run's folder [default: runs/NAME, after the config's file name]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Go on with the run in that folder from its last checkpoint
+    #[arg(long)]
+    resume: bool,
+    /// A value over the config's, as optim.lr=1e-4; repeatable
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    sets: Vec<String>,
+    /// Show the resolved config and what the run will be, and train nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Use what is in the cache only
+    #[arg(long)]
+    offline: bool,
+}
+
+pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
+    match &args.command {
+        Command::Sft(args) => train("sft", args, out),
+        Command::Rm(args) => train("rm", args, out),
+        Command::Dpo(args) => train("dpo", args, out),
+    }
+}
+
+#[derive(Serialize)]
+struct Trained {
+    method: String,
+    run: String,
+    steps: u64,
+    checkpoint: String,
+}
+
+fn train(method: &str, args: &RunArgs, out: &Out) -> anyhow::Result<Outcome> {
+    let root = args.root()?;
+    let config = args.read(method, &root)?;
+    let parts = args.prepare(config, out)?;
+    if args.dry_run {
+        return dry::show(&parts, out);
+    }
+    interrupt::check()?;
+    let mut session = if args.resume {
+        Session::resume(&root, parts)?
+    } else {
+        Session::begin(&root, parts)?
+    };
+    let steps = Steps::new(out);
+    let ended = session.run(interrupt::flag(), &steps, &mut []);
+    steps.end();
+    let (saved, finished) = match ended? {
+        Ended::Finished(saved) => (saved, true),
+        Ended::Interrupted(saved) => (saved, false),
+    };
+    if !finished {
+        out.note(&format!(
+            "saved {}; go on with: candlescope train {method} --resume --out {}",
+            saved.path.display(),
+            root.display()
+        ));
+        return Err(Interrupted.into());
+    }
+    let trained = Trained {
+        method: method.to_owned(),
+        run: root.display().to_string(),
+        steps: saved.step,
+        checkpoint: saved.path.display().to_string(),
+    };
+    if out.json {
+        out.json("candlescope.train/1", &trained)?;
+    } else {
+        out.line(&format!(
+            "{} after {} steps",
+            trained.checkpoint, saved.step
+        ))?;
+    }
+    Ok(Outcome::Done)
+}
+
+impl RunArgs {
+    fn root(&self) -> anyhow::Result<PathBuf> {
+        if let Some(out) = &self.out {
+            return Ok(out.clone());
+        }
+        let name = self.config.as_deref().and_then(Path::file_stem);
+        let name = name.ok_or_else(|| {
+            Usage::new(
+                "neither a config nor a run's folder was named",
+                "-c run.toml begins a run; --resume --out DIR goes on with one",
+            )
+        })?;
+        Ok(Path::new("runs").join(name))
+    }
+
+    /// The file's config, or that of the run that goes on.
+    fn read(&self, method: &str, root: &Path) -> anyhow::Result<Config> {
+        let of_run = root.join(folder::CONFIG);
+        let path = match (&self.config, self.resume) {
+            (Some(path), _) => path,
+            (None, true) => {
+                folder::RunFolder::open(root)?;
+                &of_run
+            }
+            (None, false) => {
+                return Err(Usage::new(
+                    "no config was given",
+                    "-c run.toml names it; --resume goes on with the run in --out",
+                )
+                .into());
+            }
+        };
+        let mut config = Config::read(path, method, &self.sets)?;
+        if self.resume && self.config.is_some() && of_run.exists() {
+            // The day that templates are told is that of the run's beginning.
+            config.data.date = Config::read(&of_run, method, &[])?.data.date;
+        }
+        Ok(config)
+    }
+
+    fn prepare(&self, config: Config, out: &Out) -> anyhow::Result<Parts> {
+        let open = OpenArgs {
+            dtype: Dtype::F32,
+            accept_config_key: config.model.accept_config_keys.clone(),
+            offline: self.offline,
+        };
+        let checkpoint = open.open(&config.model.name, out)?;
+        interrupt::check()?;
+        Ok(prepare(config, checkpoint)?)
+    }
+}

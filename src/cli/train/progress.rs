@@ -1,0 +1,100 @@
+//! How far a run is: a bar with loss and time left on a terminal, otherwise a line every ten seconds.
+
+use std::io::IsTerminal;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::{
+    audit::wording::duration,
+    cli::output::Out,
+    train::{
+        Progress, Standing,
+        log::{Kind, Row},
+    },
+};
+
+/// Between lines where there is no terminal.
+const PAUSE: Duration = Duration::from_secs(10);
+
+/// Shows the steps of a run.
+pub struct Steps<'a> {
+    out: &'a Out,
+    bar: Option<ProgressBar>,
+    said: Mutex<Option<Instant>>,
+}
+
+impl<'a> Steps<'a> {
+    pub fn new(out: &'a Out) -> Self {
+        let bar = (!out.quiet && std::io::stderr().is_terminal()).then(|| {
+            let bar = ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::stderr());
+            if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}") {
+                bar.set_style(style);
+            }
+            bar
+        });
+        Self {
+            out,
+            bar,
+            said: Mutex::new(None),
+        }
+    }
+
+    /// Takes the bar away.
+    pub fn end(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn say(&self, line: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| self.out.note(line)),
+            None => self.out.note(line),
+        }
+    }
+}
+
+/// The numbers of a row that fit a line.
+pub fn numbers(row: &Row) -> String {
+    let shown = [
+        "loss",
+        "eval_loss",
+        "grad_norm",
+        "mean_token_accuracy",
+        "eval_mean_token_accuracy",
+    ];
+    let parts = shown
+        .iter()
+        .filter_map(|name| Some(format!("{name} {:.4}", row.number(name)?)));
+    parts.collect::<Vec<_>>().join(", ")
+}
+
+impl Progress for Steps<'_> {
+    fn at(&self, standing: &Standing<'_>) {
+        if let Some(row) = standing.row.filter(|row| row.kind == Kind::Eval) {
+            self.say(&format!("step {}: {}", row.step, numbers(row)));
+            return;
+        }
+        let left = standing.left.map_or_else(String::new, |left| {
+            format!(", {} left", duration(left.as_secs_f64()))
+        });
+        let words = standing.row.map(numbers).unwrap_or_default();
+        if let Some(bar) = &self.bar {
+            bar.set_length(standing.total);
+            bar.set_position(standing.step);
+            bar.set_message(format!("{words}{left}"));
+            return;
+        }
+        let Ok(mut said) = self.said.lock() else {
+            return;
+        };
+        if said.is_none_or(|at| at.elapsed() >= PAUSE) || standing.step == standing.total {
+            *said = Some(Instant::now());
+            let (step, total) = (standing.step, standing.total);
+            self.out
+                .note(&format!("step {step} of {total}: {words}{left}"));
+        }
+    }
+}

@@ -1,0 +1,430 @@
+//! The sections of `run.toml` with their defaults, and what each refuses.
+//!
+//! Always: defaults are TRL's where TRL has the option (version 1.16); `resolve` fills in what depends on other keys.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Config, Method};
+use crate::model::lora::{LoraSpec, Targets};
+use crate::text::dataset::{Supervise, Truncation, Unusable};
+use crate::train::{
+    TrainError,
+    loss::{Kind, Options, Preference, Sft as SftLoss},
+    schedule::Shape,
+};
+
+/// `[model]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    /// A folder, a .gguf file, a known name, ORG/NAME, or `toy`.
+    pub name: String,
+    /// Config keys that are unknown and vouched for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accept_config_keys: Vec<String>,
+}
+
+/// `[data]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Data {
+    /// Files of rows: JSONL, JSON or Parquet, with TRL's columns.
+    pub train: Vec<PathBuf>,
+    /// Files of rows that are evaluated on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub eval: Vec<PathBuf>,
+    /// Most tokens of a row: prompt and answer together.
+    #[serde(default = "Data::max_length")]
+    pub max_length: usize,
+    /// Longer rows of sft: `keep_start`, `keep_end`, `drop`. Rows of two answers are always dropped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub truncation: Option<Truncation>,
+    /// Targets of sft's loss: `auto`, `all`, `completion`, `assistant`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub supervise: Option<Supervise>,
+    /// Plain prompts and answers become turns of a chat.
+    #[serde(default)]
+    pub chat: bool,
+    /// Rows that cannot be used: `refuse`, `drop`.
+    #[serde(default)]
+    pub unusable: Unusable,
+    /// Columns that go by other names in the files, as `prompt=question,completion=answer`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub columns: String,
+    /// The day that a chat template is told, as 2026-01-31; the day on which the run began.
+    #[serde(default)]
+    pub date: Option<String>,
+}
+
+impl Data {
+    fn max_length() -> usize {
+        1024
+    }
+}
+
+/// `[optim]`: AdamW.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Optim {
+    /// Learning rate after the warm-up; the method's own default where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lr: Option<f64>,
+    /// Decay of the two moments.
+    pub betas: [f64; 2],
+    /// Added to the root of the second moment.
+    pub eps: f64,
+    /// Decoupled; on matrices alone.
+    pub weight_decay: f64,
+    /// Gradients of a larger global norm are scaled down to it; 0 leaves them.
+    pub max_grad_norm: f64,
+    /// Rows of one pass.
+    pub batch_size: usize,
+    /// Passes of one step.
+    pub accumulation: usize,
+}
+
+impl Default for Optim {
+    fn default() -> Self {
+        Self {
+            lr: None,
+            betas: [0.9, 0.999],
+            eps: 1e-8,
+            weight_decay: 0.0,
+            max_grad_norm: 1.0,
+            batch_size: 8,
+            accumulation: 1,
+        }
+    }
+}
+
+/// `[schedule]`
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Planning {
+    /// After the warm-up.
+    pub shape: Shape,
+    /// Times through the data; or `steps`. The default is 3.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub epochs: Option<f64>,
+    /// Steps of the optimiser; or `epochs`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steps: Option<u64>,
+    /// Steps of warm-up; or `warmup_ratio`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warmup_steps: Option<u64>,
+    /// Share of the steps that is warm-up; or `warmup_steps`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warmup_ratio: Option<f64>,
+    /// Where a falling rate ends, as a share of `optim.lr`.
+    pub floor: f64,
+}
+
+/// `[lora]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Lora {
+    /// Rank of each update.
+    pub rank: usize,
+    /// The update is scaled by alpha / rank.
+    pub alpha: f64,
+    /// Share of a layer's inputs that the adapter does not see in training: 0.05 for sft; 0 for the others, whose policy
+    /// would not be their reference at the first step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dropout: Option<f64>,
+    /// `all-linear`, or the names of linear layers.
+    pub targets: Targets,
+    /// Scale by alpha / sqrt(rank) instead.
+    pub rslora: bool,
+}
+
+impl Default for Lora {
+    fn default() -> Self {
+        Self {
+            rank: 16,
+            alpha: 32.0,
+            dropout: None,
+            targets: Targets::default(),
+            rslora: false,
+        }
+    }
+}
+
+/// `[alerts]`: limits; an alert is a row of the log, the run goes on.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Alerting {
+    /// Most divergence from the reference, in nats.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kl: Option<f64>,
+    /// Most growth or shrinkage of the answers, as a ratio to the first steps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub length_ratio: Option<f64>,
+    /// Most fall of the preferred answers' log-probability while the margin grows, in nats.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chosen_drop: Option<f64>,
+}
+
+/// `[output]`: may change between the sessions of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Output {
+    /// Steps between rows of metrics.
+    pub log_every: u64,
+    /// Steps between checkpoints; there is always one at the end.
+    pub checkpoint_every: u64,
+    /// Steps between evaluations; with `data.eval` alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eval_every: Option<u64>,
+    /// Checkpoints that are kept, the best one apart.
+    pub keep_last: usize,
+    /// The evaluation metric whose best checkpoint is kept, such as `eval_loss`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_best: Option<String>,
+    /// Whether the highest value of it is the best one.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub best_is_highest: bool,
+    /// Write TensorBoard's files too.
+    pub tensorboard: bool,
+}
+
+impl Default for Output {
+    fn default() -> Self {
+        Self {
+            log_every: 1,
+            checkpoint_every: 100,
+            eval_every: None,
+            keep_last: 2,
+            keep_best: None,
+            best_is_highest: false,
+            tensorboard: true,
+        }
+    }
+}
+
+/// `[method.sft]`
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sft {
+    /// `nll`, or `dft`: each token's loss times its probability (arXiv:2508.05629).
+    pub loss: SftLoss,
+    /// Rows are put together without padding, and do not see each other.
+    pub packing: bool,
+}
+
+/// `[method.dpo]`
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Dpo {
+    /// Which loss of the family.
+    pub loss: Kind,
+    /// Its options.
+    pub options: Options,
+}
+
+/// Whether `value` is within the range, named as the field is.
+fn within(
+    field: &str,
+    value: f64,
+    range: impl std::ops::RangeBounds<f64>,
+    words: &str,
+) -> Result<(), TrainError> {
+    if value.is_finite() && range.contains(&value) {
+        Ok(())
+    } else {
+        Err(TrainError::config(field, words, value))
+    }
+}
+
+fn ignored(field: &str, why: &str) -> TrainError {
+    TrainError::Ignored {
+        field: field.into(),
+        why: why.into(),
+    }
+}
+
+impl Config {
+    /// Checks every value and fills in what depends on others.
+    pub(super) fn resolve(&mut self) -> Result<(), TrainError> {
+        self.resolve_data()?;
+        self.resolve_optim()?;
+        self.resolve_schedule()?;
+        self.resolve_lora()?;
+        self.resolve_output()?;
+        self.refuse_ignored()
+    }
+
+    fn resolve_data(&mut self) -> Result<(), TrainError> {
+        if self.data.train.is_empty() {
+            return Err(TrainError::config(
+                "data.train",
+                "at least one file",
+                "none",
+            ));
+        }
+        if self.data.max_length < 2 {
+            let found = self.data.max_length;
+            return Err(TrainError::config(
+                "data.max_length",
+                "at least 2 tokens",
+                found,
+            ));
+        }
+        let today = || jiff::Zoned::now().date().to_string();
+        let date = self.data.date.get_or_insert_with(today);
+        match date.parse::<jiff::civil::Date>() {
+            Ok(_) => Ok(()),
+            Err(_) => Err(TrainError::config("data.date", "a day as 2026-01-31", date)),
+        }
+    }
+
+    fn resolve_optim(&mut self) -> Result<(), TrainError> {
+        let method = match &self.method {
+            Method::Sft(_) => 2e-5,
+            Method::Rm(_) => 1e-4,
+            Method::Dpo(_) => 1e-6,
+        };
+        let o = &mut self.optim;
+        let lr = *o.lr.get_or_insert(method);
+        within("optim.lr", lr, 0.0.., "a rate of at least 0")?;
+        for beta in o.betas {
+            within(
+                "optim.betas",
+                beta,
+                0.0..1.0,
+                "two numbers from 0 to below 1",
+            )?;
+        }
+        within("optim.eps", o.eps, f64::MIN_POSITIVE.., "a number above 0")?;
+        within("optim.weight_decay", o.weight_decay, 0.0.., "at least 0")?;
+        within("optim.max_grad_norm", o.max_grad_norm, 0.0.., "at least 0")?;
+        let counts = [
+            ("optim.batch_size", o.batch_size),
+            ("optim.accumulation", o.accumulation),
+        ];
+        for (field, count) in counts {
+            within(field, count as f64, 1.0..=65536.0, "1 to 65536")?;
+        }
+        Ok(())
+    }
+
+    fn resolve_schedule(&mut self) -> Result<(), TrainError> {
+        let s = &mut self.schedule;
+        if s.steps.is_some() && s.epochs.is_some() {
+            return Err(ignored("schedule.epochs", "`schedule.steps` says how long"));
+        }
+        if s.steps.is_none() {
+            let epochs = *s.epochs.get_or_insert(3.0);
+            within(
+                "schedule.epochs",
+                epochs,
+                f64::MIN_POSITIVE..=1e6,
+                "above 0",
+            )?;
+        }
+        if s.steps == Some(0) {
+            return Err(TrainError::config("schedule.steps", "at least 1", 0));
+        }
+        if s.warmup_steps.is_some() && s.warmup_ratio.is_some() {
+            let why = "`schedule.warmup_steps` says how long";
+            return Err(ignored("schedule.warmup_ratio", why));
+        }
+        if let Some(ratio) = s.warmup_ratio {
+            within("schedule.warmup_ratio", ratio, 0.0..=1.0, "0 to 1")?;
+        }
+        within("schedule.floor", s.floor, 0.0..=1.0, "0 to 1")?;
+        if s.shape == Shape::Constant && s.floor != 0.0 {
+            return Err(ignored("schedule.floor", "a constant rate does not fall"));
+        }
+        Ok(())
+    }
+
+    fn resolve_lora(&mut self) -> Result<(), TrainError> {
+        let trains_on_texts = matches!(self.method, Method::Sft(_));
+        let Some(lora) = &mut self.lora else {
+            return Ok(());
+        };
+        within("lora.rank", lora.rank as f64, 1.0..=4096.0, "1 to 4096")?;
+        within("lora.alpha", lora.alpha, f64::MIN_POSITIVE.., "above 0")?;
+        let usual = if trains_on_texts { 0.05 } else { 0.0 };
+        let dropout = *lora.dropout.get_or_insert(usual);
+        within("lora.dropout", dropout, 0.0..1.0, "0 to below 1")
+    }
+
+    fn resolve_output(&mut self) -> Result<(), TrainError> {
+        let evaluates = !self.data.eval.is_empty();
+        let o = &mut self.output;
+        for (field, every) in [
+            ("output.log_every", o.log_every),
+            ("output.checkpoint_every", o.checkpoint_every),
+            ("output.eval_every", o.eval_every.unwrap_or(1)),
+        ] {
+            within(field, every as f64, 1.0.., "at least 1 step")?;
+        }
+        within("output.keep_last", o.keep_last as f64, 1.0.., "at least 1")?;
+        if evaluates {
+            o.eval_every.get_or_insert(o.checkpoint_every);
+        } else if o.eval_every.is_some() {
+            return Err(ignored("output.eval_every", "there is no data.eval"));
+        } else if o.keep_best.is_some() {
+            return Err(ignored("output.keep_best", "there is no data.eval"));
+        }
+        if o.best_is_highest && o.keep_best.is_none() {
+            let why = "there is no output.keep_best";
+            return Err(ignored("output.best_is_highest", why));
+        }
+        Ok(())
+    }
+
+    /// Options that the method would not read.
+    fn refuse_ignored(&self) -> Result<(), TrainError> {
+        let (data, alerts) = (&self.data, &self.alerts);
+        let answers = "this method generates no answers and has no running reference";
+        let pairs = "rows of two answers are taken whole";
+        let checks: &[(&str, bool, &str)] = match &self.method {
+            Method::Sft(_) => &[(
+                "alerts.chosen_drop",
+                alerts.chosen_drop.is_some(),
+                "sft has no preferred answers",
+            )],
+            Method::Rm(_) | Method::Dpo(_) => &[
+                ("data.truncation", data.truncation.is_some(), pairs),
+                ("data.supervise", data.supervise.is_some(), pairs),
+            ],
+        };
+        let common = [
+            ("alerts.kl", alerts.kl.is_some(), answers),
+            (
+                "alerts.length_ratio",
+                alerts.length_ratio.is_some(),
+                answers,
+            ),
+        ];
+        if let Some((field, _, why)) = checks.iter().chain(&common).find(|(_, set, _)| *set) {
+            return Err(ignored(field, why));
+        }
+        match &self.method {
+            Method::Rm(_) if alerts.chosen_drop.is_some() => Err(ignored(
+                "alerts.chosen_drop",
+                "a reward model gives no log-probabilities",
+            )),
+            // The loss says which of its options it does not read.
+            Method::Dpo(dpo) => Ok(Preference::new(dpo.loss, &dpo.options).map(drop)?),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Lora {
+    /// For the model.
+    pub fn spec(&self) -> LoraSpec {
+        LoraSpec {
+            rank: self.rank,
+            alpha: self.alpha,
+            dropout: self.dropout.unwrap_or_default(),
+            targets: self.targets.clone(),
+            rslora: self.rslora,
+        }
+    }
+}

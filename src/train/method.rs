@@ -1,0 +1,70 @@
+//! What a training method must be for the loop to run it.
+//!
+//! Always: a method owns its data and its losses, the bench owns the weights, the optimiser and all that is random; what a
+//! method keeps from one step to the next it gives to a checkpoint. Read `sft.rs` for one.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{Bench, TrainError, log::Numbers};
+
+/// What a method's data is, counted before the first step.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Facts {
+    /// What the sampler draws from: rows, or packed rows.
+    pub rows: usize,
+    /// Rows of the files that are trained on.
+    pub examples: usize,
+    /// Rows left out, by reason.
+    pub dropped: Vec<(String, usize)>,
+    /// Rows that were cut to `data.max_length`.
+    pub truncated: usize,
+    /// Tokens of one time through the data.
+    pub tokens: usize,
+    /// Those that are targets of the loss.
+    pub supervised: usize,
+    /// Tokens of the longest row.
+    pub longest: usize,
+    /// Share of the rows of the files whose end token is a target; without it a model does not learn to stop.
+    pub end_trained: f64,
+    /// Rows of the evaluation data.
+    pub eval_rows: usize,
+}
+
+/// A training method.
+pub trait Method {
+    /// `sft`, `dpo`, ...
+    fn name(&self) -> &'static str;
+
+    /// Its data, counted.
+    fn facts(&self) -> &Facts;
+
+    /// One logged step: draws its rows through the bench's sampler, accumulates, applies the optimiser once or more. Gives
+    /// metrics under TRL's names.
+    ///
+    /// # Errors
+    /// A loss that is no number ends the run with the rows that made it; no weight has changed then.
+    fn step(&mut self, bench: &mut Bench) -> Result<Numbers, TrainError>;
+
+    /// Numbers on the evaluation data, without the prefix `eval_`; draws nothing random.
+    ///
+    /// # Errors
+    /// The model's.
+    fn evaluate(&mut self, bench: &mut Bench) -> Result<Numbers, TrainError>;
+
+    /// What a checkpoint carries besides weights, optimiser, random generator and place in the data.
+    fn state(&self) -> Value {
+        Value::Null
+    }
+
+    /// Takes over what [`Self::state`] gave.
+    ///
+    /// # Errors
+    /// Another method's state.
+    fn restore(&mut self, state: &Value) -> Result<(), TrainError> {
+        if state.is_null() {
+            return Ok(());
+        }
+        Err(TrainError::config("state", "none for this method", state))
+    }
+}

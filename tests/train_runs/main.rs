@@ -1,0 +1,6 @@
+//! Training runs: interrupted, killed, resumed, refused; always the same bits as a run that nothing happened to.
+#![allow(clippy::unwrap_used)]
+
+mod binary;
+mod library;
+mod rows;
