@@ -78,6 +78,8 @@ pub struct LensScreen {
     compare: bool,
     target: Option<u32>,
     pane: Pane,
+    /// To go to where the answer appears when it is there.
+    seeking: bool,
     /// Which token of the list.
     picked: usize,
     /// The cursor is on the embedding, below the first layer.
@@ -97,6 +99,13 @@ impl LensScreen {
             projection: self.mode == Mode::Projection && direction(shared).is_some(),
             compare: self.compares(shared),
         }
+    }
+
+    /// Whether what is shown at the cursor is of the text and the wish of now.
+    fn fresh(&self, shared: &Shared) -> bool {
+        let column = self.held.columns.get(&shared.position);
+        self.held.tokens == shared.tokens
+            && column.is_some_and(|column| column.wish.serves(&self.wish(shared)))
     }
 
     /// Whether the difference is shown: asked for, and there is one to make.
@@ -184,7 +193,10 @@ impl LensScreen {
 
     /// Goes to where the answer comes from: the layer from which on the target is the likeliest token.
     fn appears(&mut self, cx: &mut Context) {
-        let Some(column) = self.held.columns.get(&cx.shared.position) else {
+        self.seeking = !self.fresh(cx.shared);
+        let column = self.held.columns.get(&cx.shared.position);
+        let Some(column) = column.filter(|_| !self.seeking) else {
+            cx.say("goes to where the answer appears as soon as it has been computed");
             return;
         };
         let word = cells::visible(self.held.word(column.target), false);
@@ -302,9 +314,7 @@ impl Screen for LensScreen {
             "drop_turn" if shared.prompt.raw.is_some() || shared.prompt.turns.len() < 2 => {
                 Err("there is no turn to remove".into())
             }
-            "appears" if !self.held.columns.contains_key(&shared.position) => {
-                Err("nothing has been computed here yet".into())
-            }
+            "appears" if shared.tokens.is_empty() => Err("there is no text".into()),
             "target" if self.listed(shared) == 0 => Err("nothing has been computed here yet".into()),
             "clear_target" if self.target.is_none() => Err("no token is followed".into()),
             _ => Ok(()),
@@ -449,7 +459,7 @@ impl Screen for LensScreen {
         self.ask(wish, positions, cx);
     }
 
-    fn reply(&mut self, reply: Reply, _cx: &mut Context) {
+    fn reply(&mut self, reply: Reply, cx: &mut Context) {
         let (ended, value, why) = match reply {
             Reply::Part(value) => (false, Some(value), None),
             Reply::Done(value) => (true, Some(value), None),
@@ -459,6 +469,9 @@ impl Screen for LensScreen {
         let reading = value.and_then(|value| value.downcast::<Reading>().ok());
         if let Some(reading) = reading.filter(|reading| reading.model == self.model) {
             self.held.take(*reading);
+            if self.seeking && self.fresh(cx.shared) {
+                self.appears(cx);
+            }
         }
         if ended {
             self.open = self.open.saturating_sub(1);
@@ -467,6 +480,7 @@ impl Screen for LensScreen {
         if ended && self.open == 0 {
             let asked = self.asked.take();
             self.failed = asked.zip(why).map(|(asked, why)| (asked.wish, why));
+            self.seeking = false;
         }
     }
 

@@ -407,13 +407,14 @@ fn what_is_typed_or_pasted_first_replaces_the_text_and_a_move_keeps_it() {
 fn the_layer_at_which_the_answer_appears_is_a_key_away() {
     let (mut desk, mut screen) = (Desk::reading(TEXT), LensScreen::default());
     desk.refresh(&mut screen);
-    assert!(
-        screen.enabled("appears", &desk.shared).is_err(),
-        "nothing is there yet"
-    );
+    // Pressed before anything is there: it goes when it is.
+    desk.press(&mut screen, "f");
+    assert!(desk.said().contains("as soon as"), "{}", desk.said());
     desk.work(&mut screen);
     let column = &screen.held.columns[&desk.shared.position];
     let first = column.settles().unwrap();
+    assert_eq!(screen.row(&desk.shared), first);
+    desk.press(&mut screen, "G");
     let top = |row: usize| column.places[row].cell.target_rank == 1;
     assert!((first..column.places.len()).all(top) && (first == 0 || !top(first - 1)));
     let target = column.target;
