@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use candlescope::files::{SafetensorsFolder, TensorSource};
+use candlescope::model::{Checkpoint, LoadOptions};
 use candlescope::train::log::{self, Numbers};
 use candlescope::train::{
     At, CheckpointObserver, Ended, Progress, Session, Silent, Standing, TrainError,
@@ -177,7 +178,7 @@ fn it_learns_and_logs_under_the_names_of_trl() {
     assert!(std::fs::read_dir(root.join("tensorboard")).unwrap().count() == 1);
     // A checkpoint is a model that opens.
     let path = root.join("checkpoints/step-11");
-    let model = candlescope::model::Checkpoint::open("it", &path, &Default::default()).unwrap();
+    let model = Checkpoint::open("it", &path, &LoadOptions::default()).unwrap();
     assert!(model.template.is_some());
 }
 

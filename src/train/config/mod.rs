@@ -13,7 +13,11 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-use super::{TrainError, loss::{Kto, RewardLoss}, manifest::read_text};
+use super::{
+    TrainError,
+    loss::{Kto, RewardLoss},
+    manifest::read_text,
+};
 pub use sections::{Alerting, Data, Dpo, Lora, Model, Optim, Output, Planning, Sft};
 
 /// No config is larger than this.
