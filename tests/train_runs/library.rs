@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use candlescope::files::{SafetensorsFolder, TensorSource};
+use candlescope::model::{Checkpoint, LoadOptions};
 use candlescope::train::log::{self, Numbers};
 use candlescope::train::{
     At, CheckpointObserver, Ended, Progress, Session, Silent, Standing, TrainError,
@@ -52,7 +53,8 @@ fn interrupted_is_uninterrupted(method: &str, more: &str) {
     same_end(&one, &other, 11);
     let rows = course(&one);
     assert!(rows.len() >= 11, "{rows:?}");
-    assert!(!rows.iter().any(|row| row.contains("alert")), "{rows:?}");
+    let dead = |row: &String| row.contains("dead_gradient");
+    assert!(!rows.iter().any(dead), "{rows:?}");
 }
 
 #[test]
@@ -77,6 +79,7 @@ fn resumed_preferences_and_rewards_have_them_too() {
     interrupted_is_uninterrupted("dpo", USUAL);
     let adapter = format!("{USUAL}[lora]\nrank = 4\n");
     interrupted_is_uninterrupted("dpo", &adapter);
+    interrupted_is_uninterrupted("kto", USUAL);
     interrupted_is_uninterrupted("rm", USUAL);
     interrupted_is_uninterrupted("rm", &adapter);
 }
@@ -109,6 +112,20 @@ fn preferences_begin_at_ln_2_and_grow_a_margin() {
         let losses = numbers("dpo", &more, "loss");
         assert!(losses[10] < losses[0], "{kind}: {losses:?}");
     }
+}
+
+#[test]
+fn labelled_answers_begin_at_one_half_and_part() {
+    let steady = USUAL.replace("warmup_steps = 2", "shape = \"constant\"");
+    let losses = numbers("kto", &steady, "loss");
+    // Policy and reference are one model: both log-ratios and the divergence are 0, and the loss is 1 - σ(0).
+    assert!((losses[0] - 0.5).abs() < 1e-6, "{losses:?}");
+    assert!(losses[10] < 0.5, "{losses:?}");
+    let kl = numbers("kto", &steady, "kl");
+    assert!(
+        kl[0].abs() < 1e-6 && kl.iter().all(|kl| *kl >= 0.0),
+        "{kl:?}"
+    );
 }
 
 #[test]
@@ -161,7 +178,7 @@ fn it_learns_and_logs_under_the_names_of_trl() {
     assert!(std::fs::read_dir(root.join("tensorboard")).unwrap().count() == 1);
     // A checkpoint is a model that opens.
     let path = root.join("checkpoints/step-11");
-    let model = candlescope::model::Checkpoint::open("it", &path, &Default::default()).unwrap();
+    let model = Checkpoint::open("it", &path, &LoadOptions::default()).unwrap();
     assert!(model.template.is_some());
 }
 

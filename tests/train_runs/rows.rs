@@ -53,7 +53,9 @@ pub fn config_text(dir: &Path, more: &str) -> String {
         write_rows(&eval, 5);
     }
     format!(
-        "[model]\nname = \"toy\"\n[data]\ntrain = [{train:?}]\neval = [{eval:?}]\ndate = \"2026-01-31\"\n{more}"
+        "[model]\nname = \"toy\"\n[data]\ntrain = ['{}']\neval = ['{}']\ndate = \"2026-01-31\"\n{more}",
+        train.display(),
+        eval.display()
     )
 }
 
