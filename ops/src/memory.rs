@@ -9,7 +9,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 ///
 /// A buffer is a plain block of the system's with a line more, and how far into it the buffer begins is written before it.
 /// Asked for aligned blocks itself, glibc looks for larger ones and cuts them, so that a freed block never fits the next
-/// buffer of its size: a training step took twice its memory.
+/// buffer of its size: a training step of 8 M parameters measured 700 MB instead of 510.
 struct Aligned;
 
 #[global_allocator]
@@ -40,10 +40,10 @@ unsafe fn inside(block: *mut u8) -> *mut u8 {
     }
     let offset = LINE - block.addr() % LINE;
     // SAFETY: the offset is at least `BLOCK`, as the block begins at a multiple of it, and at most `LINE`, which the block has
-    // more than the buffer. So the note lies inside the block, before the buffer, and is aligned.
+    // more than the buffer. So the note, one byte, lies inside the block and before the buffer.
     unsafe {
         let buffer = block.add(offset);
-        buffer.cast::<usize>().sub(1).write(offset);
+        buffer.sub(1).write(offset as u8);
         buffer
     }
 }
@@ -76,7 +76,7 @@ unsafe impl GlobalAlloc for Aligned {
         unsafe {
             match block_of(layout) {
                 Some(block) => {
-                    let offset = at.cast::<usize>().sub(1).read();
+                    let offset = usize::from(at.sub(1).read());
                     System.dealloc(at.sub(offset), block);
                 }
                 None => System.dealloc(at, layout),
