@@ -58,6 +58,7 @@ struct Turn {
 
 impl Backward for Turn {
     const NAME: &'static str = "rope";
+    const READS: bool = false;
 
     fn gradients(&self, _: &[&Tensor], grad: &Tensor) -> Result<Vec<Option<Tensor>>> {
         Ok(vec![Some(rope(grad, &self.cos, &self.sin.neg()?)?)])

@@ -38,6 +38,7 @@ struct Add;
 impl Backward for Add {
     const NAME: &'static str = "add";
     const FRESH: bool = false;
+    const READS: bool = false;
 
     fn gradients(&self, inputs: &[&Tensor], grad: &Tensor) -> Result<Vec<Option<Tensor>>> {
         let of = |x: &&Tensor| tracks(x).then(|| grad.clone());

@@ -25,6 +25,9 @@ pub(crate) trait Backward: Send + Sync + 'static {
     const NAME: &'static str;
     /// Whether its gradients are fresh tensors, and not the result's own gradient handed on.
     const FRESH: bool = true;
+    /// Whether it reads its inputs' numbers. If not, they need not live until the backward, and it may ask of an input
+    /// nothing but whether it tracks.
+    const READS: bool = true;
 
     /// The gradient of each input, `None` where [`tracks`] denies it; `grad` is that of the result, of its shape.
     fn gradients(&self, inputs: &[&Tensor], grad: &Tensor) -> Result<Vec<Option<Tensor>>>;

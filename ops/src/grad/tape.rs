@@ -43,7 +43,14 @@ pub(crate) fn record_storage<B: Backward>(
     let entries: Vec<Option<Arc<Entry>>> = inputs.iter().map(|x| find(x)).collect();
     let source = Source {
         backward,
-        inputs: inputs.iter().map(|&x| x.clone()).collect(),
+        inputs: inputs
+            .iter()
+            .zip(&entries)
+            .map(|(&x, entry)| match entry {
+                Some(entry) if !B::READS => entry.source.clone(),
+                _ => x.clone(),
+            })
+            .collect(),
         slots: entries
             .iter()
             .map(|e| Some(e.as_ref()?.slot.clone()))
@@ -167,6 +174,7 @@ fn nought() -> Result<Tensor> {
 /// The node of one number.
 struct Source<B> {
     backward: B,
+    /// The inputs, or the sources of those whose numbers are not read.
     inputs: Vec<Tensor>,
     /// For each input that is a kernel's result, where its gradient goes.
     slots: Vec<Option<Arc<Slot>>>,
