@@ -162,17 +162,15 @@ impl<'a> Run<'a> {
     fn embed(&self, tap: &mut Tap) -> Result<Tensor, Flow> {
         let model = self.model;
         let shape = (self.pass.batch, self.pass.queries, model.config().d_model);
-        let mut x = ops::embedding(&model.weights().embed, &self.batch.ids)?
-            .reshape(shape)?
-            .to_dtype(model.compute_dtype())?;
+        let x = ops::embedding(&model.weights().embed, &self.batch.ids)?;
+        let mut x = ops::reshape(&x, shape)?.to_dtype(model.compute_dtype())?;
         if let Some(scale) = model.config().embed_scale {
             x = (x * scale)?;
         }
         let mut x = tap.at(Point::Embed, 0, x)?;
         if let Some(table) = &model.weights().pos_embed {
-            let positions = ops::embedding(table, &self.positions())?
-                .reshape(shape)?
-                .to_dtype(model.compute_dtype())?;
+            let positions = ops::embedding(table, &self.positions())?;
+            let positions = ops::reshape(&positions, shape)?.to_dtype(model.compute_dtype())?;
             let positions = tap.at(Point::PosEmbed, 0, positions)?;
             x = ops::add(&x, &positions)?;
         }
@@ -264,7 +262,7 @@ impl<'a> Run<'a> {
         let c = self.model.config();
         let (b, s) = (self.pass.batch, self.pass.queries);
         let input = tap.at(Point::AttnIn, i, self.normed(w.attn_norm.as_ref(), x)?)?;
-        let heads = |t: Tensor, n: usize| t.reshape((b, s, n, c.d_head));
+        let heads = |t: Tensor, n: usize| ops::reshape(&t, (b, s, n, c.d_head));
         let q = tap.at(Point::Q, i, heads(self.linear(&w.q, &input)?, c.n_heads)?)?;
         let k = tap.at(
             Point::K,
@@ -325,8 +323,9 @@ impl<'a> Run<'a> {
         let eps = self.model.config().norm_eps;
         Ok(match self.model.config().qk_norm {
             QkNorm::Flat => {
-                let flat = x.flatten_from(2)?;
-                ops::rms_norm(&flat, gain, eps)?.reshape(x.shape())?
+                let (b, s, heads, d) = x.dims4()?;
+                let flat = ops::reshape(&x, (b, s, heads * d))?;
+                ops::reshape(&ops::rms_norm(&flat, gain, eps)?, x.shape())?
             }
             QkNorm::PerHead | QkNorm::None => ops::rms_norm(&x, gain, eps)?,
         })
@@ -341,7 +340,8 @@ impl<'a> Run<'a> {
         tap: &mut Tap,
     ) -> Result<Tensor, Flow> {
         if !tap.wants(Point::HeadResult, i) {
-            return Ok(self.linear(&w.o, &z.flatten_from(2)?)?);
+            let (b, s, heads, d) = z.dims4()?;
+            return Ok(self.linear(&w.o, &ops::reshape(z, (b, s, heads * d))?)?);
         }
         let c = self.model.config();
         let per_head = (0..c.n_heads)

@@ -415,6 +415,7 @@ fn the_layer_at_which_the_answer_appears_is_a_key_away() {
     let first = column.settles().unwrap();
     assert_eq!(screen.row(&desk.shared), first);
     desk.press(&mut screen, "G");
+    let column = &screen.held.columns[&desk.shared.position];
     let top = |row: usize| column.places[row].cell.target_rank == 1;
     assert!((first..column.places.len()).all(top) && (first == 0 || !top(first - 1)));
     let target = column.target;
