@@ -2,7 +2,7 @@
 //!
 //! `config/` says what a run is, `prepare.rs` makes it ready, `run.rs` is the loop, `session.rs` goes from memory to a
 //! checkpoint and back, `method.rs` is what a method must be, `bench.rs` what it works with, `folder.rs` where it all lies,
-//! `log/` what happened. `sft.rs`, `dpo.rs` and `reward.rs` are methods, `loss/` has every loss as a pure function. Nothing here prints; progress goes to a trait, as do checkpoints.
+//! `log/` what happened. `sft.rs`, `reward.rs`, `dpo.rs` and `kto.rs` are methods, `loss/` has every loss as a pure function. Nothing here prints; progress goes to a trait, as do checkpoints.
 
 mod alerts;
 mod bench;
@@ -12,6 +12,7 @@ mod data;
 mod dpo;
 mod error;
 pub mod folder;
+mod kto;
 pub mod log;
 pub mod loss;
 mod manifest;

@@ -4,11 +4,13 @@
 //! the first step: `preflight.rs`.
 
 use super::{
-    Bench, Config, Facts, Manifest, Method, Parts, TrainError, config, data, dpo::Dpo,
+    Bench, Config, Facts, Manifest, Method, Parts, TrainError, config, data, dpo::Dpo, kto::Kto,
     loss::Preference, reward::Reward, schedule::Schedule, sft::Sft,
 };
 use crate::model::{Checkpoint, Decoder, ScoreModel, Trainable};
-use crate::text::dataset::{DataError, Dataset, Encoded, Encoder, Example, Pair, Sampler};
+use crate::text::dataset::{
+    DataError, Dataset, Encoded, Encoder, Example, Labelled, Pair, Sampler,
+};
 use crate::text::{ChatTemplate, Tokenizer};
 
 /// Makes a run ready. The model's weights are moved into it.
@@ -86,6 +88,16 @@ fn method(
             let loss = Preference::new(dpo.loss, &dpo.options)?;
             Ok(Box::new(Dpo::new(config, loss, pairs()?, model)?))
         }
+        config::Method::Kto(loss) => {
+            let load = |files| data::load(files, config, words, labelled_of);
+            let eval = (!eval.is_empty()).then(|| load(eval)).transpose()?;
+            Ok(Box::new(Kto::new(
+                config,
+                *loss,
+                (load(train)?, eval),
+                model,
+            )?))
+        }
     }
 }
 
@@ -95,6 +107,10 @@ fn examples_of(encoder: &Encoder<'_>, rows: &Dataset) -> Result<Encoded<Example>
 
 fn pairs_of(encoder: &Encoder<'_>, rows: &Dataset) -> Result<Encoded<Pair>, DataError> {
     encoder.pairs(rows)
+}
+
+fn labelled_of(encoder: &Encoder<'_>, rows: &Dataset) -> Result<Encoded<Labelled>, DataError> {
+    encoder.labelled_rows(rows)
 }
 
 /// Steps and warm-up; an epoch's last step may be of fewer rows.

@@ -77,6 +77,7 @@ fn resumed_preferences_and_rewards_have_them_too() {
     interrupted_is_uninterrupted("dpo", USUAL);
     let adapter = format!("{USUAL}[lora]\nrank = 4\n");
     interrupted_is_uninterrupted("dpo", &adapter);
+    interrupted_is_uninterrupted("kto", USUAL);
     interrupted_is_uninterrupted("rm", USUAL);
     interrupted_is_uninterrupted("rm", &adapter);
 }
@@ -109,6 +110,20 @@ fn preferences_begin_at_ln_2_and_grow_a_margin() {
         let losses = numbers("dpo", &more, "loss");
         assert!(losses[10] < losses[0], "{kind}: {losses:?}");
     }
+}
+
+#[test]
+fn labelled_answers_begin_at_one_half_and_part() {
+    let steady = USUAL.replace("warmup_steps = 2", "shape = \"constant\"");
+    let losses = numbers("kto", &steady, "loss");
+    // Policy and reference are one model: both log-ratios and the divergence are 0, and the loss is 1 - σ(0).
+    assert!((losses[0] - 0.5).abs() < 1e-6, "{losses:?}");
+    assert!(losses[10] < 0.5, "{losses:?}");
+    let kl = numbers("kto", &steady, "kl");
+    assert!(
+        kl[0].abs() < 1e-6 && kl.iter().all(|kl| *kl >= 0.0),
+        "{kl:?}"
+    );
 }
 
 #[test]

@@ -54,6 +54,13 @@ enum Command {
   candlescope train dpo -c dpo.toml --out runs/dpo
   candlescope train dpo -c dpo.toml --set method.dpo.loss=simpo --set method.dpo.options.beta=2.5")]
     Dpo(RunArgs),
+    /// KTO: single answers that are labelled desirable or not
+    ///
+    /// beta, desirable_weight and undesirable_weight in [method.kto]; pairs of answers are taken as one of each.
+    #[command(after_help = "Examples:
+  candlescope train kto -c kto.toml --out runs/kto
+  candlescope train kto --resume --out runs/kto")]
+    Kto(RunArgs),
 }
 
 /// What every method takes.
@@ -84,6 +91,7 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
         Command::Sft(args) => train("sft", args, out),
         Command::Rm(args) => train("rm", args, out),
         Command::Dpo(args) => train("dpo", args, out),
+        Command::Kto(args) => train("kto", args, out),
     }
 }
 

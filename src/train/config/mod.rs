@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-use super::{TrainError, loss::RewardLoss, manifest::read_text};
+use super::{TrainError, loss::{Kto, RewardLoss}, manifest::read_text};
 pub use sections::{Alerting, Data, Dpo, Lora, Model, Optim, Output, Planning, Sft};
 
 /// No config is larger than this.
@@ -59,10 +59,12 @@ pub enum Method {
     Rm(RewardLoss),
     /// Direct preference optimisation and its family.
     Dpo(Dpo),
+    /// Answers that are desirable or not.
+    Kto(Kto),
 }
 
 /// The methods there are, in the order of the help.
-pub const METHODS: [&str; 3] = ["sft", "rm", "dpo"];
+pub const METHODS: [&str; 4] = ["sft", "rm", "dpo", "kto"];
 
 impl Method {
     /// `sft`, ...
@@ -71,6 +73,7 @@ impl Method {
             Self::Sft(_) => "sft",
             Self::Rm(_) => "rm",
             Self::Dpo(_) => "dpo",
+            Self::Kto(_) => "kto",
         }
     }
 }

@@ -283,7 +283,7 @@ impl Config {
         let method = match &self.method {
             Method::Sft(_) => 2e-5,
             Method::Rm(_) => 1e-4,
-            Method::Dpo(_) => 1e-6,
+            Method::Dpo(_) | Method::Kto(_) => 1e-6,
         };
         let o = &mut self.optim;
         let lr = *o.lr.get_or_insert(method);
@@ -388,13 +388,14 @@ impl Config {
                 alerts.chosen_drop.is_some(),
                 "sft has no preferred answers",
             )],
-            Method::Rm(_) | Method::Dpo(_) => &[
+            Method::Rm(_) | Method::Dpo(_) | Method::Kto(_) => &[
                 ("data.truncation", data.truncation.is_some(), pairs),
                 ("data.supervise", data.supervise.is_some(), pairs),
             ],
         };
+        let measured = matches!(self.method, Method::Kto(_));
         let common = [
-            ("alerts.kl", alerts.kl.is_some(), answers),
+            ("alerts.kl", alerts.kl.is_some() && !measured, answers),
             (
                 "alerts.length_ratio",
                 alerts.length_ratio.is_some(),
@@ -409,6 +410,14 @@ impl Config {
                 "alerts.chosen_drop",
                 "a reward model gives no log-probabilities",
             )),
+            Method::Kto(_) if self.optim.batch_size < 2 => {
+                let found = self.optim.batch_size;
+                Err(TrainError::config(
+                    "optim.batch_size",
+                    "2 or more for kto",
+                    found,
+                ))
+            }
             // The loss says which of its options it does not read.
             Method::Dpo(dpo) => Ok(Preference::new(dpo.loss, &dpo.options).map(drop)?),
             _ => Ok(()),
