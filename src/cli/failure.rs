@@ -148,6 +148,9 @@ fn of_train(error: &TrainError) -> Option<&'static str> {
             "--resume goes on with the run there; another --out begins a new one"
         }
         TrainError::NotARun { .. } => "`candlescope runs list` shows the runs in a folder",
+        TrainError::Reward { .. } => {
+            "a checkpoint was saved before the step; mend the reward and go on with --resume"
+        }
         TrainError::NotFinite { .. } => {
             "the rows are kept in the run's folder under failed/; a lower optim.lr or optim.max_grad_norm may help"
         }

@@ -108,6 +108,26 @@ pub enum TrainError {
         /// Each row's tokens, for the file that is kept of them.
         batch: serde_json::Value,
     },
+    /// A reward that gives no number; no weight has changed in the step.
+    #[error("reward from {origin}: {why}")]
+    Reward {
+        /// The source.
+        origin: String,
+        /// What it did.
+        why: String,
+    },
+    /// What must hold of every run and does not: a mistake of this program, or of the machine.
+    #[error("step {step}: {what}: expected {expected}, found {found}")]
+    Invariant {
+        /// The step that was being made; no weight has changed in it.
+        step: u64,
+        /// Of what.
+        what: &'static str,
+        /// What must hold.
+        expected: &'static str,
+        /// What was found.
+        found: String,
+    },
     /// An observer of checkpoints failed.
     #[error("{observer}: {source}")]
     Observer {

@@ -3,8 +3,9 @@
 //! Always: a method owns its data and its losses, the bench owns the weights, the optimiser and all that is random; what a
 //! method keeps from one step to the next it gives to a checkpoint. Read `sft.rs` for one.
 
+use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{Bench, TrainError, log::Numbers};
 
@@ -66,5 +67,26 @@ pub trait Method {
             return Ok(());
         }
         Err(TrainError::config("state", "none for this method", state))
+    }
+
+    /// What trains besides the bench's policy, and its optimiser: tensors for a checkpoint, by name.
+    ///
+    /// # Errors
+    /// Tensor arithmetic.
+    fn tensors(&self) -> Result<Vec<(String, Tensor)>, TrainError> {
+        Ok(Vec::new())
+    }
+
+    /// Takes over what [`Self::tensors`] gave, after [`Self::restore`].
+    ///
+    /// # Errors
+    /// Another model's tensors.
+    fn restore_tensors(&mut self, _tensors: Vec<(String, Tensor)>) -> Result<(), TrainError> {
+        Ok(())
+    }
+
+    /// Fields of `sample` rows for the log: what the policy has said since they were last asked for.
+    fn samples(&mut self) -> Vec<Map<String, Value>> {
+        Vec::new()
     }
 }

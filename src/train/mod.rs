@@ -2,7 +2,7 @@
 //!
 //! `config/` says what a run is, `prepare.rs` makes it ready, `run.rs` is the loop, `session.rs` goes from memory to a
 //! checkpoint and back, `method.rs` is what a method must be, `bench.rs` what it works with, `folder.rs` where it all lies,
-//! `log/` what happened. `sft.rs`, `reward.rs`, `dpo.rs` and `kto.rs` are methods, `loss/` has every loss as a pure function. Nothing here prints; progress goes to a trait, as do checkpoints.
+//! `log/` what happened. `sft.rs`, `reward.rs`, `dpo.rs`, `kto.rs`, `ppo/` and `rloo.rs` are methods, `rollout/` and `scorer/` draw and score the answers of the last two, `loss/` has every loss as a pure function. Nothing here prints; progress goes to a trait, as do checkpoints.
 
 mod alerts;
 mod bench;
@@ -19,6 +19,7 @@ mod manifest;
 mod method;
 pub mod observer;
 mod pairs;
+pub mod ppo;
 mod preflight;
 mod prepare;
 mod reward;
@@ -26,6 +27,9 @@ mod run;
 mod schedule;
 mod session;
 mod sft;
+mod rloo;
+pub mod rollout;
+pub mod scorer;
 pub mod summary;
 mod targets;
 

@@ -88,7 +88,7 @@ impl Preflight {
             steps_per_epoch: steps_per_epoch(config, &data),
             steps: parts.bench.total(),
             warmup_steps: parts.bench.warmup(),
-            rows_per_step: config.optim.batch_size * config.optim.accumulation,
+            rows_per_step: config.rows_per_step(),
             memory,
             warnings: warnings(&data),
             data,

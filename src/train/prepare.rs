@@ -3,11 +3,21 @@
 //! Always: nothing is written here; the same config, model and files give the same run. What is planned can be shown before
 //! the first step: `preflight.rs`.
 
+use std::path::PathBuf;
+
+use candle_core::{DType, Device, Tensor};
+
 use super::{
     Bench, Config, Facts, Manifest, Method, Parts, TrainError, config, data, dpo::Dpo, kto::Kto,
-    loss::Preference, reward::Reward, schedule::Schedule, sft::Sft,
+    loss::Preference,
+    ppo::{self, Critic, Ppo, Sharing},
+    reward::Reward,
+    rloo::{self, Rloo},
+    rollout::{Actor, Setting},
+    schedule::Schedule,
+    sft::Sft,
 };
-use crate::model::{Checkpoint, Decoder, ScoreModel, Trainable};
+use crate::model::{Checkpoint, Decoder, LoadOptions, Opened, ScoreModel, Trainable};
 use crate::text::dataset::{
     DataError, Dataset, Encoded, Encoder, Example, Labelled, Pair, Sampler,
 };
@@ -61,6 +71,14 @@ fn policy(config: &Config, decoder: Decoder, name: &str) -> Result<Trainable, Tr
             Trainable::lora_scored(&model, &spec, config.seed)?
         }
     };
+    if let config::Method::Ppo(ppo) = &config.method
+        && ppo.value == Sharing::Shared
+    {
+        let model = policy.decoder();
+        let shape = (1, model.config().d_model);
+        let head = Tensor::zeros(shape, model.compute_dtype(), &Device::Cpu)?;
+        policy = policy.with_value_head(&head)?;
+    }
     policy.set_base_name(name);
     Ok(policy)
 }
@@ -88,6 +106,8 @@ fn method(
             let loss = Preference::new(dpo.loss, &dpo.options)?;
             Ok(Box::new(Dpo::new(config, loss, pairs()?, model)?))
         }
+        config::Method::Ppo(options) => Ok(Box::new(ppo(config, options, words, model)?)),
+        config::Method::Rloo(options) => Ok(Box::new(rloo(config, options, words, model)?)),
         config::Method::Kto(loss) => {
             let load = |files| data::load(files, config, words, labelled_of);
             let eval = (!eval.is_empty()).then(|| load(eval)).transpose()?;
@@ -99,6 +119,77 @@ fn method(
             )?))
         }
     }
+}
+
+/// Who draws and scores for PPO and RLOO.
+fn actor(
+    config: &Config,
+    setting: Setting<'_>,
+    (tokenizer, template): (&Tokenizer, Option<&ChatTemplate>),
+    (model, reference): (&Decoder, Option<&PathBuf>),
+) -> Result<Actor, TrainError> {
+    let room = setting.sampling.response_length;
+    let mut shorter = config.clone();
+    let longest = &mut shorter.data.max_length;
+    *longest = longest.saturating_sub(room);
+    if *longest == 0 {
+        let expected = format!("more than the {room} tokens that an answer may have");
+        let found = config.data.max_length;
+        return Err(TrainError::config("data.max_length", expected, found));
+    }
+    let load = |files: &[PathBuf]| {
+        data::load(files, &shorter, (tokenizer, template), |encoder, rows| {
+            encoder.prompts(rows)
+        })
+    };
+    let eval = &config.data.eval;
+    let eval = (!eval.is_empty()).then(|| load(eval)).transpose()?;
+    let prompts = (load(&config.data.train)?, eval);
+    let reference = reference.map(|path| {
+        let options = LoadOptions {
+            dtype: DType::F32,
+            ..LoadOptions::default()
+        };
+        Opened::at(path, &options)?.decoder(&options)
+    });
+    let models = (model, reference.transpose()?);
+    Actor::new(config, setting, prompts, models, tokenizer)
+}
+
+fn ppo(
+    config: &Config,
+    options: &Ppo,
+    words: (&Tokenizer, Option<&ChatTemplate>),
+    model: &Decoder,
+) -> Result<ppo::Trainer, TrainError> {
+    let setting = Setting {
+        sampling: &options.rollout,
+        reward: &options.reward,
+        controller: options.kl,
+        estimator: options.estimator,
+    };
+    let actor = actor(config, setting, words, (model, options.reference.as_ref()))?;
+    let schedule = schedule(config, &actor.facts());
+    let critic = Critic::new(config, options, schedule, model, words.0)?;
+    let passes = (config.optim.batch_size, config.optim.accumulation);
+    Ok(ppo::Trainer::new(options.clone(), actor, critic, passes))
+}
+
+fn rloo(
+    config: &Config,
+    options: &Rloo,
+    words: (&Tokenizer, Option<&ChatTemplate>),
+    model: &Decoder,
+) -> Result<rloo::Trainer, TrainError> {
+    let setting = Setting {
+        sampling: &options.rollout,
+        reward: &options.reward,
+        controller: options.kl,
+        estimator: options.estimator,
+    };
+    let actor = actor(config, setting, words, (model, options.reference.as_ref()))?;
+    let passes = (config.optim.batch_size, config.optim.accumulation);
+    Ok(rloo::Trainer::new(options.clone(), actor, passes))
 }
 
 fn examples_of(encoder: &Encoder<'_>, rows: &Dataset) -> Result<Encoded<Example>, DataError> {
@@ -132,6 +223,5 @@ fn schedule(config: &Config, facts: &Facts) -> Schedule {
 
 /// Steps of one time through the data.
 pub(super) fn steps_per_epoch(config: &Config, facts: &Facts) -> u64 {
-    let rows = config.optim.batch_size * config.optim.accumulation;
-    facts.rows.div_ceil(rows) as u64
+    facts.rows.div_ceil(config.rows_per_step()) as u64
 }

@@ -79,6 +79,7 @@ impl Session {
             let every = self.parts.config.output.checkpoint_every;
             if step.is_multiple_of(every) || step == total {
                 self.note_best(evaluated.as_ref())?;
+                self.note_samples()?;
                 let saved = self.checkpoint()?;
                 self.observe(&saved, observers)?;
             }
@@ -121,6 +122,10 @@ impl Session {
 
     /// Keeps the batch of a loss that is no number, and says where.
     fn failed(&mut self, error: TrainError) -> TrainError {
+        if matches!(error, TrainError::Reward { .. }) {
+            // The step has not begun, so nothing of the run need be lost.
+            return self.save_now().err().unwrap_or(error);
+        }
         let TrainError::NotFinite {
             step,
             what,
@@ -160,7 +165,19 @@ impl Session {
         let metrics = self.parts.method.evaluate(&mut self.parts.bench)?;
         let row = Row::new(Kind::Eval, step).with_numbers(&metrics.prefixed("eval_"));
         self.note(&row)?;
+        self.note_samples()?;
         Ok(Some(row))
+    }
+
+    /// What the policy has said of late.
+    fn note_samples(&mut self) -> Result<(), TrainError> {
+        let step = self.parts.bench.step();
+        for fields in self.parts.method.samples() {
+            let mut row = Row::new(Kind::Sample, step);
+            row.fields = fields;
+            self.note(&row)?;
+        }
+        Ok(())
     }
 
     fn note_best(&mut self, evaluated: Option<&Row>) -> Result<(), TrainError> {

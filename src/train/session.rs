@@ -18,6 +18,9 @@ use super::{
 };
 use crate::text::{ChatTemplate, Tokenizer};
 
+/// Before the names of a method's own tensors in a checkpoint.
+const OWN: &str = "method:";
+
 /// What a run is made of, in memory.
 pub struct Parts {
     /// The resolved config.
@@ -202,9 +205,14 @@ impl Session {
         let bench = &mut self.parts.bench;
         bench.sampler =
             serde_json::from_value(state.sampler).map_err(|e| malformed("sampler", &e))?;
-        let moments = moments.into_iter().collect();
+        let (own, moments): (Vec<_>, Vec<_>) = moments
+            .into_iter()
+            .partition(|(name, _)| name.starts_with(OWN));
         bench.restore((state.step, state.tokens), rng, moments)?;
         self.parts.method.restore(&state.state)?;
+        let own = own.into_iter();
+        let own = own.map(|(name, tensor)| (name[OWN.len()..].to_owned(), tensor));
+        self.parts.method.restore_tensors(own.collect())?;
         self.alerts = serde_json::from_value(state.alerts).map_err(|e| malformed("alerts", &e))?;
         self.best = state.best;
         self.saved = Some(state.step);
@@ -220,7 +228,9 @@ impl Parts {
         if let Some(template) = &self.template {
             template.save(folder)?;
         }
-        let moments: BTreeMap<String, Tensor> = self.bench.moments()?.into_iter().collect();
+        let mut moments: BTreeMap<String, Tensor> = self.bench.moments()?.into_iter().collect();
+        let own = self.method.tensors()?.into_iter();
+        moments.extend(own.map(|(name, tensor)| (format!("{OWN}{name}"), tensor)));
         checkpoint::write_tensors(folder, &moments)?;
         // Last, as everything that reads a checkpoint begins with it.
         state.write(folder)

@@ -61,6 +61,29 @@ enum Command {
   candlescope train kto -c kto.toml --out runs/kto
   candlescope train kto --resume --out runs/kto")]
     Kto(RunArgs),
+    /// Proximal policy optimisation: answers to prompts, scored by a reward model, rules or a command
+    ///
+    /// Answers are drawn from the policy in [method.ppo.rollout], scored by [method.ppo.reward], held near the reference by
+    /// [method.ppo.kl]; a step is a rollout with all its updates. Examples of rewards:
+    ///   models = ["runs/rm/checkpoints/step-100"]
+    ///   rules = [{ kind = "count", text = "Paris", weight = 2.0 }, { kind = "stops" }]
+    ///   command = { run = ["python3", "score.py"], timeout = 30 }
+    /// A command reads a JSON object a line (prompt, completion, tokens, ended) and answers each with a number on a line.
+    #[command(
+        verbatim_doc_comment,
+        after_help = "Examples:
+  candlescope train ppo -c examples/train/ppo-toy.toml --out runs/ppo
+  candlescope train ppo -c ppo.toml --set method.ppo.kl='{ kind = \"fixed\", beta = 0.1 }' --dry-run
+  candlescope train ppo --resume --out runs/ppo"
+    )]
+    Ppo(RunArgs),
+    /// REINFORCE with a leave-one-out baseline: PPO's rollouts, several answers a prompt, no value model
+    ///
+    /// [method.rloo] group answers to each prompt; [method.rloo.rollout], [method.rloo.reward] and [method.rloo.kl] as for ppo.
+    #[command(after_help = "Examples:
+  candlescope train rloo -c rloo.toml --out runs/rloo
+  candlescope train rloo -c rloo.toml --set method.rloo.group=4 --dry-run")]
+    Rloo(RunArgs),
 }
 
 /// What every method takes.
@@ -92,6 +115,8 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
         Command::Rm(args) => train("rm", args, out),
         Command::Dpo(args) => train("dpo", args, out),
         Command::Kto(args) => train("kto", args, out),
+        Command::Ppo(args) => train("ppo", args, out),
+        Command::Rloo(args) => train("rloo", args, out),
     }
 }
 

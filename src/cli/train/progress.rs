@@ -64,6 +64,11 @@ pub fn numbers(row: &Row) -> String {
         "grad_norm",
         "mean_token_accuracy",
         "eval_mean_token_accuracy",
+        "objective/scores",
+        "objective/kl",
+        "completions/mean_length",
+        "eval_objective/scores",
+        "eval_objective/kl",
     ];
     let parts = shown
         .iter()

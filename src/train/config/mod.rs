@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
+pub use super::ppo::Ppo;
+pub use super::rloo::Rloo;
 use super::{
     TrainError,
     loss::{Kto, RewardLoss},
@@ -65,10 +67,14 @@ pub enum Method {
     Dpo(Dpo),
     /// Answers that are desirable or not.
     Kto(Kto),
+    /// Proximal policy optimisation.
+    Ppo(Box<Ppo>),
+    /// REINFORCE with a leave-one-out baseline.
+    Rloo(Box<Rloo>),
 }
 
 /// The methods there are, in the order of the help.
-pub const METHODS: [&str; 4] = ["sft", "rm", "dpo", "kto"];
+pub const METHODS: [&str; 6] = ["sft", "rm", "dpo", "kto", "ppo", "rloo"];
 
 impl Method {
     /// `sft`, ...
@@ -78,6 +84,8 @@ impl Method {
             Self::Rm(_) => "rm",
             Self::Dpo(_) => "dpo",
             Self::Kto(_) => "kto",
+            Self::Ppo(_) => "ppo",
+            Self::Rloo(_) => "rloo",
         }
     }
 }
@@ -137,6 +145,16 @@ impl Config {
             map.remove("alerts");
         }
         value
+    }
+
+    /// Rows of the data that a step takes.
+    pub fn rows_per_step(&self) -> usize {
+        let rows = self.optim.batch_size * self.optim.accumulation;
+        match &self.method {
+            Method::Ppo(ppo) => rows * ppo.minibatches,
+            Method::Rloo(rloo) => rows * rloo.minibatches / rloo.group.max(1),
+            _ => rows,
+        }
     }
 
     /// The files of data with their role.

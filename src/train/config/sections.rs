@@ -283,7 +283,8 @@ impl Config {
         let method = match &self.method {
             Method::Sft(_) => 2e-5,
             Method::Rm(_) => 1e-4,
-            Method::Dpo(_) | Method::Kto(_) => 1e-6,
+            Method::Dpo(_) | Method::Kto(_) | Method::Rloo(_) => 1e-6,
+            Method::Ppo(_) => 3e-6,
         };
         let o = &mut self.optim;
         let lr = *o.lr.get_or_insert(method);
@@ -388,17 +389,35 @@ impl Config {
                 alerts.chosen_drop.is_some(),
                 "sft has no preferred answers",
             )],
+            Method::Ppo(_) | Method::Rloo(_) => &[
+                (
+                    "data.truncation",
+                    data.truncation.is_some(),
+                    "prompts are taken whole",
+                ),
+                (
+                    "data.supervise",
+                    data.supervise.is_some(),
+                    "answers are drawn",
+                ),
+                (
+                    "alerts.chosen_drop",
+                    alerts.chosen_drop.is_some(),
+                    "this method has no preferred answers",
+                ),
+            ],
             Method::Rm(_) | Method::Dpo(_) | Method::Kto(_) => &[
                 ("data.truncation", data.truncation.is_some(), pairs),
                 ("data.supervise", data.supervise.is_some(), pairs),
             ],
         };
-        let measured = matches!(self.method, Method::Kto(_));
+        let draws = matches!(self.method, Method::Ppo(_) | Method::Rloo(_));
+        let measured = draws || matches!(self.method, Method::Kto(_));
         let common = [
             ("alerts.kl", alerts.kl.is_some() && !measured, answers),
             (
                 "alerts.length_ratio",
-                alerts.length_ratio.is_some(),
+                alerts.length_ratio.is_some() && !draws,
                 answers,
             ),
         ];
@@ -410,6 +429,14 @@ impl Config {
                 "alerts.chosen_drop",
                 "a reward model gives no log-probabilities",
             )),
+            Method::Ppo(_) | Method::Rloo(_)
+                if self.lora.as_ref().is_some_and(|l| l.dropout != Some(0.0)) =>
+            {
+                let why = "the policy that trains would not be the one that answered; set it to 0";
+                Err(TrainError::config("lora.dropout", why, "dropout"))
+            }
+            Method::Ppo(ppo) => ppo.check(),
+            Method::Rloo(rloo) => rloo.check(self.optim.batch_size * self.optim.accumulation),
             Method::Kto(_) if self.optim.batch_size < 2 => {
                 let found = self.optim.batch_size;
                 Err(TrainError::config(

@@ -34,7 +34,11 @@ impl Default for Clip {
 }
 
 impl Clip {
-    fn check(&self) -> Result<(), LossError> {
+    /// Refuses clips outside their range.
+    ///
+    /// # Errors
+    /// Naming the option.
+    pub fn check(&self) -> Result<(), LossError> {
         within(self.ratio > 0.0, NAME, "clip.ratio", "above 0", self.ratio)?;
         within(self.value > 0.0, NAME, "clip.value", "above 0", self.value)?;
         let dual = self.dual.unwrap_or(2.0);
