@@ -156,7 +156,7 @@ impl Chart<'_> {
         for mark in marks {
             let at = grid.column(mark.step as f64);
             if let (Some((sign, _, style)), Some(at)) = (sign(mark.kind, theme), at) {
-                put(buf, canvas, at, below, sign, style);
+                put(buf, area, LABEL + at, below, sign, style);
             }
         }
         let (from, to) = (format!("{:.0}", grid.x.0), format!("{:.0}", grid.x.1));

@@ -118,7 +118,7 @@ fn curves(
     let widths: &[u16] = if wide {
         &[23, 9, SPARK as u16]
     } else {
-        &[18, 9]
+        &[19, 8]
     };
     let table = Table {
         headers: &["metric", "last", "course"][..widths.len()],
@@ -155,17 +155,20 @@ fn chart(
         buf,
     );
     let said = at_cursor(screen, run, name);
-    let text = cells::fit(
-        &cells::prose(&said, theme.ascii),
-        inner.width.into(),
-        theme.ascii,
-    );
-    pen::line(inner, 0, &text, theme.text(), buf);
+    let said = pen::wrapped(&cells::prose(&said, theme.ascii), inner.width.into());
+    let above = if inner.height >= 16 {
+        said.len().min(2)
+    } else {
+        1
+    } as u16;
+    for (row, line) in said.iter().take(above.into()).enumerate() {
+        pen::line(inner, row as u16, line, theme.text(), buf);
+    }
     let legend = legend(screen, run, name, theme);
     let rows = folded(&legend, inner.width);
-    let room = inner.height.saturating_sub(1);
+    let room = inner.height.saturating_sub(above);
     let below = (rows.len() as u16).min(room / 3);
-    let (body, foot) = split(split(inner, 1).1, room - below);
+    let (body, foot) = split(split(inner, above).1, room - below);
     let eval = format!("{EVAL}{name}");
     let of = |run: &'_ Course| {
         (
@@ -608,7 +611,7 @@ fn events(
         focus: screen.inside,
     };
     let title = format!(
-        "{} events, the latest first; {} alerts",
+        "{} events, the latest first; alerts: {}",
         events.len(),
         run.alerts()
     );

@@ -81,8 +81,15 @@ pub(super) fn split(area: Rect, rows: u16) -> (Rect, Rect) {
     )
 }
 
+/// The folder's own name: where it lies would fill the line.
+fn folder(screen: &TrainingScreen) -> String {
+    let name = screen.root.file_name();
+    let name = name.unwrap_or(screen.root.as_os_str());
+    name.to_string_lossy().into_owned()
+}
+
 fn nothing(screen: &TrainingScreen, view: &View, area: Rect, buf: &mut Buffer) {
-    let folder = screen.root.display();
+    let folder = folder(screen);
     let card = if screen.looked.is_none() {
         Card {
             title: format!("looking for runs in {folder}"),
@@ -135,16 +142,8 @@ fn runs(screen: &TrainingScreen, view: &View, area: Rect, buf: &mut Buffer, hits
         0 => String::new(),
         more => format!(", {more} more not shown"),
     };
-    let folder = screen.root.file_name();
-    let folder = folder.map_or_else(
-        || screen.root.to_string_lossy(),
-        |name| name.to_string_lossy(),
-    );
-    let many = match screen.runs.len() {
-        1 => "1 run".to_owned(),
-        count => format!("{count} runs"),
-    };
-    let title = format!("{many}, {folder}{left_out}");
+    let many = screen.runs.len();
+    let title = format!("runs in {}: {many}{left_out}", folder(screen));
     let inner = cells::panel(buf, area, &title, !screen.inside, theme);
     let wide = area.width >= WIDE;
     let compared = screen.compared.as_ref();
@@ -160,11 +159,11 @@ fn runs(screen: &TrainingScreen, view: &View, area: Rect, buf: &mut Buffer, hits
     let name = name.clamp(8, if wide { 36 } else { 18 }) as u16;
     let headers: &[&str] = if wide {
         &[
-            "run", "state", "method", "step", "took", "left", "loss", "alerts", "model",
+            "run", "state", "method", "step", "took", "left", "last", "alerts", "model",
         ]
     } else {
         &[
-            "run", "state", "method", "step", "left", "loss", "alerts", "model",
+            "run", "state", "method", "step", "left", "last", "alerts", "model",
         ]
     };
     let table = Table {
@@ -193,9 +192,12 @@ fn entry(run: &Course, compared: bool, wide: bool, theme: Theme) -> Vec<Entry> {
         Some(left) => clock(left),
         None => "-".to_owned(),
     };
-    let loss = ["loss", "objective/scores"]
-        .iter()
-        .find_map(|name| run.series.get(*name)?.last);
+    let first = metrics::names(run).first().copied();
+    let last = first.and_then(|name| Some((name, run.series.get(name)?.last?.1)));
+    let last = last.map_or("-".to_owned(), |(name, value)| {
+        let word = name.rsplit('/').next().unwrap_or(name);
+        format!("{} {word}", metrics::value(value))
+    });
     let alerts = run.alerts();
     let mut cells = vec![
         Entry::new(format!("{}{kept}", run.name()), theme.text()),
@@ -208,10 +210,7 @@ fn entry(run: &Course, compared: bool, wide: bool, theme: Theme) -> Vec<Entry> {
     }
     cells.extend([
         Entry::number(left, theme.text()),
-        Entry::number(
-            loss.map_or("-".to_owned(), |(_, v)| metrics::value(v)),
-            theme.text(),
-        ),
+        Entry::number(last, theme.text()),
         match alerts {
             0 => Entry::number("-", theme.dim()),
             count => Entry::number(format!("! {count}"), theme.error()),
@@ -230,11 +229,13 @@ fn standing(run: &Course, area: Rect, theme: Theme, buf: &mut Buffer) -> Rect {
     };
     let text = cells::prose(&text, theme.ascii);
     let lines = pen::wrapped(&text, area.width.saturating_sub(2).into());
-    let most = usize::from((area.height / 8).clamp(1, 3));
+    let most = usize::from((area.height / 5).clamp(1, 3));
     let count = lines.len().min(most);
     for (i, line) in lines.iter().take(count).enumerate() {
         let cut = i + 1 == count && lines.len() > count;
         let line = if cut {
+            let room = usize::from(area.width.saturating_sub(4));
+            let line = cells::cut(line, room, theme.ascii);
             format!("{line} {}", theme.pick("…", "~"))
         } else {
             line.clone()
@@ -244,12 +245,21 @@ fn standing(run: &Course, area: Rect, theme: Theme, buf: &mut Buffer) -> Rect {
     split(area, count as u16).1
 }
 
+/// A path as it is, or its end where it would fill the line.
+fn short(path: &str) -> String {
+    if cells::width(path) <= 40 {
+        return path.to_owned();
+    }
+    let mut ends = path.rmatch_indices('/').map(|(at, _)| at);
+    let from = ends.by_ref().take(2).last().unwrap_or(0);
+    format!("...{}", &path[from..])
+}
+
 /// How the run stands, and what to try.
 pub(super) fn words(run: &Course) -> String {
-    let path = run.path.to_string_lossy();
-    let path = quoted(&path);
+    let path = short(&quoted(&run.path.to_string_lossy()));
     let resume = format!(
-        "`candlescope train {} --resume --out {path}` goes on from its last checkpoint",
+        "`candlescope train {} --resume --out {path}` goes on with it",
         run.method
     );
     let message = run.ended.as_ref().and_then(|(_, message)| message.clone());
