@@ -21,7 +21,7 @@ use super::background::{self, Answers, Sieve, Sifted};
 use super::export::{self, Around};
 use super::frame;
 use super::panics::{self, caught};
-use super::screen::{Command, Reply, Work};
+use super::screen::{Command, Look, Reply, Work};
 use super::shared::ModelFacts;
 use super::work::{Lane, Pending, Worker};
 use crate::model::Checkpoint;
@@ -177,6 +177,12 @@ where
             }) => {
                 self.post(screen, lane, &what, work);
             }
+            Effect::Do(Command::Look {
+                screen,
+                what,
+                after,
+                work,
+            }) => self.look(screen, what, after, work),
             Effect::Do(Command::Open(name)) => self.start_opening(name),
             Effect::Do(Command::Copy(text)) => match export::osc52(&text) {
                 Ok(escape) => self.escape(&export::wrapped(&escape, self.around)),
@@ -228,6 +234,49 @@ where
             note: String::new(),
             abandoned: false,
         });
+    }
+
+    /// Runs work that needs no model on a thread of its own, which ends with it; the reply wakes the loop.
+    fn look(&mut self, screen: &'static str, what: String, after: Duration, work: Look) {
+        let (id, lane) = (self.worker.number(), Lane::Interactive);
+        let to = self.to.clone();
+        let look = move || {
+            std::thread::sleep(after);
+            let reply = match caught(work) {
+                Ok(Ok(value)) => Reply::Done(value),
+                Ok(Err(why)) => Reply::Failed(why),
+                Err(panic) => Reply::Failed(format!("this is a defect of candlescope: {panic}")),
+            };
+            // Nobody listens any more when the workbench is closing.
+            let _ = to.send(Msg::Reply {
+                id,
+                screen,
+                lane,
+                reply,
+            });
+        };
+        let thread = std::thread::Builder::new().name("looking".into());
+        if thread.spawn(look).is_err() {
+            let why = "the system gives no thread to look at files on".to_owned();
+            let _ = self.to.send(Msg::Reply {
+                id,
+                screen,
+                lane,
+                reply: Reply::Failed(why),
+            });
+        }
+        if after.is_zero() {
+            self.app.pending.push(Pending {
+                id,
+                screen,
+                lane,
+                what,
+                since: Instant::now(),
+                share: None,
+                note: String::new(),
+                abandoned: false,
+            });
+        }
     }
 
     /// Asks what runs in a lane to stop.

@@ -5,6 +5,7 @@
 //! type, so that no central list of requests has to know it.
 
 use std::any::Any;
+use std::time::Duration;
 
 use crossterm::event::KeyEvent;
 use ratatui::buffer::Buffer;
@@ -24,6 +25,9 @@ pub type Payload = Box<dyn Any + Send>;
 /// Work on the open model. It runs on a worker thread; an error is shown to the user, so it says what to try.
 pub type Work = Box<dyn FnOnce(&Checkpoint, &Ticket) -> Result<Payload, String> + Send>;
 
+/// Work that needs no model.
+pub type Look = Box<dyn FnOnce() -> Result<Payload, String> + Send>;
+
 /// What a screen asks the workbench to do.
 pub enum Command {
     /// Run work on the open model.
@@ -36,6 +40,17 @@ pub enum Command {
         what: String,
         /// The work.
         work: Work,
+    },
+    /// Look at files; no model need be open.
+    Look {
+        /// The screen that is told.
+        screen: &'static str,
+        /// What is being done.
+        what: String,
+        /// How long to wait before it. A look that waits is no work that the workbench shows as going on.
+        after: Duration,
+        /// The work.
+        work: Look,
     },
     /// Open a model by name or path.
     Open(String),
@@ -82,6 +97,21 @@ impl Context<'_> {
         work: impl FnOnce(&Checkpoint, &Ticket) -> Result<T, String> + Send + 'static,
     ) {
         self.send(Lane::Job, what, work);
+    }
+
+    /// Looks at files on a thread of its own, after a while; a screen that follows a file asks again for each look.
+    pub fn look<T: Send + 'static>(
+        &mut self,
+        what: &str,
+        after: Duration,
+        work: impl FnOnce() -> Result<T, String> + Send + 'static,
+    ) {
+        self.commands.push(Command::Look {
+            screen: self.screen,
+            what: what.to_string(),
+            after,
+            work: Box::new(move || work().map(|value| Box::new(value) as Payload)),
+        });
     }
 
     fn send<T: Send + 'static>(

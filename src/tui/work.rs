@@ -219,6 +219,11 @@ impl Worker {
         })
     }
 
+    /// A number that no request has.
+    pub fn number(&self) -> u64 {
+        self.ids.fetch_add(1, Ordering::Relaxed)
+    }
+
     /// Puts a request into its lane and gives its number.
     pub fn post(
         &self,
@@ -227,7 +232,7 @@ impl Worker {
         checkpoint: Arc<Checkpoint>,
         work: Work,
     ) -> u64 {
-        let id = self.ids.fetch_add(1, Ordering::Relaxed);
+        let id = self.number();
         let request = Request {
             id,
             screen,

@@ -9,6 +9,7 @@ mod panics;
 mod plain;
 mod screens;
 mod terminal;
+mod training;
 mod worker;
 
 use std::sync::Arc;

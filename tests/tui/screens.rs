@@ -23,6 +23,10 @@ fn state(id: &str, size: (u16, u16), model: ModelState) -> String {
 #[test]
 fn every_screen_in_every_state() {
     for id in ids() {
+        // It shows the runs of the folder it is started in; its states are `training.rs`.
+        if id == "training" {
+            continue;
+        }
         for size in SIZES {
             let at = format!("{id}_{}x{}", size.0, size.1);
             insta::assert_snapshot!(format!("{at}_empty"), state(id, size, ModelState::None));

@@ -6,6 +6,7 @@ pub mod generate;
 pub mod hooks;
 pub mod lens;
 pub mod models;
+pub mod training;
 mod unready;
 
 use super::screen::Screen;
@@ -19,5 +20,6 @@ pub fn table() -> Vec<Box<dyn Screen>> {
         Box::new(audit::AuditScreen::default()),
         Box::new(hooks::HooksScreen::default()),
         Box::new(models::ModelsScreen::default()),
+        Box::new(training::TrainingScreen::default()),
     ]
 }

@@ -1,0 +1,632 @@
+//! The parts of a run: its curves, its samples, its data, its events.
+//!
+//! Always: what is shown by colour is also told by a form, a bracket or a number, so that it is read without colours.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::style::{Modifier, Style};
+
+use super::course::Course;
+use super::curve::{self, Chart, Curve};
+use super::metrics::{self, EVAL};
+use super::samples::{Sample, Track};
+use super::view::{CHART, ROWS, split};
+use super::work::Masked;
+use super::{Part, TrainingScreen};
+use crate::train::log::Kind;
+use crate::tui::cells::{self, Entry, Table, put};
+use crate::tui::pen;
+use crate::tui::screen::{Hits, Target, View};
+use crate::tui::shared::ModelState;
+use crate::tui::theme::{Scale, Theme};
+
+/// From here on metrics have a course beside them.
+const WIDE: u16 = 110;
+/// Columns of that course.
+const SPARK: usize = 12;
+
+pub(super) fn draw(
+    screen: &TrainingScreen,
+    run: &Course,
+    view: &View,
+    area: Rect,
+    buf: &mut Buffer,
+    hits: &mut Hits,
+) {
+    match screen.part {
+        Part::Curves => curves(screen, run, view, area, buf, hits),
+        Part::Samples => samples(screen, run, view, area, buf, hits),
+        Part::Data => data(screen, run, view, area, buf, hits),
+        Part::Events => events(screen, run, view, area, buf, hits),
+    }
+}
+
+/// Left and right parts of an area.
+fn beside(area: Rect, left: u16) -> (Rect, Rect) {
+    let left = left.min(area.width);
+    let right = Rect {
+        x: area.x + left,
+        width: area.width - left,
+        ..area
+    };
+    (
+        Rect {
+            width: left,
+            ..area
+        },
+        right,
+    )
+}
+
+/// A list in a panel, its rows answering to the mouse.
+fn list(
+    screen: &TrainingScreen,
+    title: &str,
+    table: &Table,
+    (area, theme): (Rect, Theme),
+    buf: &mut Buffer,
+    hits: &mut Hits,
+) {
+    let inner = cells::panel(buf, area, title, screen.inside, theme);
+    let drawn = cells::table(buf, inner, table, theme);
+    for (row, at) in drawn.lines() {
+        hits.add(at, Target::Place(ROWS, 0, row));
+    }
+}
+
+fn curves(
+    screen: &TrainingScreen,
+    run: &Course,
+    view: &View,
+    area: Rect,
+    buf: &mut Buffer,
+    hits: &mut Hits,
+) {
+    let theme = *view.theme;
+    let names = screen.names(run);
+    let Some(name) = screen.name(run) else {
+        let why = if run.series.is_empty() {
+            "the run has not logged a step yet; its numbers come here with the first one"
+        } else {
+            "no metric holds these words; esc shows all again"
+        };
+        return pen::card(area, "no metrics", why, view.theme, buf);
+    };
+    let wide = area.width >= WIDE;
+    let (left, right) = beside(area, if wide { 50 } else { 30 });
+    let rows: Vec<Vec<Entry>> = names
+        .iter()
+        .filter_map(|name| {
+            let series = run.series.get(*name)?;
+            let last = series
+                .last
+                .map_or("-".to_owned(), |(_, v)| metrics::value(v));
+            let mut row = vec![
+                Entry::new(*name, theme.text()),
+                Entry::number(last, theme.text()),
+            ];
+            if wide {
+                let values: Vec<f32> = series.points.iter().map(|p| p.1 as f32).collect();
+                row.push(Entry::new(
+                    cells::sparkline(&values, SPARK, theme),
+                    theme.bar(),
+                ));
+            }
+            Some(row)
+        })
+        .collect();
+    let widths: &[u16] = if wide {
+        &[23, 9, SPARK as u16]
+    } else {
+        &[19, 8]
+    };
+    let table = Table {
+        headers: &["metric", "last", "course"][..widths.len()],
+        rows: &rows,
+        widths,
+        selected: Some(screen.row(run)),
+        offset: 0,
+        focus: screen.inside,
+    };
+    list(screen, "metrics", &table, (left, theme), buf, hits);
+    chart(screen, run, name, view, right, buf, hits);
+}
+
+fn chart(
+    screen: &TrainingScreen,
+    run: &Course,
+    name: &str,
+    view: &View,
+    area: Rect,
+    buf: &mut Buffer,
+    hits: &mut Hits,
+) {
+    let theme = *view.theme;
+    let unit = metrics::unit(name, &run.method);
+    let unit = if unit.is_empty() {
+        String::new()
+    } else {
+        format!(", {unit}")
+    };
+    let inner = pen::panel(
+        area,
+        &cells::prose(&format!("{name}{unit}"), theme.ascii),
+        view.theme,
+        buf,
+    );
+    let said = at_cursor(screen, run, name);
+    let said = pen::wrapped(&cells::prose(&said, theme.ascii), inner.width.into());
+    let above = if inner.height >= 16 {
+        said.len().min(2)
+    } else {
+        1
+    } as u16;
+    for (row, line) in said.iter().take(above.into()).enumerate() {
+        pen::line(inner, row as u16, line, theme.text(), buf);
+    }
+    let legend = legend(screen, run, name, theme);
+    let rows = folded(&legend, inner.width);
+    let room = inner.height.saturating_sub(above);
+    let below = (rows.len() as u16).min(room / 3);
+    let (body, foot) = split(split(inner, above).1, room - below);
+    let eval = format!("{EVAL}{name}");
+    let of = |run: &'_ Course| {
+        (
+            run.series.get(name).cloned(),
+            run.series.get(&eval).cloned(),
+        )
+    };
+    let held: Vec<_> = [Some(run), screen.other()]
+        .into_iter()
+        .flatten()
+        .map(of)
+        .collect();
+    let chart = Chart {
+        curves: held
+            .iter()
+            .map(|(train, eval)| Curve {
+                train: train.as_ref(),
+                eval: eval.as_ref(),
+            })
+            .collect(),
+        marks: &run.marks,
+        cursor: screen.cursor,
+    };
+    if let Some(canvas) = chart.draw(body, theme, buf) {
+        for column in 0..canvas.width {
+            let place = Rect {
+                x: canvas.x + column,
+                width: 1,
+                ..canvas
+            };
+            hits.add(
+                place,
+                Target::Place(CHART, column.into(), canvas.width.into()),
+            );
+        }
+    }
+    for (row, parts) in rows.iter().take(below.into()).enumerate() {
+        let mut at = 0;
+        for (text, style) in parts {
+            at = put(buf, foot, at, row as u16, text, *style) + 2;
+        }
+    }
+}
+
+/// Value of the metric at a step, of both runs.
+pub(super) fn at_cursor(screen: &TrainingScreen, run: &Course, name: &str) -> String {
+    let newest = run.series.get(name).and_then(|series| series.last);
+    let step = screen
+        .cursor
+        .or(newest.map(|last| last.0))
+        .unwrap_or(run.step);
+    let eval = format!("{EVAL}{name}");
+    let told = |run: &Course| {
+        let value = |name: &str| {
+            let (at, value) = run.series.get(name)?.at(step)?;
+            let place = if at == step {
+                String::new()
+            } else {
+                format!(" at {at}")
+            };
+            Some((metrics::value(value), place))
+        };
+        let train = value(name).map_or("no value".to_owned(), |(value, at)| format!("{value}{at}"));
+        let eval = value(&eval).map_or(String::new(), |(value, at)| format!(", eval {value}{at}"));
+        format!("{train}{eval}")
+    };
+    let other = screen.other().map_or(String::new(), |other| {
+        format!("; {}: {}", other.name(), told(other))
+    });
+    let newest = if screen.cursor.is_none() {
+        " (newest)"
+    } else {
+        ""
+    };
+    format!("step {step}{newest}: {}{other}", told(run))
+}
+
+type Piece = (String, Style);
+
+/// What the forms and signs of the chart mean, of those that are in it.
+fn legend(screen: &TrainingScreen, run: &Course, name: &str, theme: Theme) -> Vec<Piece> {
+    let mut pieces = Vec::new();
+    let eval = format!("{EVAL}{name}");
+    let runs = [Some(run), screen.other()];
+    for (i, run) in runs.into_iter().flatten().enumerate() {
+        let (sign, word, style) = curve::form(i, theme);
+        let who = cells::prose(&run.name(), theme.ascii);
+        let who = cells::cut(&who, 24, theme.ascii);
+        pieces.push((format!("{sign} {who} ({word})"), style));
+        if run.series.contains_key(&eval) {
+            let sign = curve::eval_sign(i, theme);
+            pieces.push((format!("{sign} its evaluation"), style));
+        }
+    }
+    for kind in [Kind::Alert, Kind::Checkpoint, Kind::Resumed, Kind::Stopped] {
+        let there = run.marks.iter().any(|mark| mark.kind == kind);
+        if let Some((sign, word, style)) = curve::sign(kind, theme).filter(|_| there) {
+            pieces.push((format!("{sign} {word}"), style));
+        }
+    }
+    pieces
+}
+
+/// Pieces in rows of a width, two columns apart.
+fn folded(pieces: &[Piece], width: u16) -> Vec<Vec<Piece>> {
+    let mut rows: Vec<Vec<Piece>> = vec![Vec::new()];
+    let mut used = 0;
+    for piece in pieces {
+        let wide = cells::width(&piece.0) + 2;
+        if used > 0 && used + wide > usize::from(width) + 2 {
+            rows.push(Vec::new());
+            used = 0;
+        }
+        used += wide;
+        if let Some(row) = rows.last_mut() {
+            row.push(piece.clone());
+        }
+    }
+    rows
+}
+
+/// The rows above or at the left of what is selected among them.
+fn above(area: Rect, rows: usize) -> (Rect, Rect) {
+    split(
+        area,
+        (rows as u16)
+            .saturating_add(3)
+            .min((area.height / 3).max(4)),
+    )
+}
+
+fn samples(
+    screen: &TrainingScreen,
+    run: &Course,
+    view: &View,
+    area: Rect,
+    buf: &mut Buffer,
+    hits: &mut Hits,
+) {
+    let theme = *view.theme;
+    let samples = screen.samples(run);
+    let at = screen.row(run);
+    let Some(sample) = samples.get(at) else {
+        let why = if run.samples.is_empty() {
+            "this run has written no samples: methods that generate (ppo, rloo) do at their rollouts, others where their config asks for it"
+        } else {
+            "no sample holds these words; esc shows all again"
+        };
+        return pen::card(area, "no samples", why, view.theme, buf);
+    };
+    let (top, rest) = above(area, samples.len());
+    let rows: Vec<Vec<Entry>> = samples
+        .iter()
+        .map(|one| {
+            let score = one.score.map_or("-".to_owned(), metrics::value);
+            vec![
+                Entry::number(one.step.to_string(), theme.text()),
+                Entry::number(score, theme.text()),
+                Entry::new(one.label.clone(), theme.accent()),
+                Entry::new(one.prompt.clone(), theme.text()),
+            ]
+        })
+        .collect();
+    let table = Table {
+        headers: &["step", "score", "label", "prompt"],
+        rows: &rows,
+        widths: &[],
+        selected: Some(at),
+        offset: 0,
+        focus: screen.inside,
+    };
+    let title = format!("{} samples, the latest first", samples.len());
+    list(screen, &title, &table, (top, theme), buf, hits);
+    let score = sample
+        .score
+        .map_or(String::new(), |s| format!(", score {}", metrics::value(s)));
+    let title = format!("after step {}{score}", sample.step);
+    let lines = sample_lines(screen, sample, rest.width.saturating_sub(2).into(), theme);
+    text(screen, &title, &lines, view, rest, buf);
+}
+
+/// The quantity that a sample's tokens are coloured by.
+fn track<'a>(screen: &TrainingScreen, sample: &'a Sample) -> Option<&'a Track> {
+    let count = sample.tracks.len();
+    (count > 0).then(|| &sample.tracks[screen.track % count])
+}
+
+fn sample_lines(
+    screen: &TrainingScreen,
+    sample: &Sample,
+    wide: usize,
+    theme: Theme,
+) -> Vec<Vec<Piece>> {
+    let mut lines = Vec::new();
+    let prose = |lines: &mut Vec<Vec<Piece>>, head: &str, text: &str| {
+        lines.push(vec![(head.to_owned(), theme.dim())]);
+        for paragraph in text.lines() {
+            for line in pen::wrapped(&cells::prose(paragraph, theme.ascii), wide) {
+                lines.push(vec![(line, theme.text())]);
+            }
+        }
+    };
+    prose(&mut lines, "prompt", &sample.prompt);
+    let Some(track) = track(screen, sample) else {
+        prose(&mut lines, "completion", &sample.completion);
+        return lines;
+    };
+    let finite = || track.values.iter().copied().filter(|v| v.is_finite());
+    let (low, high) = finite().fold((0f64, 0f64), |(l, h), v| (l.min(v), h.max(v)));
+    let scale = if low < 0.0 {
+        Scale::Diverging
+    } else {
+        Scale::Sequential
+    };
+    let paint = |value: f64| theme.heat(scale, scale.place(value as f32, low as f32, high as f32));
+    let more = if sample.tracks.len() > 1 {
+        " (t: others)"
+    } else {
+        ""
+    };
+    let head = format!("completion, coloured by {}{more}:", track.name);
+    lines.push(vec![
+        (head, theme.dim()),
+        (format!(" {} ", metrics::value(low)), paint(low)),
+        ("to".to_owned(), theme.dim()),
+        (format!(" {} ", metrics::value(high)), paint(high)),
+    ]);
+    let tokens = sample.tokens.iter().zip(&track.values);
+    let pieces = tokens.map(|(token, value)| (cells::visible(token, theme.ascii), paint(*value)));
+    lines.extend(flowed(pieces, wide));
+    let mut order: Vec<usize> = (0..track.values.len()).collect();
+    order.retain(|&i| track.values[i].is_finite());
+    order.sort_by(|&a, &b| track.values[b].abs().total_cmp(&track.values[a].abs()));
+    let largest: Vec<String> = order
+        .iter()
+        .take(5)
+        .map(|&i| {
+            let token = cells::visible(&sample.tokens[i], theme.ascii);
+            format!("{token} {} (token {i})", metrics::value(track.values[i]))
+        })
+        .collect();
+    prose(&mut lines, "furthest from zero", &largest.join(", "));
+    lines
+}
+
+/// Tokens one after the other over lines of a width.
+fn flowed(pieces: impl Iterator<Item = Piece>, wide: usize) -> Vec<Vec<Piece>> {
+    let mut lines: Vec<Vec<Piece>> = vec![Vec::new()];
+    let mut used = 0;
+    for (text, style) in pieces {
+        let width = cells::width(&text);
+        if used > 0 && used + width > wide {
+            lines.push(Vec::new());
+            used = 0;
+        }
+        used += width;
+        if let Some(line) = lines.last_mut() {
+            line.push((text, style));
+        }
+    }
+    lines
+}
+
+/// Lines of pieces in a panel, as far down as was scrolled.
+fn text(
+    screen: &TrainingScreen,
+    title: &str,
+    lines: &[Vec<Piece>],
+    view: &View,
+    area: Rect,
+    buf: &mut Buffer,
+) {
+    let most = lines
+        .len()
+        .saturating_sub(area.height.saturating_sub(2).into());
+    screen.most.set(most);
+    let from = screen.scroll.min(most);
+    let more = if most > 0 {
+        format!(", line {} of {} (ctrl-d: more)", from + 1, lines.len())
+    } else {
+        String::new()
+    };
+    let title = cells::prose(&format!("{title}{more}"), view.theme.ascii);
+    let inner = pen::panel(area, &title, view.theme, buf);
+    for (row, line) in lines
+        .iter()
+        .skip(from)
+        .take(inner.height.into())
+        .enumerate()
+    {
+        let mut at = 0;
+        for (text, style) in line {
+            at = put(buf, inner, at, row as u16, text, *style);
+        }
+    }
+}
+
+fn data(
+    screen: &TrainingScreen,
+    run: &Course,
+    view: &View,
+    area: Rect,
+    buf: &mut Buffer,
+    hits: &mut Hits,
+) {
+    let theme = *view.theme;
+    let masked = match (screen.masked(run), &view.shared.model) {
+        (Some(Ok(rows)), _) => rows,
+        (Some(Err(why)), _) => {
+            return pen::card(area, "the data cannot be shown", why, view.theme, buf);
+        }
+        (None, ModelState::Ready(_) | ModelState::Loading { .. }) => {
+            return pen::card(area, "data", "reading the first rows", view.theme, buf);
+        }
+        (None, _) => {
+            let why = format!(
+                "the tokens of the data need the run's model for its tokenizer: O opens {}",
+                run.model
+            );
+            return pen::card(area, "no model is open", &why, view.theme, buf);
+        }
+    };
+    let at = screen.row(run);
+    let Some(row) = masked.get(at) else {
+        return pen::card(area, "data", "the file has no rows", view.theme, buf);
+    };
+    let (top, rest) = above(area, masked.len());
+    let rows: Vec<Vec<Entry>> = masked.iter().map(|row| masked_entry(row, theme)).collect();
+    let table = Table {
+        headers: &["tokens", "targets", "row", "begins"],
+        rows: &rows,
+        widths: &[],
+        selected: Some(at),
+        offset: 0,
+        focus: screen.inside,
+    };
+    let title = format!("the first {} rows of the training data", masked.len());
+    list(screen, &title, &table, (top, theme), buf, hits);
+    let lines = match &row.tokens {
+        Ok(tokens) => flowed(brackets(tokens, theme), rest.width.saturating_sub(2).into()),
+        Err(why) => pen::wrapped(
+            &cells::prose(why, theme.ascii),
+            rest.width.saturating_sub(2).into(),
+        )
+        .into_iter()
+        .map(|line| vec![(line, theme.error())])
+        .collect(),
+    };
+    let title = format!(
+        "{}: targets of the loss stand in [brackets], underlined",
+        row.place
+    );
+    text(screen, &title, &lines, view, rest, buf);
+}
+
+fn masked_entry(row: &Masked, theme: Theme) -> Vec<Entry> {
+    let (tokens, targets, begins) = match &row.tokens {
+        Ok(tokens) => {
+            let begins: String = tokens
+                .iter()
+                .take(40)
+                .map(|(token, _)| cells::visible(token, theme.ascii))
+                .collect();
+            let targets = tokens.iter().filter(|(_, target)| *target).count();
+            (
+                tokens.len().to_string(),
+                targets.to_string(),
+                Entry::new(begins, theme.dim()),
+            )
+        }
+        Err(why) => (
+            "-".to_owned(),
+            "-".to_owned(),
+            Entry::new(why.clone(), theme.error()),
+        ),
+    };
+    vec![
+        Entry::number(tokens, theme.text()),
+        Entry::number(targets, theme.text()),
+        Entry::new(row.place.clone(), theme.text()),
+        begins,
+    ]
+}
+
+/// Tokens with a bracket where targets begin and one where they end.
+fn brackets(tokens: &[(String, bool)], theme: Theme) -> impl Iterator<Item = Piece> {
+    let target = theme.accent().add_modifier(Modifier::UNDERLINED);
+    (0..tokens.len()).flat_map(move |i| {
+        let (token, is) = &tokens[i];
+        let style = if *is { target } else { theme.dim() };
+        let begins = *is && (i == 0 || !tokens[i - 1].1);
+        let ends = *is && tokens.get(i + 1).is_none_or(|next| !next.1);
+        let text = format!(
+            "{}{}{}",
+            if begins { "[" } else { "" },
+            cells::visible(token, theme.ascii),
+            if ends { "]" } else { "" }
+        );
+        std::iter::once((text, style))
+    })
+}
+
+fn events(
+    screen: &TrainingScreen,
+    run: &Course,
+    view: &View,
+    area: Rect,
+    buf: &mut Buffer,
+    hits: &mut Hits,
+) {
+    let theme = *view.theme;
+    let events = screen.events(run);
+    let Some(mark) = events.get(screen.row(run)) else {
+        let why = if run.marks.is_empty() {
+            "no alert, no checkpoint and no end so far"
+        } else {
+            "no event holds these words; esc shows all again"
+        };
+        return pen::card(area, "no events", why, view.theme, buf);
+    };
+    let (top, rest) = split(area, area.height.saturating_sub(5));
+    let rows: Vec<Vec<Entry>> = events
+        .iter()
+        .map(|mark| {
+            let (sign, word, style) =
+                curve::sign(mark.kind, theme).unwrap_or(("", "", theme.text()));
+            vec![
+                Entry::number(mark.step.to_string(), theme.text()),
+                Entry::new(format!("{sign} {word}"), style),
+                Entry::new(mark.words.clone(), theme.text()),
+            ]
+        })
+        .collect();
+    let table = Table {
+        headers: &["step", "what", "words"],
+        rows: &rows,
+        widths: &[],
+        selected: Some(screen.row(run)),
+        offset: 0,
+        focus: screen.inside,
+    };
+    let title = format!(
+        "{} events, the latest first; alerts: {}",
+        events.len(),
+        run.alerts()
+    );
+    list(screen, &title, &table, (top, theme), buf, hits);
+    let wide = usize::from(rest.width.saturating_sub(2));
+    let lines: Vec<Vec<Piece>> = pen::wrapped(&cells::prose(&mark.words, theme.ascii), wide)
+        .into_iter()
+        .map(|line| vec![(line, theme.text())])
+        .collect();
+    text(
+        screen,
+        &format!("step {}", mark.step),
+        &lines,
+        view,
+        rest,
+        buf,
+    );
+}
