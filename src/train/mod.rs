@@ -2,7 +2,7 @@
 //!
 //! `config/` says what a run is, `prepare.rs` makes it ready, `run.rs` is the loop, `session.rs` goes from memory to a
 //! checkpoint and back, `method.rs` is what a method must be, `bench.rs` what it works with, `folder.rs` where it all lies,
-//! `log/` what happened. `sft.rs`, `dpo.rs` and `reward.rs` are methods, `loss/` has every loss as a pure function. Nothing here prints; progress goes to a trait, as do checkpoints.
+//! `log/` what happened. `sft.rs`, `dpo.rs`, `reward.rs` and `lm.rs` are methods, `loss/` has every loss as a pure function. Nothing here prints; progress goes to a trait, as do checkpoints.
 
 mod alerts;
 mod bench;
@@ -12,6 +12,7 @@ mod data;
 mod dpo;
 mod error;
 pub mod folder;
+mod lm;
 pub mod log;
 pub mod loss;
 mod manifest;
@@ -32,6 +33,7 @@ pub use bench::{Applied, Bench};
 pub use config::Config;
 pub use error::TrainError;
 pub use folder::{RunFolder, Saved};
+pub use lm::fresh;
 pub use manifest::{DataFile, Manifest};
 pub use method::{Facts, Method};
 pub use observer::{At, CheckpointObserver, Progress, Silent, Standing};

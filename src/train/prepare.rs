@@ -4,7 +4,7 @@
 //! the first step: `preflight.rs`.
 
 use super::{
-    Bench, Config, Facts, Manifest, Method, Parts, TrainError, config, data, dpo::Dpo,
+    Bench, Config, Facts, Manifest, Method, Parts, TrainError, config, data, dpo::Dpo, lm::Lm,
     loss::Preference, reward::Reward, schedule::Schedule, sft::Sft,
 };
 use crate::model::{Checkpoint, Decoder, ScoreModel, Trainable};
@@ -60,6 +60,7 @@ fn policy(config: &Config, decoder: Decoder, name: &str) -> Result<Trainable, Tr
         }
     };
     policy.set_base_name(name);
+    policy.set_checkpointing(config.optim.checkpointing);
     Ok(policy)
 }
 
@@ -81,6 +82,7 @@ fn method(
             let options = (options.loss, options.packing);
             Ok(Box::new(Sft::new(config, options, load(train)?, eval)?))
         }
+        config::Method::Lm(_) => Ok(Box::new(Lm::new(config, words.0)?)),
         config::Method::Rm(loss) => Ok(Box::new(Reward::new(config, *loss, pairs()?))),
         config::Method::Dpo(dpo) => {
             let loss = Preference::new(dpo.loss, &dpo.options)?;

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use super::{TrainError, loss::RewardLoss, manifest::read_text};
-pub use sections::{Alerting, Data, Dpo, Lora, Model, Optim, Output, Planning, Sft};
+pub use sections::{Alerting, Data, Dpo, Lm, Lora, Model, New, Optim, Output, Planning, Sft};
 
 /// No config is larger than this.
 const MAX_BYTES: u64 = 1 << 20;
@@ -59,10 +59,12 @@ pub enum Method {
     Rm(RewardLoss),
     /// Direct preference optimisation and its family.
     Dpo(Dpo),
+    /// Language modelling on texts, from a fresh model or on.
+    Lm(Lm),
 }
 
 /// The methods there are, in the order of the help.
-pub const METHODS: [&str; 3] = ["sft", "rm", "dpo"];
+pub const METHODS: [&str; 4] = ["sft", "rm", "dpo", "lm"];
 
 impl Method {
     /// `sft`, ...
@@ -71,6 +73,7 @@ impl Method {
             Self::Sft(_) => "sft",
             Self::Rm(_) => "rm",
             Self::Dpo(_) => "dpo",
+            Self::Lm(_) => "lm",
         }
     }
 }
