@@ -153,8 +153,14 @@ fn in_the_first_update_the_ratio_is_1_and_nothing_is_clipped() {
         assert_eq!(series(&root, "policy/clipfrac_avg"), [0.0; 7]);
         assert_eq!(series(&root, "policy/approxkl_avg"), [0.0; 7]);
         // The first rollout is at its reference; later ones are not.
-        let (kl, exact) = (series(&root, "objective/kl"), series(&root, "objective/kl_exact"));
-        assert!(kl[0].abs() < 1e-5 && exact[0].abs() < 1e-5, "{kl:?} {exact:?}");
+        let (kl, exact) = (
+            series(&root, "objective/kl"),
+            series(&root, "objective/kl_exact"),
+        );
+        assert!(
+            kl[0].abs() < 1e-5 && exact[0].abs() < 1e-5,
+            "{kl:?} {exact:?}"
+        );
         assert!(exact[6] > 1e-4, "{exact:?}");
     }
 }
@@ -181,7 +187,10 @@ fn the_reward_rises_and_the_controller_holds_the_divergence() {
         let held = mean(&kl[30..]);
         assert!((1.0..=6.0).contains(&held), "{method}: {kl:?}");
         // The factor fell while the policy was near its reference, and answers what came after.
-        assert!(beta[1] < beta[0] && beta.iter().any(|b| *b > beta[0]), "{method}: {beta:?}");
+        assert!(
+            beta[1] < beta[0] && beta.iter().any(|b| *b > beta[0]),
+            "{method}: {beta:?}"
+        );
     }
 }
 
@@ -192,11 +201,28 @@ fn the_log_has_the_names_of_trl_and_samples_with_their_divergence() {
     let text = config(dir.path(), "ppo", SMALL, ADAPTIVE, RULES);
     run(&mut Session::begin(&root, parts(&text, "ppo")).unwrap()).unwrap();
     for name in [
-        "objective/kl", "objective/kl_exact", "objective/entropy", "objective/non_score_reward",
-        "objective/rlhf_reward", "objective/scores", "objective/kl_coef", "policy/approxkl_avg",
-        "policy/clipfrac_avg", "policy/entropy_avg", "loss/policy_avg", "loss/value_avg",
-        "val/clipfrac_avg", "val/ratio", "val/ratio_var", "val/num_eos_tokens", "episode",
-        "completions/mean_length", "completions/clipped_ratio", "returns/mean", "loss", "grad_norm",
+        "objective/kl",
+        "objective/kl_exact",
+        "objective/entropy",
+        "objective/non_score_reward",
+        "objective/rlhf_reward",
+        "objective/scores",
+        "objective/kl_coef",
+        "policy/approxkl_avg",
+        "policy/clipfrac_avg",
+        "policy/entropy_avg",
+        "loss/policy_avg",
+        "loss/value_avg",
+        "val/clipfrac_avg",
+        "val/ratio",
+        "val/ratio_var",
+        "val/num_eos_tokens",
+        "episode",
+        "completions/mean_length",
+        "completions/clipped_ratio",
+        "returns/mean",
+        "loss",
+        "grad_norm",
         "learning_rate",
     ] {
         assert!(series(&root, name).iter().all(|x| x.is_finite()), "{name}");
@@ -204,9 +230,15 @@ fn the_log_has_the_names_of_trl_and_samples_with_their_divergence() {
     assert_eq!(series(&root, "episode")[6], 56.0);
     let rows = rows(&root);
     let samples: Vec<&Row> = rows.iter().filter(|r| r.kind.name() == "sample").collect();
-    assert_eq!(samples.iter().map(|r| r.step).collect::<Vec<_>>(), [3, 3, 6, 6, 7, 7]);
+    assert_eq!(
+        samples.iter().map(|r| r.step).collect::<Vec<_>>(),
+        [3, 3, 6, 6, 7, 7]
+    );
     for sample in samples {
-        assert!(PROMPTS.contains(&sample.text("prompt").unwrap()), "{sample:?}");
+        assert!(
+            PROMPTS.contains(&sample.text("prompt").unwrap()),
+            "{sample:?}"
+        );
         let tokens = sample.fields["tokens"].as_array().unwrap().len();
         assert_eq!(sample.fields["kl"].as_array().unwrap().len(), tokens);
         assert!(sample.number("score").is_some() && tokens <= 8);
@@ -227,16 +259,37 @@ fn refused(top: &str, kl: &str, reward: &str, method: &str) -> String {
 #[test]
 fn what_cannot_be_meant_is_refused_by_name() {
     let said = refused(SMALL, FIXED, "", "ppo");
-    assert!(said.contains("`method.ppo.reward`: expected one of"), "{said}");
+    assert!(
+        said.contains("`method.ppo.reward`: expected one of"),
+        "{said}"
+    );
     let said = refused(SMALL, FIXED, &format!("{RULES}ensemble = 'min'\n"), "ppo");
     assert!(said.contains("method.ppo.reward.ensemble"), "{said}");
     let said = refused(SMALL, FIXED, "models = ['/no/such']\n", "ppo");
     assert!(said.contains("/no/such"), "{said}");
-    let said = refused(SMALL, "kind = 'adaptive'\nbeta = 0.0\ntarget = 1.0\nhorizon = 9.0", RULES, "rloo");
+    let said = refused(
+        SMALL,
+        "kind = 'adaptive'\nbeta = 0.0\ntarget = 1.0\nhorizon = 9.0",
+        RULES,
+        "rloo",
+    );
     assert!(said.contains("beta"), "{said}");
-    let said = refused(&format!("{SMALL}[method.rloo]\ngroup = 3\n"), FIXED, RULES, "rloo");
-    assert!(said.contains("method.rloo.group") && said.contains("divisor of the 8"), "{said}");
-    let said = refused(&format!("{SMALL}[lora]\ndropout = 0.1\n"), FIXED, RULES, "ppo");
+    let said = refused(
+        &format!("{SMALL}[method.rloo]\ngroup = 3\n"),
+        FIXED,
+        RULES,
+        "rloo",
+    );
+    assert!(
+        said.contains("method.rloo.group") && said.contains("divisor of the 8"),
+        "{said}"
+    );
+    let said = refused(
+        &format!("{SMALL}[lora]\ndropout = 0.1\n"),
+        FIXED,
+        RULES,
+        "ppo",
+    );
     assert!(said.contains("lora.dropout"), "{said}");
     let shared = format!("{SMALL}[method.ppo]\nvalue = 'shared'\nvalue_lr = 0.1\n");
     let said = refused(&shared, FIXED, RULES, "ppo");
@@ -245,7 +298,9 @@ fn what_cannot_be_meant_is_refused_by_name() {
     let text = config(dir.path(), "ppo", SMALL, FIXED, RULES);
     for key in ["top_p=0.9", "top_k=5"] {
         let sets = [format!("method.ppo.rollout.{key}")];
-        let said = Config::parse("run.toml", &text, "ppo", &sets).unwrap_err().to_string();
+        let said = Config::parse("run.toml", &text, "ppo", &sets)
+            .unwrap_err()
+            .to_string();
         assert!(said.contains("whole distribution"), "{said}");
     }
 }
@@ -267,7 +322,10 @@ fn a_reward_command_that_fails_loses_nothing() {
     std::fs::write(&mark, "").unwrap();
     let mut session = Session::begin(&other, parts(&text, "ppo")).unwrap();
     let said = run(&mut session).unwrap_err().to_string();
-    assert!(said.contains("exit status: 7) after 0 of 8 scores; it said: no luck"), "{said}");
+    assert!(
+        said.contains("exit status: 7) after 0 of 8 scores; it said: no luck"),
+        "{said}"
+    );
     drop(session);
     std::fs::remove_file(&mark).unwrap();
     let mut session = Session::resume(&other, parts(&text, "ppo")).unwrap();
@@ -297,7 +355,11 @@ fn reward_models_score_and_warm_up_the_value_model() {
         let text = config(dir.path(), "ppo", SMALL, FIXED, &reward);
         run(&mut Session::begin(&root, parts(&text, "ppo")).unwrap()).unwrap();
         let warm = series(&root, "values/mean")[0] != 0.0;
-        assert_eq!(warm, !reward.contains("uwo"), "values begin at 0 without one reward model");
+        assert_eq!(
+            warm,
+            !reward.contains("uwo"),
+            "values begin at 0 without one reward model"
+        );
     }
 }
 
@@ -316,14 +378,19 @@ fn killed_it_goes_on_to_the_same_bits() {
         } else {
             command.args(["-c", file.to_str().unwrap()]);
         }
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         command
     };
     let begun = std::time::Instant::now();
     assert!(command(&whole, false).status().unwrap().success());
     let longest = begun.elapsed();
     for part in [0.3, 0.5, 0.4] {
-        let mut child = command(&killed, killed.join("run.toml").exists()).spawn().unwrap();
+        let mut child = command(&killed, killed.join("run.toml").exists())
+            .spawn()
+            .unwrap();
         std::thread::sleep(longest.mul_f64(part).max(Duration::from_millis(50)));
         // A run that has ended before is killed no more.
         let _ = child.kill();

@@ -159,6 +159,18 @@ impl<'a> Tap<'a> {
         self.plan.is_some_and(|plan| plan.wants(point, layer))
     }
 
+    /// Is anything to be done inside this block?
+    pub fn wants_in_block(&self, layer: usize) -> bool {
+        let outside = |point| {
+            use Point::{Embed, FinalNorm, Logits, PosEmbed};
+            matches!(point, Embed | PosEmbed | FinalNorm | Logits)
+        };
+        self.plan.is_some_and(|plan| {
+            let mut visited = plan.visits.keys();
+            visited.any(|at| at.layer == layer && !outside(at.point))
+        })
+    }
+
     /// Passes a tensor through the edits at a point and captures it.
     pub fn at(&mut self, point: Point, layer: usize, x: Tensor) -> Result<Tensor, Stop> {
         match self.plan {

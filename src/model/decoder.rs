@@ -52,6 +52,8 @@ pub struct Decoder {
     compute: DType,
     /// Edits of every pass, before those of its hooks.
     standing: Vec<Edit>,
+    /// Whether a tracked pass keeps of a block its input alone.
+    checkpointing: bool,
 }
 
 impl Decoder {
@@ -67,7 +69,18 @@ impl Decoder {
             weights,
             compute,
             standing: Vec::new(),
+            checkpointing: false,
         }
+    }
+
+    /// Whether passes that track gradients keep of each block its input alone, and compute the block again on the way back:
+    /// the same bits in less memory and more time (Chen et al. 2016). Such gradients are found by `candlescope_ops::backward`.
+    pub fn set_checkpointing(&mut self, on: bool) {
+        self.checkpointing = on;
+    }
+
+    pub(super) fn checkpointing(&self) -> bool {
+        self.checkpointing
     }
 
     /// Makes edits part of the model: they are applied in every pass, before those of the pass's own hooks.

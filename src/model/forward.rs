@@ -3,6 +3,8 @@
 //! Always holds: every tensor named in `hooks/points.rs` passes through the tap under that name, or is not formed at all
 //! because nobody asked for it. `decoder.rs` prepares a pass and answers for what it returns.
 
+use std::sync::Arc;
+
 use candle_core::{DType, Device, Tensor};
 use candlescope_ops::{self as ops, AttentionSpec, KeyLayout};
 
@@ -62,6 +64,34 @@ impl From<Stop> for Flow {
         match stop {
             Stop::Captured => Self::Done,
             Stop::Refused(error) => Self::Failed(error.into()),
+        }
+    }
+}
+
+/// What a block needs to be computed again when the pass itself is gone.
+struct Again {
+    model: Decoder,
+    batch: Batch,
+    pass: Pass,
+    angles: Arc<[Angles]>,
+}
+
+impl Again {
+    /// A block of which only the input is kept for the backward.
+    fn checkpoint(self: &Arc<Self>, i: usize, x: &Tensor) -> candle_core::Result<Tensor> {
+        let again = Arc::clone(self);
+        ops::checkpoint(x, move |x| again.block(i, x))
+    }
+
+    fn block(&self, i: usize, x: &Tensor) -> candle_core::Result<Tensor> {
+        let pass = self.pass.clone();
+        let mut tap = Tap::new(None, pass.clone(), false);
+        let mut run = Run::new(&self.model, &self.batch, pass, None, LogitsAt::None);
+        let layer = &self.model.weights().layers[i];
+        match run.block(i, layer, x.clone(), &self.angles, &mut tap) {
+            Ok(y) => Ok(y),
+            Err(Flow::Failed(error)) => Err(candle_core::Error::wrap(error)),
+            Err(Flow::Done) => candle_core::bail!("block {i}: left early"),
         }
     }
 }
@@ -128,12 +158,23 @@ impl<'a> Run<'a> {
             Some(start) => start,
             None => (0, self.embed(tap)?),
         };
-        let angles = self.angles()?;
+        let angles: Arc<[Angles]> = self.angles()?.into();
+        let again = (model.checkpointing() && self.cache.is_none()).then(|| {
+            Arc::new(Again {
+                model: model.clone(),
+                batch: self.batch.clone(),
+                pass: self.pass.clone(),
+                angles: Arc::clone(&angles),
+            })
+        });
         for (i, layer) in model.weights().layers.iter().enumerate().skip(first) {
             if self.cancel.requested() {
                 return Err(Flow::Failed(ModelError::Cancelled));
             }
-            x = self.block(i, layer, x, &angles, tap)?;
+            x = match &again {
+                Some(again) if !tap.wants_in_block(i) => again.checkpoint(i, &x)?,
+                _ => self.block(i, layer, x, &angles, tap)?,
+            };
         }
         if self.logits == LogitsAt::None
             && !tap.wants(Point::FinalNorm, 0)

@@ -16,6 +16,7 @@ pub mod describe;
 mod error;
 pub mod fetch;
 mod forward;
+pub mod fresh;
 pub mod generate;
 pub mod listing;
 pub mod load;

@@ -289,6 +289,11 @@ impl Trainable {
         }
     }
 
+    /// Whether the passes that train keep of each block its input alone; see [`Decoder::set_checkpointing`].
+    pub fn set_checkpointing(&mut self, on: bool) {
+        self.tracked.set_checkpointing(on);
+    }
+
     /// The name of the base model, for adapters that are saved.
     pub fn set_base_name(&mut self, name: &str) {
         if let Some(adapted) = &mut self.adapter {

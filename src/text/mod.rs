@@ -18,6 +18,7 @@ pub mod suites;
 pub mod tokenizer;
 mod tokenizer_folder;
 pub mod toy;
+pub mod train_tokenizer;
 pub mod visible;
 
 pub use chat::{ChatTemplate, Message, Vars};

@@ -24,6 +24,21 @@ pub struct Loaded<T> {
 }
 
 impl<T> Loaded<T> {
+    /// Items with their places that were made elsewhere; `dropped` counts what was left out by reason.
+    pub fn of(
+        (items, places): (Vec<T>, Vec<String>),
+        stop: Vec<u32>,
+        dropped: Vec<(String, usize)>,
+    ) -> Self {
+        Self {
+            items,
+            places,
+            stop,
+            cut: 0,
+            dropped,
+        }
+    }
+
     /// What is known without looking into the items.
     pub fn facts(&self) -> Facts {
         Facts {

@@ -2,7 +2,9 @@
 //!
 //! `config/` says what a run is, `prepare.rs` makes it ready, `run.rs` is the loop, `session.rs` goes from memory to a
 //! checkpoint and back, `method.rs` is what a method must be, `bench.rs` what it works with, `folder.rs` where it all lies,
-//! `log/` what happened. `sft.rs`, `reward.rs`, `dpo.rs`, `kto.rs`, `ppo/` and `rloo.rs` are methods, `rollout/` and `scorer/` draw and score the answers of the last two, `loss/` has every loss as a pure function. Nothing here prints; progress goes to a trait, as do checkpoints.
+//! `log/` what happened. `sft.rs`, `reward.rs`, `dpo.rs`, `kto.rs`, `ppo/`, `rloo.rs` and `lm.rs` are methods, `rollout/` and `scorer/` draw
+//! and score the answers of PPO and RLOO, `loss/` has every loss as a pure function. Nothing here prints; progress goes to a
+//! trait, as do checkpoints.
 
 mod alerts;
 mod bench;
@@ -13,6 +15,7 @@ mod dpo;
 mod error;
 pub mod folder;
 mod kto;
+mod lm;
 pub mod log;
 pub mod loss;
 mod manifest;
@@ -23,13 +26,13 @@ pub mod ppo;
 mod preflight;
 mod prepare;
 mod reward;
-mod run;
-mod schedule;
-mod session;
-mod sft;
 mod rloo;
 pub mod rollout;
+mod run;
+mod schedule;
 pub mod scorer;
+mod session;
+mod sft;
 pub mod summary;
 mod targets;
 
@@ -37,6 +40,7 @@ pub use bench::{Applied, Bench};
 pub use config::Config;
 pub use error::TrainError;
 pub use folder::{RunFolder, Saved};
+pub use lm::fresh;
 pub use manifest::{DataFile, Manifest};
 pub use method::{Facts, Method};
 pub use observer::{At, CheckpointObserver, Progress, Silent, Standing};

@@ -78,7 +78,7 @@ impl Preflight {
             weights: 4 * parameters,
             gradients: float(trained),
             moments: float(2 * trained),
-            activations: float(activations(model, tokens)),
+            activations: float(activations(model, tokens, config.optim.checkpointing)),
         };
         Self {
             method: parts.method.name().to_owned(),
@@ -122,9 +122,14 @@ fn parameters(c: &ModelConfig) -> usize {
     c.n_layers * (attention + mlp) + tables
 }
 
-/// Floats that are kept for the backward of `tokens` tokens.
-fn activations(c: &ModelConfig, tokens: usize) -> usize {
+/// Floats that are kept for the backward of `tokens` tokens; with checkpointing the inputs of all blocks and one block whole.
+fn activations(c: &ModelConfig, tokens: usize, checkpointing: bool) -> usize {
     let heads = c.d_head * (2 * c.n_heads + 2 * c.n_kv_heads);
     let layer = 4 * c.d_model + heads + 4 * c.d_mlp;
-    tokens * (c.n_layers * layer + 2 * c.d_model) + TILE.min(tokens) * c.vocab_size
+    let layers = if checkpointing {
+        layer + c.n_layers * c.d_model
+    } else {
+        c.n_layers * layer
+    };
+    tokens * (layers + 2 * c.d_model) + TILE.min(tokens) * c.vocab_size
 }

@@ -8,7 +8,10 @@ use std::path::PathBuf;
 use candle_core::{DType, Device, Tensor};
 
 use super::{
-    Bench, Config, Facts, Manifest, Method, Parts, TrainError, config, data, dpo::Dpo, kto::Kto,
+    Bench, Config, Facts, Manifest, Method, Parts, TrainError, config, data,
+    dpo::Dpo,
+    kto::Kto,
+    lm::Lm,
     loss::Preference,
     ppo::{self, Critic, Ppo, Sharing},
     reward::Reward,
@@ -80,6 +83,7 @@ fn policy(config: &Config, decoder: Decoder, name: &str) -> Result<Trainable, Tr
         policy = policy.with_value_head(&head)?;
     }
     policy.set_base_name(name);
+    policy.set_checkpointing(config.optim.checkpointing);
     Ok(policy)
 }
 
@@ -101,6 +105,7 @@ fn method(
             let options = (options.loss, options.packing);
             Ok(Box::new(Sft::new(config, options, load(train)?, eval)?))
         }
+        config::Method::Lm(_) => Ok(Box::new(Lm::new(config, words.0)?)),
         config::Method::Rm(loss) => Ok(Box::new(Reward::new(config, *loss, pairs()?))),
         config::Method::Dpo(dpo) => {
             let loss = Preference::new(dpo.loss, &dpo.options)?;

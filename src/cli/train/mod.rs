@@ -15,7 +15,7 @@ use super::{
     interrupt::{self, Interrupted},
     output::Out,
 };
-use crate::train::{Config, Ended, Parts, Session, folder, prepare};
+use crate::train::{Config, Ended, Parts, Session, folder, fresh, prepare};
 use progress::Steps;
 
 /// Train a model: fine-tuning from a config file, in a run folder that can be resumed
@@ -84,6 +84,15 @@ enum Command {
   candlescope train rloo -c rloo.toml --out runs/rloo
   candlescope train rloo -c rloo.toml --set method.rloo.group=4 --dry-run")]
     Rloo(RunArgs),
+    /// Language modelling on texts: a small model from nothing, or one that goes on
+    ///
+    /// [model] new = { family = "llama", d_model = 256, n_layers = 6, n_heads = 8, n_ctx = 512, vocab = 4096 } makes it, with
+    /// a byte-level tokenizer trained on the same texts, or that of a folder (tokenizer = "DIR"). Texts are the `text` column
+    /// of JSONL, JSON or Parquet, or plain .txt files.
+    #[command(after_help = "Examples:
+  candlescope train lm -c tiny.toml --out runs/tiny
+  candlescope train lm -c tiny.toml --set optim.checkpointing=true --dry-run")]
+    Lm(RunArgs),
 }
 
 /// What every method takes.
@@ -117,6 +126,7 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
         Command::Kto(args) => train("kto", args, out),
         Command::Ppo(args) => train("ppo", args, out),
         Command::Rloo(args) => train("rloo", args, out),
+        Command::Lm(args) => train("lm", args, out),
     }
 }
 
@@ -214,6 +224,10 @@ impl RunArgs {
     }
 
     fn prepare(&self, config: Config, out: &Out) -> anyhow::Result<Parts> {
+        if config.model.new.is_some() {
+            let checkpoint = fresh(&config)?;
+            return Ok(prepare(config, checkpoint)?);
+        }
         let open = OpenArgs {
             dtype: Dtype::F32,
             accept_config_key: config.model.accept_config_keys.clone(),

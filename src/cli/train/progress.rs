@@ -61,6 +61,7 @@ pub fn numbers(row: &Row) -> String {
     let shown = [
         "loss",
         "eval_loss",
+        "eval_perplexity",
         "grad_norm",
         "mean_token_accuracy",
         "eval_mean_token_accuracy",

@@ -20,7 +20,7 @@ use super::{
     loss::{Kto, RewardLoss},
     manifest::read_text,
 };
-pub use sections::{Alerting, Data, Dpo, Lora, Model, Optim, Output, Planning, Sft};
+pub use sections::{Alerting, Data, Dpo, Lm, Lora, Model, New, Optim, Output, Planning, Sft};
 
 /// No config is larger than this.
 const MAX_BYTES: u64 = 1 << 20;
@@ -71,10 +71,12 @@ pub enum Method {
     Ppo(Box<Ppo>),
     /// REINFORCE with a leave-one-out baseline.
     Rloo(Box<Rloo>),
+    /// Language modelling on texts, from a fresh model or on.
+    Lm(Lm),
 }
 
 /// The methods there are, in the order of the help.
-pub const METHODS: [&str; 6] = ["sft", "rm", "dpo", "kto", "ppo", "rloo"];
+pub const METHODS: [&str; 7] = ["sft", "rm", "dpo", "kto", "ppo", "rloo", "lm"];
 
 impl Method {
     /// `sft`, ...
@@ -86,6 +88,7 @@ impl Method {
             Self::Kto(_) => "kto",
             Self::Ppo(_) => "ppo",
             Self::Rloo(_) => "rloo",
+            Self::Lm(_) => "lm",
         }
     }
 }

@@ -7,7 +7,10 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::{Config, Method};
-use crate::model::lora::{LoraSpec, Targets};
+use crate::model::{
+    fresh::FreshShape,
+    lora::{LoraSpec, Targets},
+};
 use crate::text::dataset::{Supervise, Truncation, Unusable};
 use crate::train::{
     TrainError,
@@ -20,17 +23,85 @@ use crate::train::{
 #[serde(deny_unknown_fields)]
 pub struct Model {
     /// A folder, a .gguf file, a known name, ORG/NAME, or `toy`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub name: String,
+    /// Instead of a name: a model that does not exist yet, with the words it gets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new: Option<New>,
     /// Config keys that are unknown and vouched for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub accept_config_keys: Vec<String>,
+}
+
+/// `[model] new`: the shape of a fresh model, and its tokenizer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct New {
+    /// `llama`, `mistral`, `qwen2`, `qwen3` or `olmo2`.
+    #[serde(default = "New::family")]
+    pub family: String,
+    /// Width of the residual stream.
+    pub d_model: usize,
+    /// Blocks.
+    pub n_layers: usize,
+    /// Query heads.
+    pub n_heads: usize,
+    /// Key and value heads; as many as query heads where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub n_kv_heads: Option<usize>,
+    /// Neurons of an MLP; 8/3 of the width, in whole 64s, where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub d_mlp: Option<usize>,
+    /// Longest context.
+    pub n_ctx: usize,
+    /// The unembedding is the embedding.
+    #[serde(default = "New::tied")]
+    pub tied: bool,
+    /// Words of the tokenizer that is trained on `data.train`, or embedding rows if `tokenizer` names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vocab: Option<usize>,
+    /// Control tokens of a trained tokenizer; the first begins and ends a document.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub special_tokens: Vec<String>,
+    /// A folder with a tokenizer, instead of one that is trained.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokenizer: Option<PathBuf>,
+}
+
+impl New {
+    fn family() -> String {
+        "llama".to_owned()
+    }
+
+    fn tied() -> bool {
+        true
+    }
+
+    /// The shape for this tokenizer.
+    pub fn shape(&self, vocab: usize, bos: Option<u32>, eos: Option<u32>) -> FreshShape {
+        FreshShape {
+            family: self.family.clone(),
+            d_model: self.d_model,
+            n_layers: self.n_layers,
+            n_heads: self.n_heads,
+            n_kv_heads: self.n_kv_heads.unwrap_or(self.n_heads),
+            d_mlp: self
+                .d_mlp
+                .unwrap_or_else(|| (8 * self.d_model / 3).next_multiple_of(64)),
+            n_ctx: self.n_ctx,
+            tied: self.tied,
+            vocab,
+            bos,
+            eos,
+        }
+    }
 }
 
 /// `[data]`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Data {
-    /// Files of rows: JSONL, JSON or Parquet, with TRL's columns.
+    /// Files of rows: JSONL, JSON or Parquet, with TRL's columns; for lm with a text each, or plain .txt.
     pub train: Vec<PathBuf>,
     /// Files of rows that are evaluated on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -83,6 +154,8 @@ pub struct Optim {
     pub batch_size: usize,
     /// Passes of one step.
     pub accumulation: usize,
+    /// Keep of each block its input alone and compute the block again on the way back: the same bits in less memory.
+    pub checkpointing: bool,
 }
 
 impl Default for Optim {
@@ -95,6 +168,7 @@ impl Default for Optim {
             max_grad_norm: 1.0,
             batch_size: 8,
             accumulation: 1,
+            checkpointing: false,
         }
     }
 }
@@ -213,6 +287,11 @@ pub struct Sft {
     pub packing: bool,
 }
 
+/// `[method.lm]`: the language-model loss on texts; it has no options.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lm {}
+
 /// `[method.dpo]`
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -247,12 +326,53 @@ fn ignored(field: &str, why: &str) -> TrainError {
 impl Config {
     /// Checks every value and fills in what depends on others.
     pub(super) fn resolve(&mut self) -> Result<(), TrainError> {
+        self.resolve_model()?;
         self.resolve_data()?;
         self.resolve_optim()?;
         self.resolve_schedule()?;
         self.resolve_lora()?;
         self.resolve_output()?;
         self.refuse_ignored()
+    }
+
+    fn resolve_model(&mut self) -> Result<(), TrainError> {
+        let named = !self.model.name.is_empty();
+        let Some(new) = &mut self.model.new else {
+            let found = "neither";
+            let expected = "a name, or a `new` model for `train lm`";
+            return if named {
+                Ok(())
+            } else {
+                Err(TrainError::config("model", expected, found))
+            };
+        };
+        if named {
+            return Err(ignored("model.name", "`model.new` makes a fresh model"));
+        }
+        if !matches!(self.method, Method::Lm(_)) {
+            let why = "a fresh model has learnt nothing yet; `train lm` trains one";
+            return Err(ignored("model.new", why));
+        }
+        if self.lora.is_some() {
+            let why = "an adapter on random weights leaves them random";
+            return Err(ignored("lora", why));
+        }
+        if new.tokenizer.is_some() {
+            if !new.special_tokens.is_empty() {
+                let why = "`model.new.tokenizer` brings its own";
+                return Err(ignored("model.new.special_tokens", why));
+            }
+        } else {
+            let vocab = *new.vocab.get_or_insert(4096);
+            let words = "257 to 1000000: every byte is a word";
+            within("model.new.vocab", vocab as f64, 257.0..=1e6, words)?;
+            if new.special_tokens.is_empty() {
+                new.special_tokens.push("<|endoftext|>".to_owned());
+            }
+        }
+        let words = new.vocab.unwrap_or(4096);
+        new.shape(words, None, None).config()?;
+        Ok(())
     }
 
     fn resolve_data(&mut self) -> Result<(), TrainError> {
@@ -285,6 +405,8 @@ impl Config {
             Method::Rm(_) => 1e-4,
             Method::Dpo(_) | Method::Kto(_) | Method::Rloo(_) => 1e-6,
             Method::Ppo(_) => 3e-6,
+            // GPT-2's smallest, as nanoGPT trains it.
+            Method::Lm(_) => 6e-4,
         };
         let o = &mut self.optim;
         let lr = *o.lr.get_or_insert(method);
@@ -342,7 +464,7 @@ impl Config {
     }
 
     fn resolve_lora(&mut self) -> Result<(), TrainError> {
-        let trains_on_texts = matches!(self.method, Method::Sft(_));
+        let trains_on_texts = matches!(self.method, Method::Sft(_) | Method::Lm(_));
         let Some(lora) = &mut self.lora else {
             return Ok(());
         };
@@ -404,6 +526,24 @@ impl Config {
                     "alerts.chosen_drop",
                     alerts.chosen_drop.is_some(),
                     "this method has no preferred answers",
+                ),
+            ],
+            Method::Lm(_) => &[
+                (
+                    "data.supervise",
+                    data.supervise.is_some(),
+                    "every token of a text is a target",
+                ),
+                (
+                    "data.truncation",
+                    data.truncation.is_some(),
+                    "long documents go on in the next window",
+                ),
+                ("data.chat", data.chat, "texts are no turns"),
+                (
+                    "alerts.chosen_drop",
+                    alerts.chosen_drop.is_some(),
+                    "texts have no preferred answers",
                 ),
             ],
             Method::Rm(_) | Method::Dpo(_) | Method::Kto(_) => &[
