@@ -3,6 +3,7 @@
 //! A tile holds 16 rows (of `x`, or of the weights) and 32 numbers of `k`, in pairs. As a left operand it lies
 //! `[row][pair]`, as a right operand `[pair][row]`. Rows and numbers past the end are zero.
 
+#[allow(clippy::wildcard_imports)] // thirty instructions
 use std::arch::x86_64::*;
 
 use half::bf16;

@@ -28,7 +28,7 @@ impl Tiles {
         }
         // SAFETY: 64 bytes of palette 1 are readable, and the CPU has the instruction.
         unsafe {
-            asm!("ldtilecfg [{}]", in(reg) config.0.as_ptr(), options(nostack, preserves_flags))
+            asm!("ldtilecfg [{}]", in(reg) config.0.as_ptr(), options(nostack, preserves_flags));
         };
         Self(())
     }
@@ -38,7 +38,9 @@ impl Drop for Tiles {
     fn drop(&mut self) {
         // SAFETY: they were configured on this thread; the type is not Send. Without this the system would save eight
         // kilobytes at every switch of threads from now on.
-        unsafe { asm!("tilerelease", options(nostack, preserves_flags)) };
+        unsafe {
+            asm!("tilerelease", options(nostack, preserves_flags));
+        };
     }
 }
 

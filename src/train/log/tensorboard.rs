@@ -159,11 +159,10 @@ mod tests {
         );
         let values = [("loss", 2.5), ("rewards/chosen", -0.125)];
         let events = [version(1.5), start(2.25, 300), summary(3.0, 300, &values)];
-        let written: String = events
-            .iter()
-            .flat_map(|event| record(event))
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let mut written = String::new();
+        for byte in events.iter().flat_map(|event| record(event)) {
+            written += &format!("{byte:02x}");
+        }
         assert_eq!(written, golden);
     }
 }

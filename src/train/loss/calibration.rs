@@ -375,9 +375,9 @@ mod tests {
         let all = [member([1.0, 1.0]), member([3.0, -1.0]), member([2.0, 3.0])];
         let found = Agreement::of(&all).unwrap();
         // The first pair: all three, margins 1 2 3. The second: two of three, one couple of three, margins 1 -1 3.
-        assert!((found.pairwise - (1.0 + 1.0 / 3.0) / 2.0).abs() < 1e-15);
+        assert!((found.pairwise - f64::midpoint(1.0, 1.0 / 3.0)).abs() < 1e-15);
         assert_eq!((found.unanimous, found.members, found.n), (0.5, 3, 2));
-        let deviation = ((2.0f64 / 3.0).sqrt() + (8.0f64 / 3.0).sqrt()) / 2.0;
+        let deviation = f64::midpoint((2.0f64 / 3.0).sqrt(), (8.0f64 / 3.0).sqrt());
         assert!((found.deviation - deviation).abs() < 1e-15);
         assert!(Agreement::of(&all[..1]).is_err());
     }

@@ -36,7 +36,7 @@ mod tests {
     fn values_and_slopes_are_right_at_zero_and_far_out() {
         let at = [0.0f64, 1.0, -1.0, 40.0, -40.0, 800.0, -800.0];
         let expected = [
-            -0.6931471805599453,
+            -std::f64::consts::LN_2,
             -0.31326168751822286,
             -1.3132616875182228,
             -4.248354255291589e-18,
@@ -74,7 +74,7 @@ mod tests {
     #[test]
     fn the_complement_of_a_probability_near_one_keeps_its_digits_in_f32() {
         // math.log(-math.expm1(a)) in Python, of the f32 values.
-        let at = [-1e-4f32, -0.1, -0.6931472, -5.0, -50.0];
+        let at = [-1e-4f32, -0.1, -std::f32::consts::LN_2, -5.0, -50.0];
         let expected = [
             -9.210390396820378f64,
             -2.3521684468755724,
