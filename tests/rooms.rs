@@ -17,7 +17,7 @@ const HOUSE: &[(&str, &[&str])] = &[
         &["files", "config", "hooks", "model", "text"],
     ),
     ("steer", &["files", "config", "hooks", "model", "text"]),
-    ("train", &["files", "config", "model", "text"]),
+    ("train", &["files", "config", "hooks", "model", "text"]),
     ("audit", &["files", "hooks", "model", "text", "steer"]),
     (
         "tui",
