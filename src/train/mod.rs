@@ -23,13 +23,13 @@ pub mod ppo;
 mod preflight;
 mod prepare;
 mod reward;
-mod run;
-mod schedule;
-mod session;
-mod sft;
 mod rloo;
 pub mod rollout;
+mod run;
+mod schedule;
 pub mod scorer;
+mod session;
+mod sft;
 pub mod summary;
 mod targets;
 

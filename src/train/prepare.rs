@@ -8,7 +8,9 @@ use std::path::PathBuf;
 use candle_core::{DType, Device, Tensor};
 
 use super::{
-    Bench, Config, Facts, Manifest, Method, Parts, TrainError, config, data, dpo::Dpo, kto::Kto,
+    Bench, Config, Facts, Manifest, Method, Parts, TrainError, config, data,
+    dpo::Dpo,
+    kto::Kto,
     loss::Preference,
     ppo::{self, Critic, Ppo, Sharing},
     reward::Reward,

@@ -88,11 +88,7 @@ impl Rloo {
             ));
         }
         if !(self.clip > 0.0 && self.clip.is_finite()) {
-            return Err(TrainError::config(
-                "method.rloo.clip",
-                "above 0",
-                self.clip,
-            ));
+            return Err(TrainError::config("method.rloo.clip", "above 0", self.clip));
         }
         self.kl.check()?;
         self.rollout.check("method.rloo.rollout")?;

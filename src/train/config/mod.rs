@@ -13,9 +13,13 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-pub use super::rloo::Rloo;
 pub use super::ppo::Ppo;
-use super::{TrainError, loss::{Kto, RewardLoss}, manifest::read_text};
+pub use super::rloo::Rloo;
+use super::{
+    TrainError,
+    loss::{Kto, RewardLoss},
+    manifest::read_text,
+};
 pub use sections::{Alerting, Data, Dpo, Lora, Model, Optim, Output, Planning, Sft};
 
 /// No config is larger than this.

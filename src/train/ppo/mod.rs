@@ -164,8 +164,7 @@ impl Course {
         let n = self.ratios.len().max(1) as f64;
         let mean = self.ratios.iter().sum::<f64>() / n;
         let squares: f64 = self.ratios.iter().map(|r| (r - mean).powi(2)).sum();
-        self.metrics
-            .put("val/ratio_var", Metric::Sum(squares / n));
+        self.metrics.put("val/ratio_var", Metric::Sum(squares / n));
         let episode = (steps + 1) as f64 * answers as f64;
         self.metrics.put("episode", Metric::Sum(episode));
         if self.value_norm > 0.0 {

@@ -304,18 +304,35 @@ mod tests {
     #[test]
     fn a_command_is_asked_about_each_answer_in_order() {
         // The number of tokens, picked out of the line.
-        let script = r#"while read -r line; do echo "$line" | sed 's/.*"tokens":\([0-9]*\).*/\1.5/'; done"#;
+        let script =
+            r#"while read -r line; do echo "$line" | sed 's/.*"tokens":\([0-9]*\).*/\1.5/'; done"#;
         assert_eq!(scored(script, 20.0).unwrap(), [1.5, 3.5, 2.5]);
     }
 
     #[test]
     fn a_command_that_fails_is_quoted() {
         for (script, timeout, expected) in [
-            ("read -r x; echo 1; echo out of luck >&2; exit 3", 20.0, "exit status: 3) after 1 of 3 scores; it said: out of luck"),
+            (
+                "read -r x; echo 1; echo out of luck >&2; exit 3",
+                20.0,
+                "exit status: 3) after 1 of 3 scores; it said: out of luck",
+            ),
             ("sleep 30", 0.2, "silent for 0.2 s after 0 of 3 scores"),
-            ("while read -r x; do echo maybe; done", 20.0, "expected a number a line, found \"maybe\""),
-            ("while read -r x; do echo NaN; done", 20.0, "expected a number a line"),
-            ("while read -r x; do echo '[1]'; done", 20.0, "expected a number a line"),
+            (
+                "while read -r x; do echo maybe; done",
+                20.0,
+                "expected a number a line, found \"maybe\"",
+            ),
+            (
+                "while read -r x; do echo NaN; done",
+                20.0,
+                "expected a number a line",
+            ),
+            (
+                "while read -r x; do echo '[1]'; done",
+                20.0,
+                "expected a number a line",
+            ),
         ] {
             let said = scored(script, timeout).unwrap_err();
             assert!(said.contains(expected), "{said}");

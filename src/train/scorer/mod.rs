@@ -97,11 +97,7 @@ impl RewardSource {
     ///
     /// # Errors
     /// A model that cannot be opened or has other words; a rule's word that is no token.
-    pub fn open(
-        &self,
-        tokenizer: &Tokenizer,
-        batch: usize,
-    ) -> Result<Box<dyn Scorer>, TrainError> {
+    pub fn open(&self, tokenizer: &Tokenizer, batch: usize) -> Result<Box<dyn Scorer>, TrainError> {
         if let Some(ask) = &self.command {
             return Ok(Box::new(command::Piped::new(ask.clone())));
         }
