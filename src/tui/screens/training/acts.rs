@@ -20,10 +20,10 @@ impl TrainingScreen {
             .ok_or("there is no run here; o opens another folder");
         match action {
             "open" | "look" => Ok(()),
-            "left" | "right" | "far_left" | "far_right" | "follow" => {
+            "left" | "right" | "far_left" | "far_right" | "follow" | "scale" => {
                 let run = run?;
                 if self.part != Part::Curves {
-                    return Err("the cursor goes over curves; v shows them".into());
+                    return Err("this is for curves; v shows them".into());
                 }
                 self.name(run)
                     .map(|_| ())
@@ -72,6 +72,7 @@ impl TrainingScreen {
             "far_left" => self.shift(-10),
             "far_right" => self.shift(10),
             "follow" => self.cursor = None,
+            "scale" => self.logarithmic = !self.logarithmic,
             "compare" => self.compare(cx),
             "track" => self.track += 1,
             "open" => self.typing = true,

@@ -17,6 +17,8 @@ use crate::tui::theme::Theme;
 const LABEL: u16 = 9;
 /// Rows below the canvas: what happened, and the steps.
 const BELOW: u16 = 2;
+/// Columns from one sign of evaluation to the next, at least.
+const SIGNS: u16 = 4;
 /// Bits of a braille cell, by column and row of its dots.
 const DOTS: [[u8; 4]; 2] = [[0x01, 0x02, 0x04, 0x40], [0x08, 0x10, 0x20, 0x80]];
 
@@ -36,6 +38,8 @@ pub(super) struct Chart<'a> {
     pub marks: &'a [Mark],
     /// The step under the cursor.
     pub cursor: Option<u64>,
+    /// Values by their logarithm; those that have none are gaps.
+    pub logarithmic: bool,
 }
 
 /// The sign of what happened, and the word for it.
@@ -92,8 +96,20 @@ impl Chart<'_> {
         if area.width < LABEL + 8 || area.height < BELOW + 2 {
             return None;
         }
-        let Some(y) = ends(self.points().map(|point| point.1)) else {
-            put(buf, area, 0, 0, "no finite value yet", theme.dim());
+        let scale = |value: f64| {
+            if self.logarithmic {
+                value.log10()
+            } else {
+                value
+            }
+        };
+        let Some(y) = ends(self.points().map(|point| scale(point.1))) else {
+            let none = if self.logarithmic {
+                "no value above zero; u: linear axis"
+            } else {
+                "no finite value yet"
+            };
+            put(buf, area, 0, 0, none, theme.dim());
             return None;
         };
         let first = self.points().map(|point| point.0).min()?;
@@ -109,6 +125,7 @@ impl Chart<'_> {
             x: (first as f64, last as f64),
             y,
             fine: !theme.ascii,
+            scale: &scale,
         };
         self.frame(area, &grid, theme, buf);
         if let Some(at) = self.cursor.and_then(|step| grid.column(step as f64)) {
@@ -123,8 +140,14 @@ impl Chart<'_> {
             }
         }
         for (run, curve) in self.curves.iter().enumerate().rev() {
+            let mut before: Option<u16> = None;
             for (step, value) in curve.eval.into_iter().flat_map(Series::all) {
                 if let (Some(at), Some(row)) = (grid.column(step as f64), grid.row(value)) {
+                    // So many that they would hide the curve are drawn here and there.
+                    if before.is_some_and(|before| at < before.saturating_add(SIGNS)) {
+                        continue;
+                    }
+                    before = Some(at);
                     let style = form(run, theme).2;
                     put(buf, canvas, at, row, eval_sign(run, theme), style);
                 }
@@ -138,6 +161,11 @@ impl Chart<'_> {
         let room = usize::from(LABEL - 1);
         let canvas = grid.area;
         for (row, value) in [(0, grid.y.1), (canvas.height - 1, grid.y.0)] {
+            let value = if self.logarithmic {
+                10f64.powf(value)
+            } else {
+                value
+            };
             let text = format!("{:>room$}", metrics::value(value));
             let text = cells::fit(&text, room, theme.ascii);
             put(buf, area, 0, row, &text, theme.dim());
@@ -180,15 +208,17 @@ impl Chart<'_> {
 }
 
 /// Where values lie among the cells.
-struct Grid {
+struct Grid<'a> {
     area: Rect,
     x: (f64, f64),
+    /// Of scaled values.
     y: (f64, f64),
+    scale: &'a dyn Fn(f64) -> f64,
     /// Eight dots a cell.
     fine: bool,
 }
 
-impl Grid {
+impl Grid<'_> {
     fn place(value: f64, (low, high): (f64, f64), count: usize) -> Option<usize> {
         let part = (value - low) / (high - low);
         let inside = part.is_finite() && (0.0..=1.0).contains(&part) && count > 0;
@@ -210,7 +240,7 @@ impl Grid {
 
     fn row(&self, value: f64) -> Option<u16> {
         let high = self.size().1;
-        Self::place(value, self.y, high).map(|dot| self.cell(high - 1 - dot, 4))
+        Self::place((self.scale)(value), self.y, high).map(|dot| self.cell(high - 1 - dot, 4))
     }
 
     fn cell(&self, dot: usize, each: usize) -> u16 {
@@ -223,7 +253,11 @@ impl Grid {
         let mut dots = vec![false; wide * high];
         let mut before: Option<(usize, usize)> = None;
         for (step, value) in series.all() {
-            let at = Self::place(step as f64, self.x, wide).zip(Self::place(value, self.y, high));
+            let at = Self::place(step as f64, self.x, wide).zip(Self::place(
+                (self.scale)(value),
+                self.y,
+                high,
+            ));
             let Some((x, y)) = at else {
                 before = None;
                 continue;

@@ -78,6 +78,12 @@ const KEYS: &[Binding] = &[
     ),
     bind("f", "follow", "", "Let the cursor follow the newest step"),
     bind(
+        "u",
+        "scale",
+        "log axis",
+        "The axis of values logarithmic, or linear again",
+    ),
+    bind(
         "c",
         "compare",
         "compare",
@@ -180,6 +186,8 @@ pub struct TrainingScreen {
     metric: Option<String>,
     /// The step under the cursor; none follows the newest.
     cursor: Option<u64>,
+    /// The axis of values.
+    logarithmic: bool,
     /// The part has the keys, not the list of runs.
     inside: bool,
     part: Part,
@@ -211,6 +219,7 @@ impl Default for TrainingScreen {
             compared: None,
             metric: None,
             cursor: None,
+            logarithmic: false,
             inside: false,
             part: Part::Curves,
             rows: [0; 3],

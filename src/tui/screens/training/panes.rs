@@ -148,9 +148,14 @@ fn chart(
     } else {
         format!(", {unit}")
     };
+    let axis = if screen.logarithmic {
+        ", logarithmic axis"
+    } else {
+        ""
+    };
     let inner = pen::panel(
         area,
-        &cells::prose(&format!("{name}{unit}"), theme.ascii),
+        &cells::prose(&format!("{name}{unit}{axis}"), theme.ascii),
         view.theme,
         buf,
     );
@@ -191,6 +196,7 @@ fn chart(
             .collect(),
         marks: &run.marks,
         cursor: screen.cursor,
+        logarithmic: screen.logarithmic,
     };
     if let Some(canvas) = chart.draw(body, theme, buf) {
         for column in 0..canvas.width {

@@ -313,3 +313,40 @@ fn what_cannot_be_done_says_why() {
     assert!(bench.screen.enabled("track", &bench.shared).is_err());
     assert!(bench.screen.enabled("open_model", &bench.shared).is_err());
 }
+
+#[test]
+fn a_logarithmic_axis_puts_equal_ratios_at_equal_heights() {
+    use crate::tui::theme::Theme;
+    let rows = [(1, 1.0), (2, 10.0), (3, 100.0), (4, 0.0)].map(|(at, loss)| step(at, loss));
+    let mut bench = Bench::new(vec![seen("a", rows.to_vec())]);
+    let drawn = |bench: &Bench| {
+        let run = bench.screen.run().unwrap();
+        let series = run.series.get("loss");
+        let chart = curve::Chart {
+            curves: vec![curve::Curve {
+                train: None,
+                eval: series,
+            }],
+            marks: &[],
+            cursor: None,
+            logarithmic: bench.screen.logarithmic,
+        };
+        let area = Rect::new(0, 0, 30, 11);
+        let mut buf = Buffer::empty(area);
+        chart.draw(area, Theme::dark(), &mut buf);
+        let signs = (0..30).flat_map(|x| (0..9).map(move |y| (x, y)));
+        signs
+            .filter(|at| buf[*at].symbol() == "◆")
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        drawn(&bench).iter().map(|at| at.1).collect::<Vec<_>>(),
+        [8, 8, 0, 8]
+    );
+    bench.act(&["scale"]);
+    // Zero has no logarithm.
+    assert_eq!(
+        drawn(&bench).iter().map(|at| at.1).collect::<Vec<_>>(),
+        [8, 4, 0]
+    );
+}
