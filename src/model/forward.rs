@@ -203,9 +203,8 @@ impl<'a> Run<'a> {
     fn embed(&self, tap: &mut Tap) -> Result<Tensor, Flow> {
         let model = self.model;
         let shape = (self.pass.batch, self.pass.queries, model.config().d_model);
-        let mut x = ops::embedding(&model.weights().embed, &self.batch.ids)?
-            .reshape(shape)?
-            .to_dtype(model.compute_dtype())?;
+        let rows = ops::embedding(&model.weights().embed, &self.batch.ids)?;
+        let mut x = ops::reshape(&rows, shape)?.to_dtype(model.compute_dtype())?;
         if let Some(scale) = model.config().embed_scale {
             x = (x * scale)?;
         }
@@ -305,7 +304,7 @@ impl<'a> Run<'a> {
         let c = self.model.config();
         let (b, s) = (self.pass.batch, self.pass.queries);
         let input = tap.at(Point::AttnIn, i, self.normed(w.attn_norm.as_ref(), x)?)?;
-        let heads = |t: Tensor, n: usize| t.reshape((b, s, n, c.d_head));
+        let heads = |t: Tensor, n: usize| ops::reshape(&t, (b, s, n, c.d_head));
         let q = tap.at(Point::Q, i, heads(self.linear(&w.q, &input)?, c.n_heads)?)?;
         let k = tap.at(
             Point::K,
@@ -382,7 +381,9 @@ impl<'a> Run<'a> {
         tap: &mut Tap,
     ) -> Result<Tensor, Flow> {
         if !tap.wants(Point::HeadResult, i) {
-            return Ok(self.linear(&w.o, &z.flatten_from(2)?)?);
+            let (b, s, heads, width) = z.dims4()?;
+            let flat = ops::reshape(z, (b, s, heads * width))?;
+            return Ok(self.linear(&w.o, &flat)?);
         }
         let c = self.model.config();
         let per_head = (0..c.n_heads)
