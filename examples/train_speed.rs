@@ -196,7 +196,9 @@ impl Work {
             let loss = RewardLoss::default();
             return Ok(loss.of(&chosen, &rejected, None, pairs)?.loss);
         }
-        let states = ops::embedding(&hidden.reshape(((), hidden.dim(2)?))?, &self.places)?;
+        let (rows, slots, width) = hidden.dims3()?;
+        let flat = ops::reshape(&hidden, (rows * slots, width))?;
+        let states = ops::embedding(&flat, &self.places)?;
         let head = self.policy.head();
         let said = ops::token_logprobs(&states, head, &self.targets, HeadOptions::default())?;
         let Loss::Dpo(preference) = &self.loss else {

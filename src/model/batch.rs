@@ -175,17 +175,17 @@ impl Documents {
 
     /// `[batch, pos, heads, d_head]` to `[documents, longest, heads, d_head]`.
     pub fn apart(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        let (_, _, heads, width) = x.dims4()?;
-        let rows = x.contiguous()?.reshape(((), heads * width))?;
+        let (batch, pos, heads, width) = x.dims4()?;
+        let rows = ops::reshape(&x.contiguous()?, (batch * pos, heads * width))?;
         let shape = (self.pad.len(), self.longest, heads, width);
-        ops::embedding(&rows, &self.apart)?.reshape(shape)
+        ops::reshape(&ops::embedding(&rows, &self.apart)?, shape)
     }
 
     /// The inverse of [`Self::apart`], for a batch of `rows`.
     pub fn together(&self, x: &Tensor, rows: usize) -> candle_core::Result<Tensor> {
-        let (_, _, heads, width) = x.dims4()?;
-        let flat = x.contiguous()?.reshape(((), heads * width))?;
-        let shape = (rows, (), heads, width);
-        ops::embedding(&flat, &self.together)?.reshape(shape)
+        let (documents, longest, heads, width) = x.dims4()?;
+        let flat = ops::reshape(&x.contiguous()?, (documents * longest, heads * width))?;
+        let shape = (rows, self.together.len() / rows, heads, width);
+        ops::reshape(&ops::embedding(&flat, &self.together)?, shape)
     }
 }

@@ -38,7 +38,8 @@ impl Targets {
         head: &Tensor,
         softcap: Option<f64>,
     ) -> Result<TokenLogprobs, TrainError> {
-        let states = hidden.reshape(((), hidden.dim(2)?))?;
+        let (rows, slots, width) = hidden.dims3()?;
+        let states = ops::reshape(hidden, (rows * slots, width))?;
         let states = ops::embedding(&states, &self.places)?;
         let options = HeadOptions {
             softcap,

@@ -1,7 +1,7 @@
 //! How far a run is: a bar with loss and time left on a terminal, otherwise a line every ten seconds.
 
 use std::io::IsTerminal;
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -23,6 +23,8 @@ pub struct Steps<'a> {
     out: &'a Out,
     bar: Option<ProgressBar>,
     said: Mutex<Option<Instant>>,
+    /// Time and tokens of the first row of this sitting.
+    first: OnceLock<(f64, f64)>,
 }
 
 impl<'a> Steps<'a> {
@@ -38,6 +40,7 @@ impl<'a> Steps<'a> {
             out,
             bar,
             said: Mutex::new(None),
+            first: OnceLock::new(),
         }
     }
 
@@ -46,6 +49,14 @@ impl<'a> Steps<'a> {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
+    }
+
+    /// Tokens a second since the first row, evaluations and checkpoints included.
+    fn pace(&self, row: &Row) -> Option<String> {
+        let now = (row.wall, row.number("num_tokens")?);
+        let (wall, tokens) = self.first.get_or_init(|| now);
+        let rate = (now.1 - tokens) / (now.0 - wall);
+        (rate.is_finite() && rate > 0.0).then(|| format!(", {rate:.0} tokens/s"))
     }
 
     fn say(&self, line: &str) {
@@ -86,7 +97,10 @@ impl Progress for Steps<'_> {
         let left = standing.left.map_or_else(String::new, |left| {
             format!(", {} left", duration(left.as_secs_f64()))
         });
-        let words = standing.row.map(numbers).unwrap_or_default();
+        let words = standing
+            .row
+            .map(|row| numbers(row) + &self.pace(row).unwrap_or_default());
+        let words = words.unwrap_or_default();
         if let Some(bar) = &self.bar {
             bar.set_length(standing.total);
             bar.set_position(standing.step);
