@@ -80,7 +80,7 @@ const KEYS: &[Binding] = &[
     bind(
         "u",
         "scale",
-        "log axis",
+        "",
         "The axis of values logarithmic, or linear again",
     ),
     bind(
