@@ -165,7 +165,7 @@ fn a_resumed_run_has_the_bits_of_one_that_never_stopped() {
 }
 
 #[test]
-fn checkpointing_changes_memory_and_no_bit() {
+fn checkpointing_changes_no_bit() {
     let dir = tempfile::tempdir().unwrap();
     let (one, other) = (dir.path().join("one"), dir.path().join("other"));
     let (plain, sparing) = (

@@ -105,7 +105,8 @@ unsafe impl GlobalAlloc for Aligned {
 ///
 /// By default glibc maps every buffer over 128 KiB (adaptively up to 32 MiB) afresh and unmaps it when freed, so each
 /// intermediate result of a forward pass is faulted in page by page: 5 GB/s instead of 29. With high thresholds such
-/// buffers are recycled on the heap. The price is that the process keeps its peak size.
+/// buffers are recycled on the heap. The price is that the process keeps its peak size. One heap serves all threads: what
+/// one thread frees another takes, where heaps of their own held up to 1.8 times the memory in training.
 pub fn fast_alloc() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
@@ -114,6 +115,7 @@ pub fn fast_alloc() {
         unsafe {
             libc::mallopt(libc::M_MMAP_THRESHOLD, ONE_GIB);
             libc::mallopt(libc::M_TRIM_THRESHOLD, libc::c_int::MAX);
+            libc::mallopt(libc::M_ARENA_MAX, 1);
         }
     }
 }

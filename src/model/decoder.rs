@@ -74,7 +74,7 @@ impl Decoder {
     }
 
     /// Whether passes that track gradients keep of each block its input alone, and compute the block again on the way back:
-    /// the same bits in less memory and more time (Chen et al. 2016). Such gradients are found by `candlescope_ops::backward`.
+    /// the same bits in more time (Chen et al. 2016). Such gradients are found by `candlescope_ops::backward`.
     pub fn set_checkpointing(&mut self, on: bool) {
         self.checkpointing = on;
     }

@@ -154,7 +154,7 @@ pub struct Optim {
     pub batch_size: usize,
     /// Passes of one step.
     pub accumulation: usize,
-    /// Keep of each block its input alone and compute the block again on the way back: the same bits in less memory.
+    /// Keep of each block its input alone and compute the block again on the way back: the same bits, slower.
     pub checkpointing: bool,
 }
 
