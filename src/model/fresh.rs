@@ -92,11 +92,13 @@ impl FreshShape {
                 return Err(refuse(key, format!("1 to {most}"), value.to_string()));
             }
         }
-        if self.d_model % self.n_heads != 0 || !(self.d_model / self.n_heads).is_multiple_of(2) {
+        if !self.d_model.is_multiple_of(self.n_heads)
+            || !(self.d_model / self.n_heads).is_multiple_of(2)
+        {
             let expected = "a number of heads that cuts d_model into even parts".to_owned();
             return Err(refuse("n_heads", expected, self.n_heads.to_string()));
         }
-        if self.n_heads % self.n_kv_heads != 0 {
+        if !self.n_heads.is_multiple_of(self.n_kv_heads) {
             let expected = format!("a divisor of n_heads = {}", self.n_heads);
             return Err(refuse("n_kv_heads", expected, self.n_kv_heads.to_string()));
         }

@@ -77,7 +77,7 @@ mod tests {
         let of = |longest| windows(&ids, longest).map(|e| e.ids).collect::<Vec<_>>();
         assert_eq!(of(4), [vec![0, 1, 2, 3], vec![3, 4, 5, 6], vec![6, 7, 8]]);
         assert_eq!(of(5), [vec![0, 1, 2, 3, 4], vec![4, 5, 6, 7, 8]]);
-        assert_eq!(of(9), [ids.clone()]);
+        assert_eq!(of(9), std::slice::from_ref(&ids));
         assert_eq!(windows(&[7], 4).count(), 0);
     }
 

@@ -5,7 +5,7 @@
 use crate::tui::screen::{Command, Context};
 use crate::tui::shared::Shared;
 
-use super::course::Course;
+use super::course::{Course, Series};
 use super::metrics::EVAL;
 use super::{Part, TrainingScreen, metrics, view};
 
@@ -233,7 +233,7 @@ pub(super) fn stations(run: &Course, name: Option<&str>) -> Vec<u64> {
         run.series.get(name),
         run.series.get(&format!("{EVAL}{name}")),
     ];
-    let all = series.into_iter().flatten().flat_map(|s| s.all());
+    let all = series.into_iter().flatten().flat_map(Series::all);
     let mut steps: Vec<u64> = all.map(|(step, _)| step).collect();
     steps.sort_unstable();
     steps.dedup();

@@ -188,7 +188,7 @@ impl Course {
     /// The folder's own name.
     pub(super) fn name(&self) -> String {
         let name = self.path.file_name();
-        let name = name.map_or_else(|| self.path.as_os_str(), |name| name);
+        let name = name.unwrap_or_else(|| self.path.as_os_str());
         name.to_string_lossy().into_owned()
     }
 

@@ -565,12 +565,10 @@ impl Screen for TrainingScreen {
     fn cancel(&mut self, _cx: &mut Context) -> bool {
         if self.typing {
             self.typing = false;
-        } else if self.trouble.take().is_some() {
-        } else if self.cursor.take().is_some() {
-        } else if self.inside {
+        } else if self.inside && self.trouble.is_none() && self.cursor.is_none() {
             self.inside = false;
         } else {
-            return false;
+            return self.trouble.take().is_some() || self.cursor.take().is_some();
         }
         true
     }

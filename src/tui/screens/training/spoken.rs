@@ -111,7 +111,12 @@ fn curves(screen: &TrainingScreen, run: &Course) -> Data {
     if let Some(name) = screen.name(run) {
         for run in runs {
             for name in [name.to_owned(), format!("{EVAL}{name}")] {
-                for (step, value) in run.series.get(&name).into_iter().flat_map(|s| s.all()) {
+                for (step, value) in run
+                    .series
+                    .get(&name)
+                    .into_iter()
+                    .flat_map(super::course::Series::all)
+                {
                     rows.push(vec![
                         json!(run.name()),
                         json!(name),

@@ -88,7 +88,7 @@ impl Bench {
 
     /// How long the next look waits, if there is one.
     fn next_look(&mut self) -> Option<Duration> {
-        let (_, commands) = self.does(|screen, cx| screen.refresh(cx));
+        let ((), commands) = self.does(Screen::refresh);
         commands.into_iter().find_map(|command| match command {
             Command::Look { after, .. } => Some(after),
             _ => None,
