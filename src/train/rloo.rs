@@ -183,7 +183,7 @@ impl Trainer {
                 rollout.expect_unmoved(at, &said.logps, step)?;
             }
             let new = sum_runs(&said.logps, &pass.tokens)?;
-            let old = self.summed(rollout, at, new.dtype())?;
+            let old = Self::summed(rollout, at, new.dtype())?;
             let scored = rloo_loss(&new, &old, &advantages[rows.clone()], &clip, count)?;
             let share = value(&scored.loss)?;
             if !share.is_finite() {
@@ -211,7 +211,6 @@ impl Trainer {
 
     /// The rollout's log-probabilities of whole answers, summed as the policy's are.
     fn summed(
-        &self,
         rollout: &Rollout,
         at: usize,
         dtype: candle_core::DType,

@@ -76,6 +76,7 @@ enum Command {
   candlescope train ppo -c ppo.toml --set method.ppo.kl='{ kind = \"fixed\", beta = 0.1 }' --dry-run
   candlescope train ppo --resume --out runs/ppo"
     )]
+    #[allow(rustdoc::broken_intra_doc_links, clippy::doc_link_with_quotes)]
     Ppo(RunArgs),
     /// REINFORCE with a leave-one-out baseline: PPO's rollouts, several answers a prompt, no value model
     ///
