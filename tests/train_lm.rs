@@ -1,5 +1,5 @@
 //! A small model from nothing: made, trained, interrupted, opened again; and checkpointing, which must change no bit.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::unnecessary_debug_formatting)]
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,11 +25,7 @@ fn write_texts(dir: &Path) {
         let (one, other) = (animals[i % 4], animals[(i / 4) % 4]);
         format!("The {one} and the {other} sat on {}. ", places[(i / 2) % 4])
     };
-    let document = |i: usize| {
-        (0..1 + i % 9)
-            .map(|j| sentence(i + 3 * j))
-            .collect::<String>()
-    };
+    let document = |i: usize| (0..=i % 9).map(|j| sentence(i + 3 * j)).collect::<String>();
     let plain: Vec<String> = (0..30).map(document).collect();
     std::fs::write(dir.join("a.txt"), plain.join("\n<|endoftext|>\n")).unwrap();
     let rows = |range: std::ops::Range<usize>| -> String {

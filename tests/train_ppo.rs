@@ -1,5 +1,5 @@
 //! PPO and RLOO on the toy: rewards that rise, runs that are stopped and killed, rewards that fail.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::unnecessary_debug_formatting)]
 
 use std::path::Path;
 use std::process::{Command, Stdio};
