@@ -66,14 +66,14 @@ enum Command {
     /// Answers are drawn from the policy in [method.ppo.rollout], scored by [method.ppo.reward], held near the reference by
     /// [method.ppo.kl]; a step is a rollout with all its updates. A reward's command reads a JSON object a line (prompt,
     /// completion, tokens, ended) and answers each with a number on a line.
-    #[command(after_help = "Rewards, in [method.ppo.reward]:
-  models = [\"runs/rm/checkpoints/step-100\"]
-  rules = [{ kind = \"count\", text = \"Paris\", weight = 2.0 }, { kind = \"stops\" }]
-  command = { run = [\"python3\", \"score.py\"], timeout = 30 }
-Examples:
+    #[command(after_help = "Examples:
   candlescope train ppo -c examples/train/ppo-toy.toml --out runs/ppo
   candlescope train ppo -c ppo.toml --set method.ppo.kl='{ kind = \"fixed\", beta = 0.1 }' --dry-run
-  candlescope train ppo --resume --out runs/ppo")]
+  candlescope train ppo --resume --out runs/ppo
+  # rewards, in [method.ppo.reward]:
+  # models = [\"runs/rm/checkpoints/step-100\"]
+  # rules = [{ kind = \"count\", text = \"Paris\", weight = 2.0 }, { kind = \"stops\" }]
+  # command = { run = [\"python3\", \"score.py\"], timeout = 30 }")]
     Ppo(RunArgs),
     /// REINFORCE with a leave-one-out baseline: PPO's rollouts, several answers a prompt, no value model
     ///
