@@ -5,6 +5,7 @@ mod filter;
 mod frame;
 mod generate;
 mod mistreated;
+mod models_full;
 mod panics;
 mod plain;
 mod screens;
