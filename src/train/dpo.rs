@@ -200,17 +200,7 @@ impl Method for Dpo {
                 .map(|pair| pairs::tokens(pair) as u64)
                 .sum::<u64>();
         }
-        let applied = match bench.apply() {
-            Err(TrainError::NotFinite { what, value, .. }) => {
-                return Err(pairs::not_finite(&self.train, &window, (step, what, value)));
-            }
-            applied => applied?,
-        };
-        let mut numbers = Numbers::new();
-        numbers.set("loss", total);
-        numbers.set("grad_norm", applied.grad_norm);
-        numbers.set_all(&metrics);
-        Ok(numbers)
+        pairs::finish(bench, &self.train, &window, (step, total), &metrics)
     }
 
     fn evaluate(&mut self, bench: &mut Bench) -> Result<Numbers, TrainError> {

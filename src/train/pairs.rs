@@ -4,7 +4,7 @@
 
 use serde_json::json;
 
-use super::{TrainError, data::Loaded, method::Facts};
+use super::{Bench, TrainError, data::Loaded, log::Numbers, loss::Metrics, method::Facts};
 use crate::model::Batch;
 use crate::text::dataset::Pair;
 
@@ -68,4 +68,25 @@ pub fn not_finite(
         batch: json!({"step": step, "what": what, "value": value.to_string(), "batch": batch}),
         rows: names,
     }
+}
+
+/// Ends a step on these pairs: the optimiser is applied and the numbers of the step are named.
+pub fn finish(
+    bench: &mut Bench,
+    train: &Loaded<Pair>,
+    window: &[usize],
+    (step, loss): (u64, f64),
+    metrics: &Metrics,
+) -> Result<Numbers, TrainError> {
+    let applied = match bench.apply() {
+        Err(TrainError::NotFinite { what, value, .. }) => {
+            return Err(not_finite(train, window, (step, what, value)));
+        }
+        applied => applied?,
+    };
+    let mut numbers = Numbers::new();
+    numbers.set("loss", loss);
+    numbers.set("grad_norm", applied.grad_norm);
+    numbers.set_all(metrics);
+    Ok(numbers)
 }

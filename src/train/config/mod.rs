@@ -4,6 +4,7 @@
 //! gives the same. A key that is unknown, that contradicts another, or that the chosen method ignores is an error that names
 //! it. Sections are `sections.rs`; methods add their own in `[method.NAME]`.
 
+mod resolve;
 mod sections;
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::course::Course;
 use super::metrics::{self, EVAL};
-use super::{DEFAULT, Part, TrainingScreen, panes, view};
+use super::{DEFAULT, Part, TrainingScreen, curves, view};
 use crate::tui::screen::Data;
 use crate::tui::shared::{Shared, quoted};
 
@@ -35,7 +35,7 @@ pub(super) fn lines(screen: &TrainingScreen, _shared: &Shared) -> Vec<String> {
     ));
     lines.push(view::words(run));
     if let Some(name) = screen.name(run) {
-        lines.push(format!("{name}, {}", panes::at_cursor(screen, run, name)));
+        lines.push(format!("{name}, {}", curves::at_cursor(screen, run, name)));
     }
     for name in metrics::names(run) {
         if let Some((step, value)) = run.series.get(name).and_then(|series| series.last) {

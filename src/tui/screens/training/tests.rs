@@ -270,7 +270,7 @@ fn the_cursor_goes_from_step_to_step_and_follows_the_newest() {
     let mut bench = Bench::new(vec![seen("a", rows)]);
     let said = |bench: &Bench| {
         let run = bench.screen.run().unwrap();
-        panes::at_cursor(&bench.screen, run, "loss")
+        curves::at_cursor(&bench.screen, run, "loss")
     };
     assert_eq!(said(&bench), "step 9 (newest): 9");
     bench.act(&["left"]);
