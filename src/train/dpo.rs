@@ -1,19 +1,24 @@
 //! Direct preference optimisation and its family: which losses there are is `loss/kinds.rs`.
 //!
-//! Always: the reference is the model that the run began with, whose log-probabilities are computed once, before the first
-//! step, and kept; a resumed run computes the same ones again. At the first step policy and reference are one model.
+//! Always: the reference never changes. Its log-probabilities are computed once, before the first step, and kept in the run's
+//! folder (`kept.rs`), or batch by batch beside the policy's; where it is the model that the policy begins as, the first step
+//! checks that they agree.
 
 use candle_core::{DType, Tensor};
 use candlescope_ops::TokenLogprobs;
 
+use serde_json::{Map, Value};
+
 use super::{
-    Bench, Config, Method, TrainError,
+    Bench, Config, Method, RunFolder, TrainError,
     bench::value,
     data::Loaded,
+    kept::{self, Key, Table},
     log::Numbers,
     loss::{Metrics, Pairs, Preference, Scored, sum_runs},
     method::Facts,
     pairs,
+    reference::{Frozen, expect_equal},
     targets::Targets,
 };
 use crate::model::{Batch, Decoder};
@@ -26,41 +31,56 @@ pub struct Dpo {
     accumulation: usize,
     train: Loaded<Pair>,
     eval: Vec<Pair>,
-    /// The reference's log-probabilities of chosen and rejected answers, where the loss has a reference.
-    reference: Option<Vec<[f32; 2]>>,
-    eval_reference: Option<Vec<[f32; 2]>>,
+    /// Where the loss has one.
+    reference: Option<Compared>,
     facts: Facts,
 }
 
+/// A reference and what it says.
+struct Compared {
+    /// Whether the first step must find the policy there.
+    begins_there: bool,
+    /// The model, until its numbers are kept.
+    model: Model,
+    /// Log-probabilities of chosen and rejected answers of all rows: of training, and of evaluation.
+    kept: Option<[Vec<[f32; 2]>; 2]>,
+    precomputes: bool,
+}
+
+/// A reference that is or is not in memory.
+enum Model {
+    /// With what its numbers depend on.
+    Frozen(Frozen, Key),
+    /// It runs beside the policy.
+    Running(Decoder),
+    /// It has said everything.
+    Freed,
+}
+
 impl Dpo {
-    /// With its data; runs `reference` over all of it where the loss has a reference.
-    ///
-    /// # Errors
-    /// The model's.
+    /// With its data, and the reference where the loss has one.
     pub fn new(
         config: &Config,
-        loss: Preference,
+        (loss, precomputes): (Preference, bool),
         (train, eval): (Loaded<Pair>, Option<Loaded<Pair>>),
-        reference: &Decoder,
-    ) -> Result<Self, TrainError> {
+        reference: Option<(Frozen, Key)>,
+    ) -> Self {
         let eval = eval.map(|eval| eval.items).unwrap_or_default();
-        let batch_size = config.optim.batch_size;
-        let of = |pairs: &[Pair]| -> Result<Option<Vec<[f32; 2]>>, TrainError> {
-            let needed = loss.kind().needs_reference();
-            needed
-                .then(|| referred(reference, pairs, batch_size))
-                .transpose()
-        };
-        Ok(Self {
-            reference: of(&train.items)?,
-            eval_reference: of(&eval)?,
+        let reference = reference.map(|(frozen, key)| Compared {
+            begins_there: frozen.begins_there,
+            model: Model::Frozen(frozen, key),
+            kept: None,
+            precomputes,
+        });
+        Self {
+            reference,
             facts: pairs::facts(&train, eval.len()),
             loss,
-            batch_size,
+            batch_size: config.optim.batch_size,
             accumulation: config.optim.accumulation,
             train,
             eval,
-        })
+        }
     }
 
     /// The loss of some pairs, given what the policy says of their answers and, for ORPO, of their prompts.
@@ -118,6 +138,45 @@ impl Dpo {
         Ok(scored)
     }
 
+    /// What the reference says of these rows of training (0) or evaluation (1).
+    fn referred(
+        &self,
+        (of, rows): (usize, &[usize]),
+        pairs: &[&Pair],
+    ) -> Result<Option<Vec<[f32; 2]>>, TrainError> {
+        let Some(compared) = &self.reference else {
+            return Ok(None);
+        };
+        if let Some(kept) = &compared.kept {
+            return Ok(Some(rows.iter().map(|&row| kept[of][row]).collect()));
+        }
+        match &compared.model {
+            Model::Running(decoder) => referred(decoder, pairs).map(Some),
+            Model::Frozen(..) | Model::Freed => Ok(None),
+        }
+    }
+
+    /// At the first step, where the policy begins as its reference.
+    fn expect_at_reference(
+        &self,
+        step: u64,
+        (said, pairs): (&TokenLogprobs, &[&Pair]),
+        reference: Option<&Vec<[f32; 2]>>,
+    ) -> Result<(), TrainError> {
+        let begins_there = self.reference.as_ref().is_some_and(|r| r.begins_there);
+        let Some(reference) = reference.filter(|_| begins_there && step == 1) else {
+            return Ok(());
+        };
+        let lengths = pairs::lengths(pairs);
+        let answers = said.logps.narrow(0, 0, lengths.iter().sum())?.detach();
+        let sums = sum_runs(&answers, &lengths)?
+            .to_dtype(DType::F64)?
+            .to_vec1::<f64>()?;
+        let of = |which: usize| reference.iter().map(move |both| f64::from(both[which]));
+        let reference: Vec<f64> = of(0).chain(of(1)).collect();
+        expect_equal(step, &sums, &reference, &lengths)
+    }
+
     fn targets(&self, pairs: &[&Pair]) -> Result<(Batch, Targets), TrainError> {
         targets(pairs, self.loss.kind().needs_likelihood())
     }
@@ -147,21 +206,36 @@ fn targets(pairs: &[&Pair], prompts: bool) -> Result<(Batch, Targets), TrainErro
 }
 
 /// Log-probabilities of both answers of each pair under a model that does not train.
-fn referred(
+fn referred(decoder: &Decoder, pairs: &[&Pair]) -> Result<Vec<[f32; 2]>, TrainError> {
+    let (batch, targets) = targets(pairs, false)?;
+    let said = targets.by(decoder, &batch)?;
+    let sums = sum_runs(&said.logps, &pairs::lengths(pairs))?.to_vec1::<f32>()?;
+    let (chosen, rejected) = sums.split_at(pairs.len());
+    Ok(chosen.iter().zip(rejected).map(|(c, r)| [*c, *r]).collect())
+}
+
+/// [`referred`] of all pairs, the chosen ones' numbers first.
+fn all_referred(
     decoder: &Decoder,
     pairs: &[Pair],
     batch_size: usize,
-) -> Result<Vec<[f32; 2]>, TrainError> {
-    let mut all = Vec::with_capacity(pairs.len());
+) -> Result<Vec<f32>, TrainError> {
+    let (mut chosen, mut rejected) = (Vec::new(), Vec::new());
     for pairs in pairs.chunks(batch_size) {
-        let pairs: Vec<&Pair> = pairs.iter().collect();
-        let (batch, targets) = targets(&pairs, false)?;
-        let said = targets.by(decoder, &batch)?;
-        let sums = sum_runs(&said.logps, &pairs::lengths(&pairs))?.to_vec1::<f32>()?;
-        let (chosen, rejected) = sums.split_at(pairs.len());
-        all.extend(chosen.iter().zip(rejected).map(|(c, r)| [*c, *r]));
+        for [c, r] in referred(decoder, &pairs.iter().collect::<Vec<_>>())? {
+            chosen.push(c);
+            rejected.push(r);
+        }
     }
-    Ok(all)
+    chosen.extend(rejected);
+    Ok(chosen)
+}
+
+/// Kept numbers, `chosen` then `rejected`, as pairs.
+fn paired(table: &Table, name: &str) -> Vec<[f32; 2]> {
+    let numbers = table.get(name).map(Vec::as_slice).unwrap_or_default();
+    let (chosen, rejected) = numbers.split_at(numbers.len() / 2);
+    chosen.iter().zip(rejected).map(|(c, r)| [*c, *r]).collect()
 }
 
 impl Method for Dpo {
@@ -171,6 +245,40 @@ impl Method for Dpo {
 
     fn facts(&self) -> &Facts {
         &self.facts
+    }
+
+    fn ready(
+        &mut self,
+        _bench: &Bench,
+        folder: &RunFolder,
+    ) -> Result<Map<String, Value>, TrainError> {
+        let mut fields = Map::new();
+        let Some(compared) = &mut self.reference else {
+            return Ok(fields);
+        };
+        let Model::Frozen(frozen, key) = &compared.model else {
+            return Ok(fields);
+        };
+        if !compared.precomputes {
+            compared.model = Model::Running(frozen.decoder()?);
+            return Ok(fields);
+        }
+        let key = key
+            .clone()
+            .with_rows("rows", &self.train.items)
+            .with_rows("evaluation rows", &self.eval);
+        let (table, source) = kept::kept_or(folder, &key, || {
+            let decoder = frozen.decoder()?;
+            let all = |pairs: &[Pair]| all_referred(&decoder, pairs, self.batch_size);
+            Ok(Table::from([
+                ("train".to_owned(), all(&self.train.items)?),
+                ("eval".to_owned(), all(&self.eval)?),
+            ]))
+        })?;
+        compared.kept = Some(["train", "eval"].map(|name| paired(&table, name)));
+        compared.model = Model::Freed;
+        fields.insert("reference_logps".into(), source.words().into());
+        Ok(fields)
     }
 
     fn step(&mut self, bench: &mut Bench) -> Result<Numbers, TrainError> {
@@ -185,8 +293,8 @@ impl Method for Dpo {
             let (batch, targets) = self.targets(&pairs)?;
             bench.draw_dropout();
             let said = targets.by_policy(bench, &batch)?;
-            let known = self.reference.as_ref();
-            let reference = known.map(|all| rows.iter().map(|&row| all[row]).collect());
+            let reference = self.referred((0, rows), &pairs)?;
+            self.expect_at_reference(step, (&said, &pairs), reference.as_ref())?;
             let scored = self.scored(&pairs, &said, reference, counts)?;
             let share = value(&scored.loss)?;
             if !share.is_finite() {
@@ -209,9 +317,9 @@ impl Method for Dpo {
         let (mut total, mut metrics) = (0.0, Metrics::new());
         for (at, pairs) in self.eval.chunks(self.batch_size).enumerate() {
             let first = at * self.batch_size;
-            let known = self.eval_reference.as_ref();
-            let reference = known.map(|all| all[first..first + pairs.len()].to_vec());
+            let rows: Vec<usize> = (first..first + pairs.len()).collect();
             let pairs: Vec<&Pair> = pairs.iter().collect();
+            let reference = self.referred((1, &rows), &pairs)?;
             let (batch, targets) = self.targets(&pairs)?;
             let said = targets.by(decoder, &batch)?;
             let scored = self.scored(&pairs, &said, reference, counts)?;
