@@ -252,7 +252,11 @@ fn the_command_line_takes_adapters_wherever_a_model_is_named() {
     assert!(info.contains("base          toy\n"), "{info}");
     let out = dir.path().join("merged");
     let merged = out.to_str().unwrap();
-    let answer = |model: &str| said(&["run", model, "The cat", "--max-new", "6", "--quiet"]);
+    let answer = |model: &str| {
+        let output = run(&["run", model, "The cat", "--max-new", "6", "--quiet"]);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
     said(&["model", "merge", name, "--out", merged]);
     assert_eq!(answer(name), answer(merged));
     let output = run(&["model", "merge", merged, "--out", name]);

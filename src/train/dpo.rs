@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use super::{
     Bench, Config, Method, RunFolder, TrainError,
     bench::value,
+    config,
     data::Loaded,
     kept::{self, Key, Table},
     log::Numbers,
@@ -27,6 +28,7 @@ use crate::text::dataset::Pair;
 /// The method.
 pub struct Dpo {
     loss: Preference,
+    tail: Tail,
     batch_size: usize,
     accumulation: usize,
     train: Loaded<Pair>,
@@ -34,6 +36,29 @@ pub struct Dpo {
     /// Where the loss has one.
     reference: Option<Compared>,
     facts: Facts,
+}
+
+/// What the tokens of an answer count beyond the length of the pair's shorter one (LD-DPO, arXiv:2409.06411).
+#[derive(Debug, Clone, Copy)]
+struct Tail(Option<f64>);
+
+impl Tail {
+    /// Log-probabilities of answers `[tokens]`, the chosen ones first, summed over each: `[2 * pairs]`.
+    fn sums(self, logps: &Tensor, pairs: &[&Pair]) -> Result<Tensor, TrainError> {
+        let lengths = pairs::lengths(pairs);
+        let Some(alpha) = self.0 else {
+            return Ok(sum_runs(logps, &lengths)?);
+        };
+        let shared = pairs
+            .iter()
+            .map(|pair| pair.chosen.len().min(pair.rejected.len()));
+        let both = shared.clone().chain(shared).zip(&lengths);
+        let counts: Vec<f64> = both
+            .flat_map(|(shared, &n)| (0..n).map(move |at| if at < shared { 1.0 } else { alpha }))
+            .collect();
+        let counts = Tensor::new(counts, logps.device())?.to_dtype(logps.dtype())?;
+        Ok(sum_runs(&(logps * counts)?, &lengths)?)
+    }
 }
 
 /// A reference and what it says.
@@ -61,7 +86,7 @@ impl Dpo {
     /// With its data, and the reference where the loss has one.
     pub fn new(
         config: &Config,
-        (loss, precomputes): (Preference, bool),
+        (loss, options): (Preference, &config::Dpo),
         (train, eval): (Loaded<Pair>, Option<Loaded<Pair>>),
         reference: Option<(Frozen, Key)>,
     ) -> Self {
@@ -70,12 +95,13 @@ impl Dpo {
             begins_there: frozen.begins_there,
             model: Model::Frozen(frozen, key),
             kept: None,
-            precomputes,
+            precomputes: options.precompute_reference.unwrap_or(true),
         });
         Self {
             reference,
             facts: pairs::facts(&train, eval.len()),
             loss,
+            tail: Tail(options.ld_alpha),
             batch_size: config.optim.batch_size,
             accumulation: config.optim.accumulation,
             train,
@@ -94,7 +120,7 @@ impl Dpo {
         let (n, lengths) = (pairs.len(), pairs::lengths(pairs));
         let answers: usize = lengths.iter().sum();
         let chosen: usize = lengths[..n].iter().sum();
-        let sums = sum_runs(&said.logps.narrow(0, 0, answers)?, &lengths)?;
+        let sums = self.tail.sums(&said.logps.narrow(0, 0, answers)?, pairs)?;
         let reference = reference
             .map(|both| {
                 let of = |which: usize| {
@@ -151,7 +177,7 @@ impl Dpo {
             return Ok(Some(rows.iter().map(|&row| kept[of][row]).collect()));
         }
         match &compared.model {
-            Model::Running(decoder) => referred(decoder, pairs).map(Some),
+            Model::Running(decoder) => referred(decoder, pairs, self.tail).map(Some),
             Model::Frozen(..) | Model::Freed => Ok(None),
         }
     }
@@ -169,7 +195,9 @@ impl Dpo {
         };
         let lengths = pairs::lengths(pairs);
         let answers = said.logps.narrow(0, 0, lengths.iter().sum())?.detach();
-        let sums = sum_runs(&answers, &lengths)?
+        let sums = self
+            .tail
+            .sums(&answers, pairs)?
             .to_dtype(DType::F64)?
             .to_vec1::<f64>()?;
         let of = |which: usize| reference.iter().map(move |both| f64::from(both[which]));
@@ -206,10 +234,10 @@ fn targets(pairs: &[&Pair], prompts: bool) -> Result<(Batch, Targets), TrainErro
 }
 
 /// Log-probabilities of both answers of each pair under a model that does not train.
-fn referred(decoder: &Decoder, pairs: &[&Pair]) -> Result<Vec<[f32; 2]>, TrainError> {
+fn referred(decoder: &Decoder, pairs: &[&Pair], tail: Tail) -> Result<Vec<[f32; 2]>, TrainError> {
     let (batch, targets) = targets(pairs, false)?;
     let said = targets.by(decoder, &batch)?;
-    let sums = sum_runs(&said.logps, &pairs::lengths(pairs))?.to_vec1::<f32>()?;
+    let sums = tail.sums(&said.logps, pairs)?.to_vec1::<f32>()?;
     let (chosen, rejected) = sums.split_at(pairs.len());
     Ok(chosen.iter().zip(rejected).map(|(c, r)| [*c, *r]).collect())
 }
@@ -218,11 +246,11 @@ fn referred(decoder: &Decoder, pairs: &[&Pair]) -> Result<Vec<[f32; 2]>, TrainEr
 fn all_referred(
     decoder: &Decoder,
     pairs: &[Pair],
-    batch_size: usize,
+    (batch_size, tail): (usize, Tail),
 ) -> Result<Vec<f32>, TrainError> {
     let (mut chosen, mut rejected) = (Vec::new(), Vec::new());
     for pairs in pairs.chunks(batch_size) {
-        for [c, r] in referred(decoder, &pairs.iter().collect::<Vec<_>>())? {
+        for [c, r] in referred(decoder, &pairs.iter().collect::<Vec<_>>(), tail)? {
             chosen.push(c);
             rejected.push(r);
         }
@@ -265,11 +293,12 @@ impl Method for Dpo {
         }
         let key = key
             .clone()
+            .with("ld_alpha", self.tail.0.unwrap_or(1.0))
             .with_rows("rows", &self.train.items)
             .with_rows("evaluation rows", &self.eval);
         let (table, source) = kept::kept_or(folder, &key, || {
             let decoder = frozen.decoder()?;
-            let all = |pairs: &[Pair]| all_referred(&decoder, pairs, self.batch_size);
+            let all = |pairs: &[Pair]| all_referred(&decoder, pairs, (self.batch_size, self.tail));
             Ok(Table::from([
                 ("train".to_owned(), all(&self.train.items)?),
                 ("eval".to_owned(), all(&self.eval)?),
@@ -330,5 +359,38 @@ impl Method for Dpo {
         numbers.set("loss", total);
         numbers.set_all(&metrics);
         Ok(numbers)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use candle_core::Device;
+
+    use super::*;
+
+    #[test]
+    fn tokens_beyond_the_shorter_answer_count_alpha() {
+        let pair = |chosen: usize, rejected: usize| Pair {
+            prompt: vec![1],
+            chosen: vec![2; chosen],
+            rejected: vec![3; rejected],
+            margin: None,
+        };
+        let pairs = [pair(3, 1), pair(1, 2)];
+        let pairs: Vec<&Pair> = pairs.iter().collect();
+        // Chosen: 3 tokens, 1 token; rejected: 1 token, 2 tokens.
+        let logps = [1.0f64, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0];
+        let logps = Tensor::new(&logps, &Device::Cpu).unwrap();
+        let sums = |tail| {
+            Tail(tail)
+                .sums(&logps, &pairs)
+                .unwrap()
+                .to_vec1::<f64>()
+                .unwrap()
+        };
+        assert_eq!(sums(Some(0.5)), [1.0 + 3.0, 8.0, 16.0, 32.0 + 32.0]);
+        assert_eq!(sums(Some(0.0)), [1.0, 8.0, 16.0, 32.0]);
+        assert_eq!(sums(Some(1.0)), sums(None));
     }
 }

@@ -168,12 +168,11 @@ fn method(
         config::Method::Rm(loss) => Ok(Box::new(Reward::new(config, *loss, pairs()?))),
         config::Method::Dpo(dpo) => {
             let loss = Preference::new(dpo.loss, &dpo.options)?;
-            let loss = (loss, dpo.precompute_reference.unwrap_or(true));
             let reference = frozen.map(|frozen| {
                 let key = frozen.key(config, manifest);
                 (frozen, key)
             });
-            Ok(Box::new(Dpo::new(config, loss, pairs()?, reference)))
+            Ok(Box::new(Dpo::new(config, (loss, dpo), pairs()?, reference)))
         }
         config::Method::Ppo(options) => {
             let models = (model, frozen.ok_or_else(none)?);

@@ -49,8 +49,9 @@ enum Command {
     Rm(RunArgs),
     /// Direct preference optimisation and its family, from pairs of answers
     ///
-    /// [method.dpo] loss = sigmoid, sigmoid_norm, robust, hinge, ipo_mean, ipo_sum, exo_pair, nca_pair, apo_zero, apo_down,
-    /// sppo_hard, discopop, slic_hf, orpo or simpo, and its options. The reference is the model that the run begins with.
+    /// [method.dpo] loss = sigmoid, sigmoid_norm, robust, hinge, ipo_mean, ipo_sum, exo_pair, nca_pair, bco_pair, aot,
+    /// aot_unpaired, apo_zero, apo_down, sppo_hard, discopop, slic_hf, orpo or simpo, and its options. The reference is the model
+    /// that the run begins with, or reference = "base", "adapter" or another checkpoint.
     #[command(after_help = "Examples:
   candlescope train dpo -c dpo.toml --out runs/dpo
   candlescope train dpo -c dpo.toml --set method.dpo.loss=simpo --set method.dpo.options.beta=2.5")]

@@ -214,6 +214,7 @@ impl Config {
                 let said = [
                     ("reference", dpo.reference.is_some()),
                     ("precompute_reference", dpo.precompute_reference.is_some()),
+                    ("ld_alpha", dpo.ld_alpha.is_some()),
                 ];
                 if let Some((field, _)) = said.iter().find(|(_, said)| *said) {
                     let why = format!("the loss {} has no reference", dpo.loss.name());
@@ -223,6 +224,8 @@ impl Config {
             Method::Dpo(dpo) => {
                 dpo.reference.get_or_insert_with(usual);
                 dpo.precompute_reference.get_or_insert(true);
+                let alpha = dpo.ld_alpha.unwrap_or(1.0);
+                within("method.dpo.ld_alpha", alpha, 0.0..=1.0, "0 to 1")?;
             }
             Method::Kto(kto) => {
                 let apart = match kto.reference.get_or_insert_with(usual) {

@@ -297,6 +297,10 @@ pub struct Dpo {
     /// row is then seen once, however many epochs there are, and a reference with weights of its own is freed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub precompute_reference: Option<bool>,
+    /// LD-DPO (Liu et al. 2024): what the tokens beyond the length of the pair's shorter answer count, in the policy's
+    /// log-probabilities and in the reference's; 1, as in DPO.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ld_alpha: Option<f64>,
     /// Its options.
     pub options: Options,
 }
