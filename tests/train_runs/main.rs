@@ -2,5 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod binary;
+mod kills;
 mod library;
+mod origins;
+mod references;
 mod rows;
