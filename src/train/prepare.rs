@@ -170,6 +170,7 @@ fn ppo(
     let setting = Setting {
         sampling: &options.rollout,
         reward: &options.reward,
+        monitor: &options.monitor,
         controller: options.kl,
         estimator: options.estimator,
     };
@@ -189,6 +190,7 @@ fn rloo(
     let setting = Setting {
         sampling: &options.rollout,
         reward: &options.reward,
+        monitor: &options.monitor,
         controller: options.kl,
         estimator: options.estimator,
     };

@@ -42,8 +42,7 @@ data="data.train=[\"$out/texts.jsonl\"]"
 do_once "$out/base-0" lm base.toml --set "$data" --set seed=0
 base=$(last "$out/base-0")
 for member in 1 2 3 4; do
-    do_once "$out/base-$member" lm base.toml --set "$data" --set seed=$member \
-        --set "model.new.tokenizer=\"$base\""
+    do_once "$out/base-$member" lm base.toml --set "$data" --set seed=$member
 done
 pairs() { # FILE ROWS NOISE SEED
     [ -f "$1" ] || "$program" data sample "$base" "$out/prompts.jsonl" --reward "$here/gold.toml" --rows "$2" --noise "$3" \

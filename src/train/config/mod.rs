@@ -141,12 +141,16 @@ impl Config {
         })
     }
 
-    /// All that decides the weights: the config but for `[output]` and `[alerts]`.
+    /// All that decides the weights: the config but for `[output]`, `[alerts]` and what a method only watches.
     pub fn decisive(&self) -> serde_json::Value {
         let mut value = serde_json::to_value(self).unwrap_or_default();
         if let Some(map) = value.as_object_mut() {
             map.remove("output");
             map.remove("alerts");
+        }
+        let method = value.pointer_mut(&format!("/method/{}", self.method.name()));
+        if let Some(options) = method.and_then(|method| method.as_object_mut()) {
+            options.remove("monitor");
         }
         value
     }
