@@ -462,6 +462,10 @@ fn what_is_watched_does_not_train() {
         for sample in samples {
             let tokens = sample.fields["tokens"].as_array().unwrap();
             let words: Vec<&str> = tokens.iter().map(|t| t.as_str().unwrap()).collect();
+            // Bytes that are no letter look alike in the log.
+            if words.iter().any(|word| word.contains('\u{fffd}')) {
+                continue;
+            }
             let said =
                 &words[..words.len() - usize::from(sample.fields["ended"].as_bool().unwrap())];
             let worth: f64 = said
@@ -525,13 +529,18 @@ fn a_monitor_that_cannot_be_is_refused_by_name() {
 #[test]
 fn the_example_of_over_optimisation_watches_the_reward_that_is_meant() {
     let folder = Path::new("examples/train/overoptimisation");
-    for (file, method) in [("base.toml", "lm"), ("rm.toml", "rm"), ("ppo.toml", "ppo")] {
+    for (file, method) in [
+        ("base.toml", "lm"),
+        ("rm.toml", "rm"),
+        ("ppo.toml", "ppo"),
+        ("plain.toml", "ppo"),
+    ] {
         Config::read(&folder.join(file), method, &[]).unwrap();
     }
     let read = |name: &str| -> toml::Table {
         toml::from_str(&std::fs::read_to_string(folder.join(name)).unwrap()).unwrap()
     };
-    let meant = &read("gold.toml")["rules"];
-    let watched = &read("ppo.toml")["method"]["ppo"]["monitor"]["gold"]["rules"];
-    assert_eq!(meant, watched);
+    let (meant, run) = (read("gold.toml"), read("ppo.toml"));
+    let watched = &run["method"]["ppo"]["monitor"]["gold"]["rules"];
+    assert_eq!(&meant["rules"], watched);
 }

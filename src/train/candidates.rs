@@ -139,7 +139,13 @@ pub fn collect(
         if prompts.is_empty() || first >= PATIENCE * wish.rows.max(WAVE) {
             return Err(nothing(&found.counts));
         }
-        let wave = first..first + WAVE.min(wish.rows - found.rows.len());
+        let each = if wish.keep == Keep::All {
+            wish.answers
+        } else {
+            1
+        };
+        let missing = (wish.rows - found.rows.len()).div_ceil(each);
+        let wave = first..first + WAVE.min(missing);
         let asked: Vec<&(Words, Vec<u32>)> = wave.map(|i| &prompts[i % prompts.len()]).collect();
         let ids: Vec<Vec<u32>> = asked
             .iter()

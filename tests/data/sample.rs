@@ -56,7 +56,7 @@ impl Files {
             "8",
             "--unfinished",
         ];
-        let report = json(&[&args, more].concat(), 0, "candlescope.data.sample/1");
+        let report = json(&[&args[..], more].concat(), 0, "candlescope.data.sample/1");
         (report, rows(Path::new(&out)))
     }
 }
@@ -136,7 +136,7 @@ fn the_best_of_n_is_the_best_of_all() {
     );
     assert_eq!(
         (best.len(), all.len(), &report["answers"]),
-        (3, 18, &108.into())
+        (3, 18, &18.into())
     );
     for (best, all) in best.iter().zip(all.chunks(6)) {
         assert!(all.iter().all(|row| row["prompt"] == best["prompt"]));
@@ -188,24 +188,24 @@ fn what_cannot_be_drawn_is_refused() {
     let files = Files::new();
     let out = files.out("out.jsonl");
     let base = ["data", "sample", "toy", &files.1, "--out", &out];
-    let scored = [&base[..], &["--reward", &files.2]].concat();
+    let scored = [&base[..], &["--reward", files.2.as_str()]].concat();
     for (args, words) in [
         (base.to_vec(), &["--reward", "which answer is better"][..]),
         (
             [&scored[..], &["--noise", "0.6"]].concat(),
-            &["--noise", "0 to 0.5"],
+            &["--noise", "0 to 0.5"][..],
         ),
         (
             [&scored[..], &["--answers", "1"]].concat(),
-            &["--answers", "at least 2"],
+            &["--answers", "at least 2"][..],
         ),
         (
             [&scored[..], &["--keep", "best", "--noise", "0.1"]].concat(),
-            &["--noise", "no effect"],
+            &["--noise", "no effect"][..],
         ),
         (
             [&scored[..], &["--max-new", "100000"]].concat(),
-            &["--max-new", "context"],
+            &["--max-new", "context"][..],
         ),
     ] {
         refused(&args, words);

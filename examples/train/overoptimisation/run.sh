@@ -6,7 +6,6 @@ set -eu
 program=$(command -v "$1")
 out=$2
 here=$(dirname "$0")
-steps=400
 mkdir -p "$out"
 
 do_once() { # FOLDER METHOD CONFIG OPTION...
@@ -69,11 +68,19 @@ for replicate in ${REPLICATES:-1 2 3 4 5}; do
             uwo) reward="{ models = [$models], ensemble = { uwo = { lambda = 0.5 } } }" ;;
             single | kl) reward="{ models = [\"$(last "$at/rm-1")\"] }" ;;
             esac
+            steps=60
             if [ "$arm" = kl ]; then
+                steps=120
                 kl='{ kind = "adaptive", beta = 0.1, target = 10.0, horizon = 100.0 }'
             fi
             do_once "$at/$arm" ppo ppo.toml --set "model.name=\"$base\"" --set "data.train=[\"$out/prompts.jsonl\"]" \
-                --set seed="$replicate" --set "method.ppo.reward=$reward" --set "method.ppo.kl=$kl"
+                --set seed="$replicate" --set "method.ppo.reward=$reward" --set "method.ppo.kl=$kl" \
+                --set schedule.steps=$steps
         done
     done
+done
+# A reward that is no model, held by the adaptive controller.
+for seed in ${PLAIN:-11 12 13 14 15}; do
+    do_once "$out/plain-$seed" ppo plain.toml --set "model.name=\"$base\"" --set "data.train=[\"$out/prompts.jsonl\"]" \
+        --set seed="$seed"
 done
