@@ -94,17 +94,17 @@ fn a_gguf_base_keeps_its_rows_in_another_order() {
 fn the_hash_is_of_base_and_adapter() {
     let (folder, other) = (fixtures("peft/llama"), fixtures("peft/llama_one_layer"));
     let hash = |folder: &Path, base: &str| {
-        let options = on(&fixtures("models").join(base));
+        let options = on(&fixtures(base));
         Opened::at(folder, &options)
             .unwrap()
             .content_hash()
             .unwrap()
     };
-    let own = hash(&folder, "llama");
-    assert_eq!(own, hash(&folder, "llama"));
-    assert_ne!(own, hash(&other, "llama"));
-    // The same values of the base, stored as f16.
-    assert_ne!(own, hash(&folder, "llama_f16"));
+    let own = hash(&folder, "models/llama");
+    assert_eq!(own, hash(&folder, "models/llama"));
+    assert_ne!(own, hash(&other, "models/llama"));
+    // The same values of the base in another file.
+    assert_ne!(own, hash(&folder, "gguf/llama/model.gguf"));
     let base = Opened::at(&fixtures("models/llama"), &LoadOptions::default()).unwrap();
     assert_eq!(
         base.content_hash().unwrap(),

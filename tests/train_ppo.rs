@@ -406,3 +406,141 @@ fn killed_it_goes_on_to_the_same_bits() {
     assert!(command(&killed, resume).status().unwrap().success());
     same(&whole, &killed, 24);
 }
+
+const WATCHED: &str = "[method.METHOD.monitor.gold]\nrules = [{ kind = 'values', each = { cat = 2.0, dog = -1.0 } },\n\
+    { kind = 'repeats', weight = -3.0 }]\n[method.METHOD.monitor.long]\nrules = [{ kind = 'length', target = 4 }]\nlength = 'per_token'\n";
+
+/// The same run with and without: the same weights, and numbers that are those of its answers.
+#[test]
+fn what_is_watched_does_not_train() {
+    for (method, top) in [("ppo", ""), ("rloo", "[method.rloo]\ngroup = 4\n")] {
+        let dir = tempfile::tempdir().unwrap();
+        let top = format!("{SMALL}{top}");
+        let text =
+            config(dir.path(), method, &top, ADAPTIVE, RULES).replace("samples = 2", "samples = 8");
+        let watching = format!("{text}{}", WATCHED.replace("METHOD", method));
+        let (one, other) = (dir.path().join("one"), dir.path().join("other"));
+        run(&mut Session::begin(&one, parts(&text, method)).unwrap()).unwrap();
+        run(&mut Session::begin(&other, parts(&watching, method)).unwrap()).unwrap();
+        let weights = |root: &Path| {
+            files(root, 7)
+                .into_iter()
+                .find(|(name, _)| name == "model.safetensors")
+        };
+        assert!(
+            weights(&one).is_some() && weights(&one) == weights(&other),
+            "{method}"
+        );
+        assert_eq!(
+            series(&one, "objective/scores"),
+            series(&other, "objective/scores")
+        );
+        // All 8 answers of the last step are in the log.
+        let rows = rows(&other);
+        let samples: Vec<&Row> = rows
+            .iter()
+            .filter(|r| r.kind.name() == "sample" && r.step == 7)
+            .collect();
+        assert_eq!(samples.len(), 8);
+        for name in ["gold", "long"] {
+            let each: Vec<f64> = samples
+                .iter()
+                .map(|s| s.number(&format!("monitor/{name}")).unwrap())
+                .collect();
+            let logged = series(&other, &format!("monitor/{name}/mean"))[6];
+            assert!(
+                (mean(&each) - logged).abs() < 1e-12,
+                "{name} {each:?} {logged}"
+            );
+            assert!(
+                series(&other, &format!("monitor/{name}/std"))
+                    .iter()
+                    .all(|x| *x >= 0.0)
+            );
+        }
+        // By hand from the tokens that the log has.
+        for sample in samples {
+            let tokens = sample.fields["tokens"].as_array().unwrap();
+            let words: Vec<&str> = tokens.iter().map(|t| t.as_str().unwrap()).collect();
+            // Bytes that are no letter look alike in the log.
+            if words.iter().any(|word| word.contains('\u{fffd}')) {
+                continue;
+            }
+            let said =
+                &words[..words.len() - usize::from(sample.fields["ended"].as_bool().unwrap())];
+            let worth: f64 = said
+                .iter()
+                .map(|w| match w.trim() {
+                    "cat" => 2.0,
+                    "dog" => -1.0,
+                    _ => 0.0,
+                })
+                .sum();
+            let different: std::collections::BTreeSet<_> = said.iter().collect();
+            let gold = worth - 3.0 * (said.len() - different.len()) as f64;
+            assert_eq!(sample.number("monitor/gold"), Some(gold), "{words:?}");
+        }
+    }
+}
+
+/// What is watched may change between sessions: it decides no weight.
+#[test]
+fn a_monitor_may_be_added_when_a_run_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("run");
+    let text = config(dir.path(), "ppo", SMALL, ADAPTIVE, RULES);
+    let mut session = Session::begin(&root, parts(&text, "ppo")).unwrap();
+    let stop = AtomicBool::new(false);
+    session.run(&stop, &StopAt(5, &stop), &mut []).unwrap();
+    drop(session);
+    let watching = format!("{text}{}", WATCHED.replace("METHOD", "ppo"));
+    run(&mut Session::resume(&root, parts(&watching, "ppo")).unwrap()).unwrap();
+    let of = |row: &Row| row.kind.name() == "step" && row.number("monitor/gold/mean").is_some();
+    let with: Vec<u64> = rows(&root)
+        .iter()
+        .filter(|row| of(row))
+        .map(|row| row.step)
+        .collect();
+    assert_eq!(with, [6, 7]);
+}
+
+#[test]
+fn a_monitor_that_cannot_be_is_refused_by_name() {
+    for (monitor, expected) in [
+        (
+            "[method.ppo.monitor.gold]\n",
+            "`method.ppo.monitor.gold`: expected one of",
+        ),
+        (
+            "[method.ppo.monitor.'a b']\nrules = [{ kind = 'stops' }]\n",
+            "a name of letters",
+        ),
+        (
+            "[method.ppo.monitor.gold]\nmodels = ['/no/such']\n",
+            "/no/such",
+        ),
+    ] {
+        let said = refused(SMALL, FIXED, &format!("{RULES}{monitor}"), "ppo");
+        assert!(said.contains(expected), "{said}");
+    }
+}
+
+/// The files of the example: they parse, and watch the reward that labelled the pairs.
+#[test]
+fn the_example_of_over_optimisation_watches_the_reward_that_is_meant() {
+    let folder = Path::new("examples/train/overoptimisation");
+    for (file, method) in [
+        ("base.toml", "lm"),
+        ("rm.toml", "rm"),
+        ("ppo.toml", "ppo"),
+        ("plain.toml", "ppo"),
+    ] {
+        Config::read(&folder.join(file), method, &[]).unwrap();
+    }
+    let read = |name: &str| -> toml::Table {
+        toml::from_str(&std::fs::read_to_string(folder.join(name)).unwrap()).unwrap()
+    };
+    let (meant, run) = (read("gold.toml"), read("ppo.toml"));
+    let watched = &run["method"]["ppo"]["monitor"]["gold"]["rules"];
+    assert_eq!(&meant["rules"], watched);
+}

@@ -8,6 +8,7 @@
 
 mod alerts;
 mod bench;
+pub mod candidates;
 pub mod checkpoint;
 pub mod config;
 mod data;

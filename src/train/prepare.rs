@@ -231,6 +231,7 @@ fn ppo(
     let setting = Setting {
         sampling: &options.rollout,
         reward: &options.reward,
+        monitor: &options.monitor,
         controller: options.kl,
         estimator: options.estimator,
     };
@@ -251,6 +252,7 @@ fn rloo(
     let setting = Setting {
         sampling: &options.rollout,
         reward: &options.reward,
+        monitor: &options.monitor,
         controller: options.kl,
         estimator: options.estimator,
     };

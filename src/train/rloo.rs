@@ -18,7 +18,7 @@ use super::{
     ppo::carried,
     reference::Reference,
     rollout::{Actor, Rollout, Sampling, numbers, row, shuffled},
-    scorer::RewardSource,
+    scorer::{RewardSource, Watched, check_monitors},
 };
 
 /// `[method.rloo]`; defaults are TRL's.
@@ -45,6 +45,9 @@ pub struct Rloo {
     pub rollout: Sampling,
     /// Where rewards come from.
     pub reward: RewardSource,
+    /// Rewards that are watched and do not train, by name.
+    #[serde(skip_serializing_if = "Watched::is_empty")]
+    pub monitor: Watched,
 }
 
 impl Default for Rloo {
@@ -59,6 +62,7 @@ impl Default for Rloo {
             kl: KlController::Fixed { beta: 0.05 },
             rollout: Sampling::default(),
             reward: RewardSource::default(),
+            monitor: Watched::new(),
         }
     }
 }
@@ -92,7 +96,8 @@ impl Rloo {
         }
         self.kl.check()?;
         self.rollout.check("method.rloo.rollout")?;
-        self.reward.check("method.rloo.reward")
+        self.reward.check("method.rloo.reward")?;
+        check_monitors(&self.monitor, "method.rloo.monitor")
     }
 }
 

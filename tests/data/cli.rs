@@ -21,7 +21,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// Runs to this exit code and gives stdout.
-fn ended(args: &[&str], code: i32) -> String {
+pub fn ended(args: &[&str], code: i32) -> String {
     let output = run(args);
     assert_eq!(
         output.status.code(),
@@ -33,14 +33,14 @@ fn ended(args: &[&str], code: i32) -> String {
     text(&output.stdout)
 }
 
-fn json(args: &[&str], code: i32, schema: &str) -> Value {
+pub fn json(args: &[&str], code: i32, schema: &str) -> Value {
     let value: Value = serde_json::from_str(&ended(&[args, &["--json"]].concat(), code)).unwrap();
     assert_eq!(value["schema"], schema);
     value
 }
 
 /// Runs to an error that says all of `words`.
-fn refused(args: &[&str], words: &[&str]) {
+pub fn refused(args: &[&str], words: &[&str]) {
     let output = run(args);
     let stderr = text(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{args:?}: {stderr}");
@@ -53,7 +53,7 @@ fn refused(args: &[&str], words: &[&str]) {
     }
 }
 
-fn file(dir: &tempfile::TempDir, name: &str, text: &str) -> String {
+pub fn file(dir: &tempfile::TempDir, name: &str, text: &str) -> String {
     let path = dir.path().join(name);
     std::fs::write(&path, text).unwrap();
     path.to_str().unwrap().to_owned()

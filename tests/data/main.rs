@@ -7,6 +7,7 @@ mod columns;
 mod files;
 mod masks;
 mod packing;
+mod sample;
 
 use candlescope::text::dataset::columns::rows;
 use candlescope::text::dataset::{Columns, DataError, Dataset, table};

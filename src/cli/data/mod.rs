@@ -1,6 +1,8 @@
-//! `data`: what a file of training data is, row by row and all together, as a model's tokenizer and template see it.
+//! `data`: what a file of training data is, row by row and all together, as a model's tokenizer and template see it; and data
+//! that a model makes.
 
 mod check;
+mod sample;
 mod show;
 
 use std::path::Path;
@@ -22,11 +24,12 @@ use crate::{
     },
 };
 
-/// Look at training data before it is trained on: masks, lengths, ends, duplicates
+/// Look at training data before it is trained on: masks, lengths, ends, duplicates; draw some from a model
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   candlescope data check train.jsonl --model smollm2-135m-instruct
-  candlescope data show train.jsonl --model smollm2-135m-instruct -n 1")]
+  candlescope data show train.jsonl --model smollm2-135m-instruct -n 1
+  candlescope data sample toy prompts.jsonl --reward gold.toml -n 100 --out pairs.jsonl")]
 pub struct Args {
     #[command(subcommand)]
     command: Command,
@@ -36,12 +39,14 @@ pub struct Args {
 enum Command {
     Check(check::Args),
     Show(show::Args),
+    Sample(sample::Args),
 }
 
 pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
     match &args.command {
         Command::Check(args) => check::run(args, out),
         Command::Show(args) => show::run(args, out),
+        Command::Sample(args) => sample::run(args, out),
     }
 }
 

@@ -67,7 +67,8 @@ enum Command {
     ///
     /// Answers are drawn from the policy in [method.ppo.rollout], scored by [method.ppo.reward], held near the reference by
     /// [method.ppo.kl]; a step is a rollout with all its updates. A reward's command reads a JSON object a line (prompt,
-    /// completion, tokens, ended) and answers each with a number on a line.
+    /// completion, tokens, ended) and answers each with a number on a line. Rewards in [method.ppo.monitor.NAME] are watched and
+    /// train nothing: monitor/NAME/mean, /std, and /score_corr, the correlation with the score.
     #[command(after_help = "Examples:
   candlescope train ppo -c examples/train/ppo-toy.toml --out runs/ppo
   candlescope train ppo -c ppo.toml --set method.ppo.kl='{ kind = \"fixed\", beta = 0.1 }' --dry-run
@@ -75,11 +76,13 @@ enum Command {
   # rewards, in [method.ppo.reward]:
   # models = [\"runs/rm/checkpoints/step-100\"]
   # rules = [{ kind = \"count\", text = \"Paris\", weight = 2.0 }, { kind = \"stops\" }]
-  # command = { run = [\"python3\", \"score.py\"], timeout = 30 }")]
+  # command = { run = [\"python3\", \"score.py\"], timeout = 30 }
+  # rules: count, pattern, tokens, values, repeats, distinct, length, stops")]
     Ppo(RunArgs),
     /// REINFORCE with a leave-one-out baseline: PPO's rollouts, several answers a prompt, no value model
     ///
-    /// [method.rloo] group answers to each prompt; [method.rloo.rollout], [method.rloo.reward] and [method.rloo.kl] as for ppo.
+    /// [method.rloo] group answers to each prompt; [method.rloo.rollout], [method.rloo.reward], [method.rloo.monitor.NAME] and
+    /// [method.rloo.kl] as for ppo.
     #[command(after_help = "Examples:
   candlescope train rloo -c rloo.toml --out runs/rloo
   candlescope train rloo -c rloo.toml --set method.rloo.group=4 --dry-run")]

@@ -166,18 +166,8 @@ impl<'a> Encoder<'a> {
     /// # Errors
     /// A [`DataError`] about the row.
     pub fn prompt(&self, row: &Row) -> Result<PromptOnly, DataError> {
-        let prompt = match &row.body {
-            Body::Prompt(prompt)
-            | Body::PromptCompletion(prompt, _)
-            | Body::Unpaired(prompt, ..)
-            | Body::Preference(prompt, ..) => prompt.clone(),
-            Body::Messages(turns) => match turns.split_last() {
-                Some((last, before)) if last.role == "assistant" && !before.is_empty() => {
-                    Words::Chat(before.into())
-                }
-                _ => Words::Chat(turns.clone()),
-            },
-            Body::Text(_) => return Err(wrong_kind(row, "sampling", "rows with a prompt")),
+        let Some(prompt) = row.body.prompt() else {
+            return Err(wrong_kind(row, "sampling", "rows with a prompt"));
         };
         let prompt = match self.spoken(&prompt, "user") {
             Words::Plain(text) => self.plain(row, &text)?,

@@ -142,6 +142,23 @@ impl Body {
             Self::Unpaired(..) => Kind::Unpaired,
         }
     }
+
+    /// Its prompt, whatever follows it; of messages, what stands before a last turn of the assistant; a text has none.
+    pub fn prompt(&self) -> Option<Words> {
+        match self {
+            Self::Text(_) => None,
+            Self::Prompt(prompt)
+            | Self::PromptCompletion(prompt, _)
+            | Self::Unpaired(prompt, ..)
+            | Self::Preference(prompt, ..) => Some(prompt.clone()),
+            Self::Messages(turns) => Some(match turns.split_last() {
+                Some((last, before)) if last.role == "assistant" && !before.is_empty() => {
+                    Words::Chat(before.into())
+                }
+                _ => Words::Chat(turns.clone()),
+            }),
+        }
+    }
 }
 
 /// A row, read.

@@ -169,8 +169,8 @@ impl Config {
         })
     }
 
-    /// All that decides the weights: the config but for `[output]`, `[alerts]` and the paths of what the manifest has the
-    /// hashes of.
+    /// All that decides the weights: the config but for `[output]`, `[alerts]`, what a method only watches, and the paths of
+    /// what the manifest has the hashes of.
     pub fn decisive(&self) -> serde_json::Value {
         let mut value = serde_json::to_value(self).unwrap_or_default();
         undecided(&mut value);

@@ -55,9 +55,13 @@ impl Config {
         match &mut self.method {
             Method::Ppo(ppo) => {
                 ppo.value_model.iter_mut().try_for_each(absolute)?;
+                ppo.monitor.values_mut().try_for_each(absolute_reward)?;
                 absolute_reward(&mut ppo.reward)
             }
-            Method::Rloo(rloo) => absolute_reward(&mut rloo.reward),
+            Method::Rloo(rloo) => {
+                rloo.monitor.values_mut().try_for_each(absolute_reward)?;
+                absolute_reward(&mut rloo.reward)
+            }
             _ => Ok(()),
         }
     }
@@ -89,7 +93,7 @@ pub(in crate::train) fn undecided(config: &mut Value) {
     remove("/model", &["name", "adapter"]);
     remove("/model/new", &["tokenizer"]);
     for method in ["/method/ppo", "/method/rloo"] {
-        remove(method, &["value_model"]);
+        remove(method, &["value_model", "monitor"]);
         remove(&format!("{method}/reward"), &["models"]);
         remove(&format!("{method}/reward/command"), &["dir"]);
     }

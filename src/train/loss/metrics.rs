@@ -2,7 +2,11 @@
 //!
 //! Always: adding the metrics of two parts gives the metrics of both together, never a mean of means.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+
+/// What a metric is called: fixed, or with a name of the config in it.
+type Name = Cow<'static, str>;
 
 /// One number.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -47,7 +51,7 @@ impl Metric {
 
 /// Metrics by name.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Metrics(BTreeMap<&'static str, Metric>);
+pub struct Metrics(BTreeMap<Name, Metric>);
 
 impl Metrics {
     /// None yet.
@@ -56,7 +60,7 @@ impl Metrics {
     }
 
     /// The mean of these values; nothing without values.
-    pub fn mean(&mut self, name: &'static str, values: impl IntoIterator<Item = f64>) {
+    pub fn mean(&mut self, name: impl Into<Name>, values: impl IntoIterator<Item = f64>) {
         let (mut sum, mut count) = (0.0, 0.0);
         for value in values {
             sum += value;
@@ -68,8 +72,9 @@ impl Metrics {
     }
 
     /// Adds a number to what is there under the name.
-    pub fn put(&mut self, name: &'static str, metric: Metric) {
-        let joined = match self.0.get(name) {
+    pub fn put(&mut self, name: impl Into<Name>, metric: Metric) {
+        let name = name.into();
+        let joined = match self.0.get(&name) {
             Some(there) => there.joined(metric),
             None => metric,
         };
@@ -78,8 +83,8 @@ impl Metrics {
 
     /// Adds the metrics of another part of the step.
     pub fn add(&mut self, other: &Self) {
-        for (&name, &metric) in &other.0 {
-            self.put(name, metric);
+        for (name, &metric) in &other.0 {
+            self.put(name.clone(), metric);
         }
     }
 
@@ -89,8 +94,9 @@ impl Metrics {
     }
 
     /// All, by name.
-    pub fn values(&self) -> impl Iterator<Item = (&'static str, f64)> {
-        self.0.iter().map(|(&name, metric)| (name, metric.value()))
+    pub fn values(&self) -> impl Iterator<Item = (&str, f64)> {
+        let each = self.0.iter();
+        each.map(|(name, metric)| (name.as_ref(), metric.value()))
     }
 }
 

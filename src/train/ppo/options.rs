@@ -9,7 +9,7 @@ use crate::train::{
     loss::{Clip, advantage::Estimator, controller::KlController},
     reference::Reference,
     rollout::Sampling,
-    scorer::RewardSource,
+    scorer::{RewardSource, Watched, check_monitors},
 };
 
 /// Whose states the value head reads.
@@ -61,6 +61,9 @@ pub struct Ppo {
     pub rollout: Sampling,
     /// Where rewards come from.
     pub reward: RewardSource,
+    /// Rewards that are watched and do not train, by name.
+    #[serde(skip_serializing_if = "Watched::is_empty")]
+    pub monitor: Watched,
 }
 
 impl Default for Ppo {
@@ -81,6 +84,7 @@ impl Default for Ppo {
             kl: KlController::Fixed { beta: 0.05 },
             rollout: Sampling::default(),
             reward: RewardSource::default(),
+            monitor: Watched::new(),
         }
     }
 }
@@ -130,6 +134,7 @@ impl Ppo {
         self.clip.check()?;
         self.kl.check()?;
         self.rollout.check("method.ppo.rollout")?;
-        self.reward.check("method.ppo.reward")
+        self.reward.check("method.ppo.reward")?;
+        check_monitors(&self.monitor, "method.ppo.monitor")
     }
 }

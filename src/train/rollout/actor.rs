@@ -21,7 +21,7 @@ use crate::train::{
         advantage::{Estimator, penalised},
         controller::KlController,
     },
-    scorer::{RewardSource, Scorer},
+    scorer::{Monitor, RewardSource, Scorer, Watched},
 };
 use rand_chacha::rand_core::RngCore;
 
@@ -31,6 +31,8 @@ pub struct Setting<'a> {
     pub sampling: &'a Sampling,
     /// `[method.NAME.reward]`
     pub reward: &'a RewardSource,
+    /// `[method.NAME.monitor]`
+    pub monitor: &'a Watched,
     /// `[method.NAME.kl]`
     pub controller: KlController,
     /// How the divergence in the reward is estimated.
@@ -48,6 +50,7 @@ pub struct Actor {
     begins_there: bool,
     scorer: Box<dyn Scorer>,
     length: LengthRule,
+    monitors: Vec<Monitor>,
     sampling: Sampling,
     estimator: Estimator,
     tokenizer: Tokenizer,
@@ -69,14 +72,10 @@ impl Actor {
         (model, (reference, begins_there)): (&Decoder, (Decoder, bool)),
         tokenizer: &Tokenizer,
     ) -> Result<Self, TrainError> {
-        let vocab = model.config().vocab_size;
-        let mut stop = tokenizer.stop_ids().to_vec();
-        stop.extend(model.config().eos.iter().filter(|id| **id < vocab as u32));
-        stop.sort_unstable();
-        stop.dedup();
         Ok(Self {
             scorer: setting.reward.open(tokenizer, config.optim.batch_size)?,
             length: setting.reward.length,
+            monitors: Monitor::open(setting.monitor, tokenizer, config.optim.batch_size)?,
             controller: setting.controller,
             estimator: setting.estimator,
             sampling: setting.sampling.clone(),
@@ -85,7 +84,7 @@ impl Actor {
             train,
             eval: eval.map(|eval| eval.items).unwrap_or_default(),
             tokenizer: tokenizer.clone(),
-            stop,
+            stop: stops(tokenizer, model),
             size: config.optim.batch_size,
             seed: config.seed,
             samples: Vec::new(),
@@ -150,7 +149,8 @@ impl Actor {
         prompts: &[Vec<u32>],
         seed: u64,
     ) -> Result<Rollout, TrainError> {
-        let answers = self.drawn(policy, prompts, seed)?;
+        let words = (&self.tokenizer, self.stop.as_slice());
+        let answers = drawn(policy, words, &self.sampling, prompts, seed)?;
         let room = self.sampling.response_length;
         let size = (self.size, room, self.sampling.temperature);
         let mut rollout = Rollout::of(answers, (policy, &self.reference), size, self.estimator)?;
@@ -170,39 +170,11 @@ impl Actor {
                 ),
             });
         }
-        Ok(rollout)
-    }
-
-    fn drawn(
-        &self,
-        policy: &Decoder,
-        prompts: &[Vec<u32>],
-        seed: u64,
-    ) -> Result<Vec<Answer>, TrainError> {
-        let mut answers = Vec::with_capacity(prompts.len());
-        for (at, rows) in prompts.chunks(self.sampling.batch).enumerate() {
-            let rows: Vec<&[u32]> = rows.iter().map(Vec::as_slice).collect();
-            let first = (at * self.sampling.batch) as u64;
-            let options = GenerateOptions {
-                max_new: self.sampling.response_length,
-                sample: SampleOptions {
-                    temperature: self.sampling.temperature,
-                    top_k: None,
-                    top_p: None,
-                    seed: seed.wrapping_add(first),
-                },
-                stop: self.stop.clone(),
-            };
-            let go_on = &mut |_, _| Continue::Yes;
-            let drawn = generate(policy, &rows, &options, &Hooks::new(), go_on)?;
-            for (prompt, drawn) in rows.iter().zip(drawn) {
-                let mut answer = Answer::new(prompt, &drawn.ids, &self.stop);
-                answer.prompt_text = self.tokenizer.decode(prompt, true)?;
-                answer.text = self.tokenizer.decode(&answer.ids, true)?;
-                answers.push(answer);
-            }
+        for monitor in &mut self.monitors {
+            let watched = monitor.scores(&rollout.answers)?;
+            rollout.watched.push((monitor.name.clone(), watched));
         }
-        Ok(answers)
+        Ok(rollout)
     }
 
     /// Steers the divergence after a rollout.
@@ -222,6 +194,9 @@ impl Actor {
             fields.insert("prompt".into(), answer.prompt_text.clone().into());
             fields.insert("completion".into(), answer.text.clone().into());
             fields.insert("score".into(), number(rollout.scores[i]));
+            for (name, watched) in &rollout.watched {
+                fields.insert(format!("monitor/{name}"), number(watched[i]));
+            }
             fields.insert("ended".into(), answer.ended.into());
             let tokens: Vec<String> = answer.ids.iter().map(token).collect();
             fields.insert("tokens".into(), tokens.into());
@@ -260,6 +235,53 @@ impl Actor {
             rows: names,
         }
     }
+}
+
+/// What ends an answer: the tokenizer's end tokens and the model's own.
+pub fn stops(tokenizer: &Tokenizer, model: &Decoder) -> Vec<u32> {
+    let vocab = model.config().vocab_size as u32;
+    let mut stop = tokenizer.stop_ids().to_vec();
+    stop.extend(model.config().eos.iter().filter(|id| **id < vocab));
+    stop.sort_unstable();
+    stop.dedup();
+    stop
+}
+
+/// Answers to prompts, in their order; answer `i` has the stream `seed + i`.
+///
+/// # Errors
+/// The model's: a prompt that leaves no room.
+pub fn drawn(
+    policy: &Decoder,
+    (tokenizer, stop): (&Tokenizer, &[u32]),
+    sampling: &Sampling,
+    prompts: &[Vec<u32>],
+    seed: u64,
+) -> Result<Vec<Answer>, TrainError> {
+    let mut answers = Vec::with_capacity(prompts.len());
+    for (at, rows) in prompts.chunks(sampling.batch).enumerate() {
+        let rows: Vec<&[u32]> = rows.iter().map(Vec::as_slice).collect();
+        let first = (at * sampling.batch) as u64;
+        let options = GenerateOptions {
+            max_new: sampling.response_length,
+            sample: SampleOptions {
+                temperature: sampling.temperature,
+                top_k: None,
+                top_p: None,
+                seed: seed.wrapping_add(first),
+            },
+            stop: stop.to_vec(),
+        };
+        let go_on = &mut |_, _| Continue::Yes;
+        let drawn = generate(policy, &rows, &options, &Hooks::new(), go_on)?;
+        for (prompt, drawn) in rows.iter().zip(drawn) {
+            let mut answer = Answer::new(prompt, &drawn.ids, stop);
+            answer.prompt_text = tokenizer.decode(prompt, true)?;
+            answer.text = tokenizer.decode(&answer.ids, true)?;
+            answers.push(answer);
+        }
+    }
+    Ok(answers)
 }
 
 /// Metrics with the loss and the norm, as a row begins.

@@ -15,7 +15,7 @@ use candlescope_ops as ops;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::RngCore;
 
-pub use actor::{Actor, Setting, row};
+pub use actor::{Actor, Setting, drawn, row, stops};
 pub use answer::Answer;
 pub use options::Sampling;
 pub use pass::{Pass, by_row, head_options};
@@ -41,6 +41,8 @@ pub struct Rollout {
     pub exact: Vec<Vec<f64>>,
     /// Scores: by length rule, with the penalty of those that did not end.
     pub scores: Vec<f64>,
+    /// Scores that are watched, by the name of their source.
+    pub watched: Vec<(String, Vec<f64>)>,
 }
 
 /// Puts numbers in another order (Fisher and Yates, from the end).
@@ -73,6 +75,7 @@ impl Rollout {
         let (ours_head, theirs_head) = (&policy.weights().head, &reference.weights().head);
         let mut rollout = Self {
             scores: Vec::new(),
+            watched: Vec::new(),
             passes: Vec::new(),
             old: Vec::new(),
             kl: Vec::new(),
@@ -153,8 +156,9 @@ impl Rollout {
         })
     }
 
-    /// What is logged of it: [`rollout_metrics`], `objective/kl_exact`, `objective/kl_coef`, `objective/scores_std` and
-    /// `completions/score_length_corr`.
+    /// What is logged of it: [`rollout_metrics`], `objective/kl_exact`, `objective/kl_coef`, `objective/scores_std`,
+    /// `completions/score_length_corr`; and of each monitor `monitor/NAME/mean`, `monitor/NAME/std` and, where both vary,
+    /// `monitor/NAME/score_corr`: its correlation with the score over the answers. Deviations are the population's.
     pub fn metrics(&self, beta: f64) -> Metrics {
         let rows: Vec<RolloutRow> = (0..self.answers.len())
             .map(|i| RolloutRow {
@@ -169,14 +173,18 @@ impl Rollout {
         metrics.mean("objective/kl_exact", sums);
         metrics.put("objective/kl_coef", Metric::Sum(beta));
         let lengths: Vec<f64> = self.old.iter().map(|row| row.len() as f64).collect();
-        let (scores, spread) = (moments(&self.scores), moments(&lengths));
+        let scores = moments(&self.scores);
         metrics.put("objective/scores_std", Metric::Sum(scores.1));
-        if scores.1 > 0.0 && spread.1 > 0.0 {
-            let pairs = self.scores.iter().zip(&lengths);
-            let together: f64 = pairs.map(|(s, l)| (s - scores.0) * (l - spread.0)).sum();
-            let n = lengths.len() as f64;
-            let corr = together / n / (scores.1 * spread.1);
+        if let Some(corr) = correlation(&self.scores, &lengths) {
             metrics.put("completions/score_length_corr", Metric::Sum(corr));
+        }
+        for (name, watched) in &self.watched {
+            let of = |what: &str| format!("monitor/{name}/{what}");
+            metrics.mean(of("mean"), watched.iter().copied());
+            metrics.put(of("std"), Metric::Sum(moments(watched).1));
+            if let Some(corr) = correlation(watched, &self.scores) {
+                metrics.put(of("score_corr"), Metric::Sum(corr));
+            }
         }
         metrics
     }
@@ -188,4 +196,16 @@ fn moments(x: &[f64]) -> (f64, f64) {
     let mean = x.iter().sum::<f64>() / n;
     let variance = x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n;
     (mean, variance.sqrt())
+}
+
+/// Pearson's, where both vary.
+fn correlation(x: &[f64], y: &[f64]) -> Option<f64> {
+    let ((mean_x, std_x), (mean_y, std_y)) = (moments(x), moments(y));
+    let together: f64 = x
+        .iter()
+        .zip(y)
+        .map(|(x, y)| (x - mean_x) * (y - mean_y))
+        .sum();
+    let varies = std_x > 0.0 && std_y > 0.0;
+    varies.then(|| together / x.len() as f64 / (std_x * std_y))
 }

@@ -5,6 +5,7 @@
 
 mod command;
 mod models;
+mod monitor;
 mod rules;
 
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ use crate::text::Tokenizer;
 
 pub use command::Ask;
 pub use models::open_scored;
+pub use monitor::{Monitor, Watched, check_monitors};
 pub use rules::Rule;
 
 /// `[method.NAME.reward]`: one of `models`, `rules` and `command`.

@@ -2,7 +2,7 @@
 //!
 //! Always: a rule's score times its weight, added up over the rules; a rule sees the answer without the token that ended it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use regex::Regex;
 use serde::{Deserialize, Serialize};
@@ -40,6 +40,35 @@ pub enum Rule {
     Tokens {
         /// Texts of one token each.
         texts: Vec<String>,
+        /// Weight.
+        #[serde(default = "whole")]
+        weight: f64,
+    },
+    /// The sum of what each of the answer's tokens is worth; a text stands for its token with and without a space in front.
+    Values {
+        /// Texts of one token each, with their worth; other tokens are worth 0.
+        each: BTreeMap<String, f64>,
+        /// Weight.
+        #[serde(default = "whole")]
+        weight: f64,
+    },
+    /// How many of the answer's runs of `n` tokens stand in it before; with a negative weight a price of repetition.
+    Repeats {
+        /// Tokens of a run.
+        #[serde(default = "once")]
+        n: usize,
+        /// Up to this many do not count.
+        #[serde(default)]
+        free: usize,
+        /// Weight.
+        #[serde(default = "whole")]
+        weight: f64,
+    },
+    /// Distinct-n: the share of the answer's runs of `n` tokens that are different ones; 1 for an answer that has none.
+    Distinct {
+        /// Tokens of a run.
+        #[serde(default = "once")]
+        n: usize,
         /// Weight.
         #[serde(default = "whole")]
         weight: f64,
@@ -95,6 +124,18 @@ impl Rule {
             Self::Tokens { texts, .. } if texts.is_empty() => {
                 refuse("texts", "at least one", "none".into())
             }
+            Self::Values { each, .. } if each.is_empty() => {
+                refuse("each", "at least one text with its worth", "none".into())
+            }
+            Self::Values { each, .. } => match each.iter().find(|(_, worth)| !worth.is_finite()) {
+                Some((text, worth)) => {
+                    refuse(&format!("each.{text}"), "a number", worth.to_string())
+                }
+                None => Ok(()),
+            },
+            Self::Repeats { n: 0, .. } | Self::Distinct { n: 0, .. } => {
+                refuse("n", "at least 1 token", "0".into())
+            }
             Self::Length { target: 0, .. } => refuse("target", "at least 1 token", "0".into()),
             _ => Ok(()),
         }
@@ -105,6 +146,9 @@ impl Rule {
             Self::Count { weight, .. }
             | Self::Pattern { weight, .. }
             | Self::Tokens { weight, .. }
+            | Self::Values { weight, .. }
+            | Self::Repeats { weight, .. }
+            | Self::Distinct { weight, .. }
             | Self::Length { weight, .. }
             | Self::Stops { weight } => *weight,
         }
@@ -116,6 +160,9 @@ enum Look {
     Count(String, usize),
     Pattern(Regex, usize),
     Tokens(BTreeSet<u32>),
+    Values(BTreeMap<u32, f64>),
+    Repeats(usize, usize),
+    Distinct(usize),
     Length(usize),
     Stops,
 }
@@ -139,6 +186,9 @@ impl Rules {
                     Look::Pattern(Regex::new(regex).map_err(wrong)?, *most)
                 }
                 Rule::Tokens { texts, .. } => Look::Tokens(tokens(texts, tokenizer)?),
+                Rule::Values { each, .. } => Look::Values(values(each, tokenizer)?),
+                Rule::Repeats { n, free, .. } => Look::Repeats(*n, *free),
+                Rule::Distinct { n, .. } => Look::Distinct(*n),
                 Rule::Length { target, .. } => Look::Length(*target),
                 Rule::Stops { .. } => Look::Stops,
             };
@@ -152,21 +202,51 @@ fn tokens(texts: &[String], tokenizer: &Tokenizer) -> Result<BTreeSet<u32>, Trai
     let mut set = BTreeSet::new();
     for text in texts {
         let before = set.len();
-        for form in [text.clone(), format!(" {text}")] {
-            if let [id] = tokenizer.encode(&form, false)?[..] {
-                set.insert(id);
-            }
-        }
+        set.extend(forms(text, tokenizer)?);
         if set.len() == before {
-            let expected = "texts that are one token of the model each, and named once";
-            return Err(TrainError::config(
-                "reward.rules.texts",
-                expected,
-                format!("{text:?}"),
-            ));
+            return Err(no_token("texts", text));
         }
     }
     Ok(set)
+}
+
+fn values(
+    each: &BTreeMap<String, f64>,
+    tokenizer: &Tokenizer,
+) -> Result<BTreeMap<u32, f64>, TrainError> {
+    let mut worths = BTreeMap::new();
+    for (text, &worth) in each {
+        let forms = forms(text, tokenizer)?;
+        let before = worths.len();
+        worths.extend(forms.iter().map(|&id| (id, worth)));
+        if forms.is_empty() || worths.len() != before + forms.len() {
+            return Err(no_token("each", text));
+        }
+    }
+    Ok(worths)
+}
+
+/// The tokens that a text is, with and without a space in front.
+fn forms(text: &str, tokenizer: &Tokenizer) -> Result<BTreeSet<u32>, TrainError> {
+    let mut found = BTreeSet::new();
+    for form in [text.to_owned(), format!(" {text}")] {
+        if let [id] = tokenizer.encode(&form, false)?[..] {
+            found.insert(id);
+        }
+    }
+    Ok(found)
+}
+
+fn no_token(key: &str, text: &str) -> TrainError {
+    let expected = "texts that are one token of the model each, and named once";
+    TrainError::config(format!("reward.rules.{key}"), expected, format!("{text:?}"))
+}
+
+/// Runs of `n` tokens that stand in `said` before, and all there are.
+fn repeated(said: &[u32], n: usize) -> (usize, usize) {
+    let runs: BTreeSet<&[u32]> = said.windows(n).collect();
+    let all = said.windows(n).count();
+    (all - runs.len(), all)
 }
 
 impl Look {
@@ -179,6 +259,15 @@ impl Look {
                 let among = said.iter().filter(|id| set.contains(id)).count();
                 among as f64 / said.len().max(1) as f64
             }
+            Self::Values(worths) => {
+                let each = said.iter().filter_map(|id| worths.get(id));
+                each.sum()
+            }
+            Self::Repeats(n, free) => repeated(said, *n).0.saturating_sub(*free) as f64,
+            Self::Distinct(n) => match repeated(said, *n) {
+                (_, 0) => 1.0,
+                (again, all) => (all - again) as f64 / all as f64,
+            },
             Self::Length(target) => -(said.len().abs_diff(*target) as f64) / *target as f64,
             Self::Stops => f64::from(u8::from(answer.ended)),
         }
@@ -236,5 +325,59 @@ mod tests {
         };
         let said = broken.check("rules[0]").unwrap_err().to_string();
         assert!(said.contains("rules[0].regex"), "{said}");
+    }
+
+    /// By hand.
+    #[test]
+    fn words_have_their_worth_and_repetition_its_price() {
+        let (tokenizer, _) = crate::text::toy::words().unwrap();
+        let answer = |text: &str| {
+            let ids = tokenizer.encode(text, false).unwrap();
+            Answer::new(&[1], &ids, &[])
+        };
+        let rules = |toml: &str| {
+            let source: crate::train::scorer::RewardSource = toml::from_str(toml).unwrap();
+            source.check("r")?;
+            Rules::new(&source.rules, &tokenizer)
+        };
+        let score = |toml: &str, text: &str| {
+            let rules = &mut rules(toml).unwrap();
+            rules.scores(&[answer(text)]).unwrap()[0]
+        };
+        let values =
+            "rules = [{ kind = 'values', each = { cat = 1.0, dog = -0.5 }, weight = 2.0 }]";
+        assert_eq!(score(values, "cat cat dog king"), 2.0 * (2.0 - 0.5));
+        // 3 of 5 words and 2 of 4 pairs stand there before.
+        let text = " cat dog cat dog cat";
+        let repeats = |more: &str| score(&format!("rules = [{{ kind = 'repeats'{more} }}]"), text);
+        assert_eq!(repeats(""), 3.0);
+        assert_eq!(repeats(", n = 2"), 2.0);
+        assert_eq!(repeats(", free = 1, weight = -3.0"), -6.0);
+        assert_eq!(repeats(", free = 9"), 0.0);
+        assert_eq!(repeats(", n = 9"), 0.0);
+        let distinct =
+            |n: usize| score(&format!("rules = [{{ kind = 'distinct', n = {n} }}]"), text);
+        assert_eq!(distinct(1), 2.0 / 5.0);
+        assert_eq!(distinct(2), 2.0 / 4.0);
+        assert_eq!(distinct(9), 1.0);
+        for (wrong, field) in [
+            ("{ kind = 'values', each = {} }", "r.rules[0].each"),
+            (
+                "{ kind = 'values', each = { cat = nan } }",
+                "r.rules[0].each.cat",
+            ),
+            (
+                "{ kind = 'values', each = { zebra = 1.0 } }",
+                "reward.rules.each",
+            ),
+            ("{ kind = 'repeats', n = 0 }", "r.rules[0].n"),
+            ("{ kind = 'distinct', n = 0 }", "r.rules[0].n"),
+        ] {
+            let said = rules(&format!("rules = [{wrong}]"))
+                .err()
+                .unwrap()
+                .to_string();
+            assert!(said.contains(field), "{said}");
+        }
     }
 }
