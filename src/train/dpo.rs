@@ -223,4 +223,11 @@ impl Method for Dpo {
         numbers.set_all(&metrics);
         Ok(numbers)
     }
+
+    fn asked(&self) -> Vec<&[u32]> {
+        self.eval
+            .iter()
+            .map(|pair| pair.prompt.as_slice())
+            .collect()
+    }
 }

@@ -62,6 +62,8 @@ impl Session {
         let row = Row::new(Kind::Started, 0);
         let row = session.described(row);
         session.note(&row)?;
+        // What it says before anything is trained.
+        session.note_answers()?;
         Ok(session)
     }
 
