@@ -246,7 +246,16 @@ fn the_log_has_the_names_of_trl_and_samples_with_their_divergence() {
             "{sample:?}"
         );
         let tokens = sample.fields["tokens"].as_array().unwrap().len();
-        assert_eq!(sample.fields["kl"].as_array().unwrap().len(), tokens);
+        for name in ["kl", "logps", "rewards", "advantages", "values"] {
+            let values = sample.fields[name].as_array().unwrap();
+            assert_eq!(values.len(), tokens, "{name}");
+        }
+        // The score stands at the end, at the last token: without it the divergence alone is left.
+        let rewards = sample.fields["rewards"].as_array().unwrap();
+        let sum: f64 = rewards.iter().map(|x| x.as_f64().unwrap()).sum();
+        let score = sample.number("score").unwrap();
+        let kl = |x: &f64| x.abs() < 0.5 * score.abs().max(1.0);
+        assert!(kl(&(sum - score)), "rewards {sum}, score {score}");
         assert!(sample.number("score").is_some() && tokens <= 8);
     }
 }

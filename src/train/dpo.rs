@@ -360,6 +360,13 @@ impl Method for Dpo {
         numbers.set_all(&metrics);
         Ok(numbers)
     }
+
+    fn asked(&self) -> Vec<&[u32]> {
+        self.eval
+            .iter()
+            .map(|pair| pair.prompt.as_slice())
+            .collect()
+    }
 }
 
 #[cfg(test)]

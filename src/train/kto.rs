@@ -406,6 +406,10 @@ impl Method for Kto {
         numbers.set_all(&metrics);
         Ok(with_margins(numbers))
     }
+
+    fn asked(&self) -> Vec<&[u32]> {
+        self.eval.iter().map(|row| row.prompt.as_slice()).collect()
+    }
 }
 
 /// The margin between the means, where a step has answers of both labels.

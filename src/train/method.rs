@@ -98,6 +98,11 @@ pub trait Method {
         Ok(())
     }
 
+    /// Prompts of the evaluation data, where the method trains answers to prompts and draws none itself.
+    fn asked(&self) -> Vec<&[u32]> {
+        Vec::new()
+    }
+
     /// Fields of `sample` rows for the log: what the policy has said since they were last asked for.
     fn samples(&mut self) -> Vec<Map<String, Value>> {
         Vec::new()

@@ -33,6 +33,7 @@ mod reward;
 mod rloo;
 pub mod rollout;
 mod run;
+mod samples;
 mod schedule;
 pub mod scorer;
 mod session;

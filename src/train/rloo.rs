@@ -142,6 +142,9 @@ impl Trainer {
             .map(|(score, kl)| score - beta * kl.iter().sum::<f64>())
             .collect();
         let advantages = leave_one_out(&rewards, group)?;
+        let spread = |(kl, value): (&Vec<f64>, &f64)| vec![*value; kl.len()];
+        let by_token: Vec<Vec<f64>> = rollout.kl.iter().zip(&advantages).map(spread).collect();
+        self.actor.annotate("advantages", &by_token, false);
         let mut course = Course::default();
         let mut order: Vec<usize> = (0..rollout.passes.len()).collect();
         for _ in 0..self.options.epochs {

@@ -12,6 +12,7 @@ use super::{
     folder::Saved,
     log::{Kind, Numbers, Row},
     observer::{At, CheckpointObserver, Progress, Standing},
+    samples,
     session::Session,
 };
 
@@ -80,6 +81,7 @@ impl Session {
             if step.is_multiple_of(every) || step == total {
                 self.note_best(evaluated.as_ref())?;
                 self.note_samples()?;
+                self.note_answers()?;
                 let saved = self.checkpoint()?;
                 self.observe(&saved, observers)?;
             }
@@ -173,6 +175,24 @@ impl Session {
     fn note_samples(&mut self) -> Result<(), TrainError> {
         let step = self.parts.bench.step();
         for fields in self.parts.method.samples() {
+            let mut row = Row::new(Kind::Sample, step);
+            row.fields = fields;
+            self.note(&row)?;
+        }
+        Ok(())
+    }
+
+    /// What the model answers to prompts of the evaluation data.
+    pub(super) fn note_answers(&mut self) -> Result<(), TrainError> {
+        let parts = &self.parts;
+        let most = parts.config.output.samples.unwrap_or(0);
+        if most == 0 {
+            return Ok(());
+        }
+        let step = parts.bench.step();
+        let prompts = samples::spread(&parts.method.asked(), most);
+        let said = samples::answers(parts.bench.policy.decoder(), &prompts, &parts.tokenizer)?;
+        for fields in said {
             let mut row = Row::new(Kind::Sample, step);
             row.fields = fields;
             self.note(&row)?;

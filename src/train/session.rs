@@ -60,6 +60,8 @@ impl Session {
         let log = Writer::create(&folder.log_path())?;
         let mut session = Self::of(parts, folder, log);
         session.begun(Row::new(Kind::Started, 0))?;
+        // What it says before anything is trained.
+        session.note_answers()?;
         Ok(session)
     }
 

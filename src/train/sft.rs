@@ -179,4 +179,11 @@ impl Method for Sft {
         numbers.set_all(&metrics);
         Ok(numbers)
     }
+
+    fn asked(&self) -> Vec<&[u32]> {
+        let prompt = |row: &'_ Packed| row.supervised.iter().position(|target| *target);
+        let rows = self.eval.iter();
+        rows.map(|row| &row.ids[..prompt(row).unwrap_or(0)])
+            .collect()
+    }
 }

@@ -84,6 +84,53 @@ fn resumed_preferences_and_rewards_have_them_too() {
     interrupted_is_uninterrupted("rm", &adapter);
 }
 
+#[test]
+fn what_the_model_says_is_logged_and_changes_no_bit() {
+    let dir = tempfile::tempdir().unwrap();
+    let (silent, said) = (dir.path().join("silent"), dir.path().join("said"));
+    whole(dir.path(), &silent, &format!("{USUAL}samples = 0\n"));
+    whole(dir.path(), &said, &format!("{USUAL}samples = 2\n"));
+    same_end(&silent, &said, 11);
+    let samples = |root: &Path| {
+        let rows = log::read(&root.join("metrics.jsonl")).unwrap().rows;
+        rows.into_iter()
+            .filter(|row| row.kind.name() == "sample")
+            .collect::<Vec<_>>()
+    };
+    assert!(samples(&silent).is_empty());
+    let rows = samples(&said);
+    // Before the first step, at each checkpoint, and at the end.
+    let steps: Vec<u64> = rows.iter().map(|row| row.step).collect();
+    assert_eq!(steps, [0, 0, 3, 3, 6, 6, 9, 9, 11, 11]);
+    for row in &rows {
+        let prompt = row.text("prompt").unwrap();
+        assert!(
+            prompt.starts_with("What is the name of the city"),
+            "{row:?}"
+        );
+        assert!(
+            !prompt.contains("Paris"),
+            "the answer is not given: {row:?}"
+        );
+        assert!(row.text("completion").is_some() && row.number("length") <= Some(48.0));
+    }
+    let first = |at: usize| rows[at].text("prompt");
+    assert!(first(0) == first(2) && first(0) != first(1));
+}
+
+#[test]
+fn samples_are_refused_where_nothing_is_answered() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = config_text(dir.path(), &format!("{USUAL}samples = 2\n"));
+    let said = |text: &str, method: &str| {
+        let config = candlescope::train::Config::parse("run.toml", text, method, &[]);
+        config.err().map(|error| error.to_string())
+    };
+    assert_eq!(said(&text, "kto"), None);
+    let rm = said(&text, "rm").unwrap();
+    assert!(rm.contains("output.samples"), "{rm}");
+}
+
 fn numbers(method: &str, more: &str, name: &str) -> Vec<f64> {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("run");

@@ -253,6 +253,10 @@ impl Config {
 
     fn resolve_output(&mut self) -> Result<(), TrainError> {
         let evaluates = !self.data.eval.is_empty();
+        let answers = matches!(
+            self.method,
+            Method::Sft(_) | Method::Dpo(_) | Method::Kto(_)
+        );
         let o = &mut self.output;
         for (field, every) in [
             ("output.log_every", o.log_every),
@@ -268,6 +272,16 @@ impl Config {
             return Err(ignored("output.eval_every", "there is no data.eval"));
         } else if o.keep_best.is_some() {
             return Err(ignored("output.keep_best", "there is no data.eval"));
+        }
+        if answers && evaluates {
+            let samples = *o.samples.get_or_insert(4);
+            within("output.samples", samples as f64, ..=256.0, "0 to 256")?;
+        } else if o.samples.is_some() {
+            let why = match evaluates {
+                true => "only sft, dpo and kto answer prompts of data.eval",
+                false => "there is no data.eval",
+            };
+            return Err(ignored("output.samples", why));
         }
         if o.best_is_highest && o.keep_best.is_none() {
             let why = "there is no output.keep_best";

@@ -250,6 +250,10 @@ pub struct Output {
     /// Whether the highest value of it is the best one.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub best_is_highest: bool,
+    /// Prompts of `data.eval` that are answered in the log before the first step and at each checkpoint, by sft, dpo and
+    /// kto; 4 where it is left out. PPO and RLOO log answers of their rollouts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub samples: Option<usize>,
     /// Write TensorBoard's files too.
     pub tensorboard: bool,
 }
@@ -263,6 +267,7 @@ impl Default for Output {
             keep_last: 2,
             keep_best: None,
             best_is_highest: false,
+            samples: None,
             tensorboard: true,
         }
     }

@@ -75,6 +75,9 @@ impl Trainer {
         });
         let values = values.collect::<Result<Vec<_>, _>>()?.concat();
         let plan = Plan::new(&rollout, values, beta, &self.options)?;
+        self.actor.annotate("rewards", &plan.rewards, true);
+        self.actor.annotate("advantages", &plan.advantages, false);
+        self.actor.annotate("values", &plan.values, false);
         let mut course = Course::default();
         let mut order: Vec<usize> = (0..rollout.passes.len()).collect();
         for _ in 0..self.options.epochs {

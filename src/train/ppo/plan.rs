@@ -19,6 +19,8 @@ use crate::train::{
 /// What the updates of a rollout train towards, a row an answer.
 #[derive(Debug)]
 pub struct Plan {
+    /// Score and divergence at each slot, whitened where the options say so.
+    pub rewards: Vec<Vec<f64>>,
     /// The value model's values when the rollout was made, at each slot.
     pub values: Vec<Vec<f64>>,
     /// Whitened advantages at each token.
@@ -53,6 +55,7 @@ impl Plan {
         }
         whiten(&mut advantages, true);
         Ok(Self {
+            rewards: all,
             values,
             advantages,
             returns,

@@ -207,6 +207,24 @@ impl Actor {
         self.samples = shown.enumerate().map(sample).collect();
     }
 
+    /// Numbers at each token of the last rollout's answers, for those that will be logged. Where a row has a slot behind the
+    /// token that ended its answer, that token gets the sum of both if the numbers are `summed`.
+    pub fn annotate(&mut self, name: &str, rows: &[Vec<f64>], summed: bool) {
+        for (fields, row) in self.samples.iter_mut().zip(rows) {
+            let tokens = fields
+                .get("tokens")
+                .and_then(Value::as_array)
+                .map_or(0, Vec::len);
+            let mut row = row.clone();
+            let behind = row.split_off(tokens.min(row.len()));
+            if let (true, Some(last)) = (summed, row.last_mut()) {
+                *last += behind.iter().sum::<f64>();
+            }
+            let numbers: Vec<Value> = row.into_iter().map(number).collect();
+            fields.insert(name.into(), numbers.into());
+        }
+    }
+
     /// Answers of the last rollout, for the log; each is given once.
     pub fn samples(&mut self) -> Vec<Map<String, Value>> {
         std::mem::take(&mut self.samples)

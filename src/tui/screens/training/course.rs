@@ -220,6 +220,16 @@ impl Course {
         (each.is_finite() && each >= 0.0).then_some(each * left as f64)
     }
 
+    /// Tokens a second over the same steps, evaluations and checkpoints included.
+    pub(super) fn speed(&self) -> Option<f64> {
+        let (from, to) = (self.pace.front()?, self.pace.back()?);
+        let tokens = self.series.get("num_tokens")?;
+        let each = |at: u64| tokens.at(at).filter(|(step, _)| *step == at);
+        let seen = each(to.0)?.1 - each(from.0)?.1;
+        let speed = seen / (to.1 - from.1);
+        (speed.is_finite() && speed > 0.0).then_some(speed)
+    }
+
     /// How many alerts there were.
     pub(super) fn alerts(&self) -> usize {
         self.marks.iter().filter(|m| m.kind == Kind::Alert).count()

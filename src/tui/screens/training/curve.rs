@@ -160,7 +160,15 @@ impl Chart<'_> {
     fn frame(&self, area: Rect, grid: &Grid, theme: Theme, buf: &mut Buffer) {
         let room = usize::from(LABEL - 1);
         let canvas = grid.area;
-        for (row, value) in [(0, grid.y.1), (canvas.height - 1, grid.y.0)] {
+        let last = canvas.height - 1;
+        let middle = last / 2;
+        let part = f64::from(middle) / f64::from(last.max(1));
+        let between = grid.y.1 + (grid.y.0 - grid.y.1) * part;
+        let mut labels = vec![(0, grid.y.1), (last, grid.y.0)];
+        if canvas.height >= 7 {
+            labels.push((middle, between));
+        }
+        for (row, value) in labels {
             let value = if self.logarithmic {
                 10f64.powf(value)
             } else {

@@ -21,7 +21,7 @@ use crate::tui::theme::Theme;
 /// From here on metrics have a course beside them.
 const WIDE: u16 = 110;
 /// Columns of that course.
-const SPARK: usize = 12;
+const SPARK: usize = 9;
 
 pub(super) fn draw(
     screen: &TrainingScreen,
@@ -65,7 +65,7 @@ pub(super) fn draw(
         })
         .collect();
     let widths: &[u16] = if wide {
-        &[23, 9, SPARK as u16]
+        &[28, 9, SPARK as u16]
     } else {
         &[19, 8]
     };

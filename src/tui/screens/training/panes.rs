@@ -10,7 +10,7 @@ use super::course::Course;
 use super::curve;
 use super::curves::{self, Piece};
 use super::metrics;
-use super::samples::{Sample, Track};
+use super::samples::{self, Sample, Track};
 use super::view::{ROWS, split};
 use super::work::Masked;
 use super::{Part, TrainingScreen};
@@ -30,7 +30,7 @@ pub(super) fn draw(
 ) {
     match screen.part {
         Part::Curves => curves::draw(screen, run, view, area, buf, hits),
-        Part::Samples => samples(screen, run, view, area, buf, hits),
+        Part::Samples => written(screen, run, view, area, buf, hits),
         Part::Data => data(screen, run, view, area, buf, hits),
         Part::Events => events(screen, run, view, area, buf, hits),
     }
@@ -79,7 +79,7 @@ fn above(area: Rect, rows: usize) -> (Rect, Rect) {
     )
 }
 
-fn samples(
+fn written(
     screen: &TrainingScreen,
     run: &Course,
     view: &View,
@@ -92,41 +92,77 @@ fn samples(
     let at = screen.row(run);
     let Some(sample) = samples.get(at) else {
         let why = if run.samples.is_empty() {
-            "this run has written no samples: methods that generate (ppo, rloo) do at their rollouts, others where their config asks for it"
+            "this run has written no samples: ppo and rloo log some of their rollouts' answers at checkpoints; sft, dpo and kto answer prompts of data.eval there, where the config has such data (output.samples)"
         } else {
             "no sample holds these words; esc shows all again"
         };
         return pen::card(area, "no samples", why, view.theme, buf);
     };
     let (top, rest) = above(area, samples.len());
+    let shared = samples::shared(&samples);
+    let scored = samples.iter().any(|one| one.score.is_some());
     let rows: Vec<Vec<Entry>> = samples
         .iter()
         .map(|one| {
-            let score = one.score.map_or("-".to_owned(), metrics::value);
-            vec![
-                Entry::number(one.step.to_string(), theme.text()),
-                Entry::number(score, theme.text()),
+            let prompt = one.prompt.get(shared..).unwrap_or_default();
+            let mut row = vec![Entry::number(one.step.to_string(), theme.text())];
+            if scored {
+                let score = one.score.map_or("-".to_owned(), metrics::value);
+                row.push(Entry::number(score, theme.text()));
+            }
+            row.extend([
                 Entry::new(one.label.clone(), theme.accent()),
-                Entry::new(one.prompt.clone(), theme.text()),
-            ]
+                Entry::new(in_a_line(prompt), theme.text()),
+                Entry::new(in_a_line(&one.completion), theme.dim()),
+            ]);
+            row
         })
         .collect();
+    let headers = ["step", "score", "of", "prompt", "completion"];
+    let without = ["step", "of", "prompt", "completion"];
+    // Half of what is left for the prompt: what is said to it is the news.
+    let half = top.width.saturating_sub(28) / 2;
     let table = Table {
-        headers: &["step", "score", "label", "prompt"],
+        headers: if scored { &headers } else { &without },
         rows: &rows,
-        widths: &[],
+        widths: if scored {
+            &[5, 7, 5, half]
+        } else {
+            &[5, 5, half]
+        },
         selected: Some(at),
         offset: 0,
         focus: screen.inside,
     };
-    let title = format!("{} samples, the latest first", samples.len());
+    let title = format!("samples: {}, the latest first", samples.len());
     list(screen, &title, &table, (top, theme), buf, hits);
     let score = sample
         .score
         .map_or(String::new(), |s| format!(", score {}", metrics::value(s)));
-    let title = format!("after step {}{score}", sample.step);
+    let title = format!("after step {}{score}{}", sample.step, ending(sample));
     let lines = sample_lines(screen, sample, rest.width.saturating_sub(2).into(), theme);
     text(screen, &title, &lines, view, rest, buf);
+}
+
+/// The beginning of a text for a row of a list.
+fn in_a_line(text: &str) -> String {
+    let words = text.split_whitespace().take(40);
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// How long a completion is, and whether that is all.
+fn ending(sample: &Sample) -> String {
+    let long = match sample.length {
+        Some(1) => ", 1 token".to_owned(),
+        Some(n) => format!(", {n} tokens"),
+        None => String::new(),
+    };
+    let ended = match sample.ended {
+        Some(true) => ", ended by itself",
+        Some(false) => ", cut at the limit",
+        None => "",
+    };
+    long + ended
 }
 
 /// The quantity that a sample's tokens are coloured by.
@@ -275,7 +311,9 @@ fn data(
         return pen::card(area, "data", "the file has no rows", view.theme, buf);
     };
     let (top, rest) = above(area, masked.len());
-    let rows: Vec<Vec<Entry>> = masked.iter().map(|row| masked_entry(row, theme)).collect();
+    let from = alike(masked);
+    let rows = masked.iter().map(|row| masked_entry(row, from, theme));
+    let rows: Vec<Vec<Entry>> = rows.collect();
     let table = Table {
         headers: &["tokens", "targets", "row", "begins"],
         rows: &rows,
@@ -303,14 +341,32 @@ fn data(
     text(screen, &title, &lines, view, rest, buf);
 }
 
-fn masked_entry(row: &Masked, theme: Theme) -> Vec<Entry> {
+/// Tokens that all rows begin with: what a chat template says before each of them. None where a row would have no other.
+fn alike(rows: &[Masked]) -> usize {
+    let mut rows = rows.iter().filter_map(|row| row.tokens.as_ref().ok());
+    let Some(first) = rows.next() else { return 0 };
+    let same = |row: &Vec<(String, bool)>| {
+        let pairs = first.iter().zip(row);
+        pairs.take_while(|(a, b)| a.0 == b.0).count()
+    };
+    let shortest = |row: &Vec<(String, bool)>| if same(row) < row.len() { same(row) } else { 0 };
+    rows.map(shortest).min().unwrap_or(0)
+}
+
+/// A row of the list; its beginning is told from token `from` on.
+fn masked_entry(row: &Masked, from: usize, theme: Theme) -> Vec<Entry> {
     let (tokens, targets, begins) = match &row.tokens {
         Ok(tokens) => {
             let begins: String = tokens
                 .iter()
+                .skip(from)
                 .take(40)
                 .map(|(token, _)| cells::visible(token, theme.ascii))
                 .collect();
+            let begins = match from {
+                0 => begins,
+                _ => format!("{}{begins}", theme.pick("…", "...")),
+            };
             let targets = tokens.iter().filter(|(_, target)| *target).count();
             (
                 tokens.len().to_string(),
@@ -390,7 +446,7 @@ fn events(
         focus: screen.inside,
     };
     let title = format!(
-        "{} events, the latest first; alerts: {}",
+        "events: {}, the latest first; alerts: {}",
         events.len(),
         run.alerts()
     );

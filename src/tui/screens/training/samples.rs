@@ -1,8 +1,8 @@
 //! Samples of a run: what the model wrote at a step, what it scored, and a value at each token.
 //!
 //! Always: a completion to a prompt that is said to be harmful is cut as the reports cut it, and has no tokens. The row's
-//! fields are `prompt`, `completion` (or `text`), `score` (or `reward`), `label`, `harmful`, `tokens` with lists of the same
-//! length beside it: `kl`, `advantages`, `rewards`, `values`, `logps`.
+//! fields are `prompt`, `completion` (or `text`), `score` (or `reward`), `label` (or `of`: train or eval), `harmful`, `ended`,
+//! `length`, `tokens` with lists of the same length beside it: `kl`, `advantages`, `rewards`, `values`, `logps`.
 
 use serde_json::Value;
 
@@ -44,6 +44,10 @@ pub(super) struct Sample {
     pub score: Option<f64>,
     /// What kind of prompt it is, where the row says so.
     pub label: String,
+    /// Tokens of the completion, where the row says so.
+    pub length: Option<u64>,
+    /// Whether the completion ended by itself, where the row says so.
+    pub ended: Option<bool>,
     /// The completion's tokens.
     pub tokens: Vec<String>,
     /// Quantities at each of them.
@@ -54,10 +58,13 @@ impl Sample {
     /// Of a row of the log.
     pub(super) fn of(row: &Row) -> Self {
         let text = |name: &str| row.text(name).unwrap_or_default().to_owned();
-        let label = text("label");
+        let label = row.text("label").or_else(|| row.text("of"));
+        let label = label.unwrap_or_default().to_owned();
         let harmful = row.fields.get("harmful") == Some(&Value::Bool(true)) || label == "harmful";
         let completion = row.text("completion").or_else(|| row.text("text"));
         let completion = completion.unwrap_or_default();
+        let counted = row.fields.get("length").and_then(Value::as_u64);
+        let listed = row.fields.get("tokens").and_then(Value::as_array);
         let mut tokens = Vec::new();
         let mut tracks = Vec::new();
         if let (false, Some(Value::Array(list))) = (harmful, row.fields.get("tokens")) {
@@ -83,6 +90,8 @@ impl Sample {
             },
             score: row.number("score").or_else(|| row.number("reward")),
             label,
+            length: counted.or(listed.map(|list| list.len() as u64)),
+            ended: row.fields.get("ended").and_then(Value::as_bool),
             tokens,
             tracks,
         }
@@ -95,6 +104,26 @@ impl Sample {
             self.step, self.label, self.prompt, self.completion
         )
     }
+}
+
+/// Bytes that all prompts begin with, up to a space: what a chat template says before each of them.
+pub(super) fn shared(samples: &[&Sample]) -> usize {
+    let mut prompts = samples.iter().map(|sample| sample.prompt.as_str());
+    let Some(first) = prompts.next() else {
+        return 0;
+    };
+    let same = |other: &str| {
+        let pairs = first.char_indices().zip(other.chars());
+        let apart = pairs.clone().find(|((_, a), b)| a != b);
+        apart.map_or(first.len().min(other.len()), |((at, _), _)| at)
+    };
+    let long = prompts.map(same).min().unwrap_or(0);
+    // Where all are the same prompt it is shown.
+    if samples.iter().all(|sample| sample.prompt.len() == long) {
+        return 0;
+    }
+    let space = first[..long].rfind(char::is_whitespace);
+    space.map_or(0, |at| at + 1)
 }
 
 fn beginning(text: &str) -> String {

@@ -265,7 +265,11 @@ pub(super) fn words(run: &Course) -> String {
     let message = run.ended.as_ref().and_then(|(_, message)| message.clone());
     let mut parts = vec![match run.state() {
         State::Running => match run.left() {
-            Some(left) => format!("about {} left", wording::duration(left)),
+            Some(left) => {
+                let speed = run.speed();
+                let speed = speed.map_or(String::new(), |speed| format!(", {speed:.0} tokens/s"));
+                format!("about {} left{speed}", wording::duration(left))
+            }
             None => "running; the time left is known after two steps".to_owned(),
         },
         State::Fresh => {
