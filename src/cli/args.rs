@@ -165,7 +165,8 @@ impl OpenArgs {
         Ok(Checkpoint::open(model, &path, &self.load_options())?)
     }
 
-    fn path(&self, model: &str, out: &Out) -> anyhow::Result<PathBuf> {
+    /// Where a model lies, fetched on first use.
+    pub fn path(&self, model: &str, out: &Out) -> anyhow::Result<PathBuf> {
         let cache = Cache::new()?;
         let bar = Bar::new(out);
         Ok(fetch::resolve(model, &cache, !self.offline, &bar)?)
