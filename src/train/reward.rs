@@ -76,7 +76,12 @@ impl Reward {
     }
 
     /// The loss of pairs with scores `[2 * pairs]`, chosen then rejected. A pair without a margin has one of 0.
-    fn loss_of(&self, pairs: &[&Pair], scores: &Tensor, count: usize) -> Result<Scored, TrainError> {
+    fn loss_of(
+        &self,
+        pairs: &[&Pair],
+        scores: &Tensor,
+        count: usize,
+    ) -> Result<Scored, TrainError> {
         let n = pairs.len();
         let margins: Vec<f32> = pairs.iter().map(|p| p.margin.unwrap_or(0.0)).collect();
         let margins = pairs

@@ -2,5 +2,6 @@
 #![allow(clippy::unwrap_used)]
 
 mod binary;
+mod judged;
 mod library;
 mod rows;

@@ -132,7 +132,10 @@ fn all(numbers: &Calibration) -> Table {
 /// Accuracy, its interval and n of some pairs.
 fn cells(bucket: &Bucket) -> [String; 3] {
     let of = |text: &dyn Fn(&Estimate) -> String| {
-        bucket.accuracy.as_ref().map_or_else(|| "-".to_owned(), text)
+        bucket
+            .accuracy
+            .as_ref()
+            .map_or_else(|| "-".to_owned(), text)
     };
     [
         of(&|a| As::Percent.text(a.value)),
@@ -146,7 +149,9 @@ fn reliability(bins: &[Bin]) -> Table {
     for bin in bins.iter().filter(|bin| bin.bucket.n > 0) {
         let [accuracy, interval, n] = cells(&bin.bucket);
         let range = format!("{:.2} to {:.2}", bin.bucket.low, bin.bucket.high);
-        let mean = bin.confidence.map_or_else(String::new, |c| format!("{c:.3}"));
+        let mean = bin
+            .confidence
+            .map_or_else(String::new, |c| format!("{c:.3}"));
         table.row([range, mean, accuracy, interval, n]);
     }
     table

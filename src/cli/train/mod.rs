@@ -182,7 +182,10 @@ fn train(method: &str, args: &RunArgs, out: &Out) -> anyhow::Result<Outcome> {
     } else {
         if let Some(report) = trained.report {
             show::table(report, out)?;
-            out.note(&format!("wrote {}", session.folder().report_path().display()));
+            out.note(&format!(
+                "wrote {}",
+                session.folder().report_path().display()
+            ));
         }
         out.line(&format!(
             "{} after {} steps",

@@ -88,11 +88,7 @@ impl Agreement {
             members: m,
             n,
             pairwise,
-            unanimous: Estimate::share(unanimous, n).unwrap_or(Estimate::drawn(
-                f64::NAN,
-                n,
-                None,
-            )),
+            unanimous: Estimate::share(unanimous, n).unwrap_or(Estimate::drawn(f64::NAN, n, None)),
             deviation,
             majority: Estimate::share(won, n - unanimous),
         })
@@ -159,10 +155,7 @@ mod tests {
         let found = Agreement::of(&all, &FEW).unwrap();
         // The first pair: all three, margins 1 2 3. The second: two of three, one couple of three, margins 1 -1 3.
         assert!((found.pairwise.value - f64::midpoint(1.0, 1.0 / 3.0)).abs() < 1e-15);
-        assert_eq!(
-            (found.unanimous.value, found.members, found.n),
-            (0.5, 3, 2)
-        );
+        assert_eq!((found.unanimous.value, found.members, found.n), (0.5, 3, 2));
         let deviation = f64::midpoint((2.0f64 / 3.0).sqrt(), (8.0f64 / 3.0).sqrt());
         assert!((found.deviation.value - deviation).abs() < 1e-15);
         assert_eq!(found.majority.map(|m| (m.value, m.n)), Some((1.0, 1)));

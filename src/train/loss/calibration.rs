@@ -166,7 +166,13 @@ impl Calibration {
 /// Refuses what no report can be made of.
 pub(super) fn check(pairs: &[PairScore]) -> Result<(), LossError> {
     let found = pairs.len();
-    within(found > 0, "reward", "pairs to report on", "1 or more", found)?;
+    within(
+        found > 0,
+        "reward",
+        "pairs to report on",
+        "1 or more",
+        found,
+    )?;
     for pair in pairs {
         let finite = pair.chosen.is_finite() && pair.rejected.is_finite();
         let found = format!("{} and {}", pair.chosen, pair.rejected);

@@ -150,7 +150,12 @@ fn sixty_pairs_equal_scipy_and_sklearn() {
             (b.low as usize, b.high as usize, b.n, right)
         })
         .collect();
-    let expected = [(0, 5, 16, 9), (6, 11, 16, 10), (12, 19, 13, 9), (20, 36, 15, 8)];
+    let expected = [
+        (0, 5, 16, 9),
+        (6, 11, 16, 10),
+        (12, 19, 13, 9),
+        (20, 36, 15, 8),
+    ];
     assert_eq!(quarters, expected);
 }
 
