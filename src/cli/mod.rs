@@ -19,6 +19,7 @@ mod lens;
 mod model;
 pub mod output;
 pub mod progress;
+mod reward;
 mod run;
 mod runs;
 mod system;
@@ -69,6 +70,7 @@ enum Command {
     Audit(audit::Args),
     Data(Box<data::Args>),
     Train(train::Args),
+    Reward(Box<reward::Args>),
     Runs(runs::Args),
     Model(model::Args),
     Tui(tui::Args),
@@ -88,6 +90,7 @@ impl Command {
             Self::Audit(args) => audit::run(args, out),
             Self::Data(args) => data::run(args, out),
             Self::Train(args) => train::run(args, out),
+            Self::Reward(args) => reward::run(args, out),
             Self::Runs(args) => runs::run(args, out),
             Self::Model(args) => model::run(args, out),
             Self::Doctor(args) => doctor::run(args, out),

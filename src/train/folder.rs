@@ -1,4 +1,5 @@
-//! A run's folder: `run.toml`, `manifest.json`, `metrics.jsonl`, `tensorboard/`, `checkpoints/step-N/`, `failed/`.
+//! A run's folder: `run.toml`, `manifest.json`, `metrics.jsonl`, `tensorboard/`, `checkpoints/step-N/`, `failed/`, and the
+//! `report.json` of a reward model.
 //!
 //! Always: a checkpoint appears whole or not at all (hidden folder, fsync of every file, rename, fsync of the parent); a
 //! folder is trained in by one process at a time; a checkpoint is retired by renaming it away first. What a checkpoint holds
@@ -17,6 +18,8 @@ pub const CONFIG: &str = "run.toml";
 pub const MANIFEST: &str = "manifest.json";
 /// The event log.
 pub const LOG: &str = "metrics.jsonl";
+/// What is said of a finished model beside its metrics.
+pub const REPORT: &str = "report.json";
 /// Held locked by the process that trains.
 const LOCK: &str = ".lock";
 const CHECKPOINTS: &str = "checkpoints";
@@ -171,6 +174,11 @@ impl RunFolder {
     /// `tensorboard/`
     pub fn tensorboard_path(&self) -> PathBuf {
         self.root.join("tensorboard")
+    }
+
+    /// `report.json`
+    pub fn report_path(&self) -> PathBuf {
+        self.root.join(REPORT)
     }
 
     fn checkpoints_path(&self) -> PathBuf {

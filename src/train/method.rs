@@ -7,7 +7,7 @@ use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Bench, RunFolder, TrainError, log::Numbers};
+use super::{Bench, Report, RunFolder, TrainError, log::Numbers};
 
 /// What a method's data is, counted before the first step.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -65,6 +65,14 @@ pub trait Method {
     /// # Errors
     /// The model's.
     fn evaluate(&mut self, bench: &mut Bench) -> Result<Numbers, TrainError>;
+
+    /// What is to be said of the finished model beside its metrics, for `report.json`; draws nothing random.
+    ///
+    /// # Errors
+    /// The model's.
+    fn report(&mut self, _bench: &Bench) -> Result<Option<Report>, TrainError> {
+        Ok(None)
+    }
 
     /// What a checkpoint carries besides weights, optimiser, random generator and place in the data.
     fn state(&self) -> Value {

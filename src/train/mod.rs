@@ -3,7 +3,7 @@
 //! `config/` says what a run is, `prepare.rs` makes it ready, `run.rs` is the loop, `session.rs` goes from memory to a
 //! checkpoint and back, `method.rs` is what a method must be, `bench.rs` what it works with, `folder.rs` where it all lies,
 //! `log/` what happened. `sft.rs`, `reward.rs`, `dpo.rs`, `kto.rs`, `ppo/`, `rloo.rs` and `lm.rs` are methods, `rollout/` and `scorer/` draw
-//! and score the answers of PPO and RLOO, `loss/` has every loss as a pure function. Nothing here prints; progress goes to a
+//! and score the answers of PPO and RLOO, `loss/` has every loss as a pure function, `report.rs` judges reward models. Nothing here prints; progress goes to a
 //! trait, as do checkpoints.
 
 mod alerts;
@@ -29,6 +29,7 @@ pub mod ppo;
 mod preflight;
 mod prepare;
 pub mod reference;
+pub mod report;
 mod reward;
 mod rloo;
 pub mod rollout;
@@ -52,6 +53,7 @@ pub use observer::{At, CheckpointObserver, Progress, Silent, Standing};
 pub use preflight::{Memory, Preflight};
 pub use prepare::prepare;
 pub use reference::Reference;
+pub use report::Report;
 pub use run::Ended;
 pub use schedule::{Schedule, Shape};
 pub use session::{Parts, Session};

@@ -1,18 +1,20 @@
 //! A reward model from pairs of answers: the Bradley-Terry loss on a score head at each answer's last token.
 //!
+//! A run that has held-out pairs ends with a report on them: `report.rs`.
+//!
 //! Always: scores are read at the last token of prompt and answer, found by length; the same pair scores the same whatever
 //! stands beside it.
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 
 use super::{
-    Bench, Config, Method, TrainError,
+    Bench, Config, Method, Report, TrainError,
     bench::value,
     data::Loaded,
     log::Numbers,
-    loss::{Metrics, RewardLoss, Scored},
+    loss::{Metrics, RewardLoss, Scored, calibration::PairScore, interval::Resampling},
     method::Facts,
-    pairs,
+    pairs, report,
 };
 use crate::model::score::scores;
 use crate::text::dataset::Pair;
@@ -24,6 +26,10 @@ pub struct Reward {
     accumulation: usize,
     train: Loaded<Pair>,
     eval: Vec<Pair>,
+    /// The held-out pairs as they were scored at the last evaluation, and its step.
+    scored: Option<(u64, Vec<PairScore>)>,
+    files: Vec<String>,
+    seed: u64,
     facts: Facts,
 }
 
@@ -38,6 +44,14 @@ impl Reward {
         Self {
             facts: pairs::facts(&train, eval.len()),
             loss,
+            scored: None,
+            files: config
+                .data
+                .eval
+                .iter()
+                .map(|file| file.display().to_string())
+                .collect(),
+            seed: config.seed,
             batch_size: config.optim.batch_size,
             accumulation: config.optim.accumulation,
             train,
@@ -45,8 +59,29 @@ impl Reward {
         }
     }
 
+    /// Loss, metrics and scores of the held-out pairs.
+    fn held_out(&self, bench: &Bench) -> Result<(f64, Metrics, Vec<PairScore>), TrainError> {
+        let model = bench.policy.score_model()?;
+        let (mut total, mut metrics) = (0.0, Metrics::new());
+        let mut all = Vec::with_capacity(self.eval.len());
+        for pairs in self.eval.chunks(self.batch_size) {
+            let pairs: Vec<&Pair> = pairs.iter().collect();
+            let scores = model.scores(&pairs::batch(&pairs)?)?;
+            let scored = self.loss_of(&pairs, &scores, self.eval.len())?;
+            total += value(&scored.loss)?;
+            metrics.add(&scored.metrics);
+            all.extend(report::scored(&pairs, &scores)?);
+        }
+        Ok((total, metrics, all))
+    }
+
     /// The loss of pairs with scores `[2 * pairs]`, chosen then rejected. A pair without a margin has one of 0.
-    fn scored(&self, pairs: &[&Pair], scores: &Tensor, count: usize) -> Result<Scored, TrainError> {
+    fn loss_of(
+        &self,
+        pairs: &[&Pair],
+        scores: &Tensor,
+        count: usize,
+    ) -> Result<Scored, TrainError> {
         let n = pairs.len();
         let margins: Vec<f32> = pairs.iter().map(|p| p.margin.unwrap_or(0.0)).collect();
         let margins = pairs
@@ -79,7 +114,7 @@ impl Method for Reward {
             bench.draw_dropout();
             let policy = &bench.policy;
             let scores = scores(&policy.hidden(&batch)?, policy.score_head()?)?;
-            let scored = self.scored(&pairs, &scores, window.len())?;
+            let scored = self.loss_of(&pairs, &scores, window.len())?;
             let share = value(&scored.loss)?;
             if !share.is_finite() {
                 return Err(pairs::not_finite(&self.train, rows, (step, "loss", share)));
@@ -96,18 +131,29 @@ impl Method for Reward {
     }
 
     fn evaluate(&mut self, bench: &mut Bench) -> Result<Numbers, TrainError> {
-        let model = bench.policy.score_model()?;
-        let (mut total, mut metrics) = (0.0, Metrics::new());
-        for pairs in self.eval.chunks(self.batch_size) {
-            let pairs: Vec<&Pair> = pairs.iter().collect();
-            let scores = model.scores(&pairs::batch(&pairs)?)?.to_dtype(DType::F32)?;
-            let scored = self.scored(&pairs, &scores, self.eval.len())?;
-            total += value(&scored.loss)?;
-            metrics.add(&scored.metrics);
-        }
+        let (loss, metrics, scores) = self.held_out(bench)?;
+        self.scored = Some((bench.step(), scores));
         let mut numbers = Numbers::new();
-        numbers.set("loss", total);
+        numbers.set("loss", loss);
         numbers.set_all(&metrics);
         Ok(numbers)
+    }
+
+    fn report(&mut self, bench: &Bench) -> Result<Option<Report>, TrainError> {
+        if self.eval.is_empty() {
+            return Ok(None);
+        }
+        let step = bench.step();
+        let scores = match self.scored.take() {
+            Some((at, scores)) if at == step => scores,
+            _ => self.held_out(bench)?.2,
+        };
+        let draws = Resampling {
+            seed: self.seed,
+            ..Resampling::default()
+        };
+        let model = (format!("step {step}"), scores);
+        let report = Report::of(self.files.clone(), vec![model], report::LAMBDA, &draws)?;
+        Ok(Some(report))
     }
 }

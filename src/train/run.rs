@@ -86,7 +86,9 @@ impl Session {
                 self.observe(&saved, observers)?;
             }
         }
-        Ok(Ended::Finished(self.save_now()?))
+        let saved = self.save_now()?;
+        self.write_report()?;
+        Ok(Ended::Finished(saved))
     }
 
     /// One step, its row if one is due, its alerts.
@@ -169,6 +171,16 @@ impl Session {
         self.note(&row)?;
         self.note_samples()?;
         Ok(Some(row))
+    }
+
+    /// Writes what is to be said of the finished model.
+    fn write_report(&mut self) -> Result<(), TrainError> {
+        let parts = &mut self.parts;
+        self.report = parts.method.report(&parts.bench)?;
+        match &self.report {
+            Some(report) => report.write(&self.folder.report_path()),
+            None => Ok(()),
+        }
     }
 
     /// What the policy has said of late.

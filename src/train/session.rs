@@ -10,7 +10,7 @@ use candle_core::{DType, Tensor};
 use serde_json::json;
 
 use super::{
-    Bench, Config, Manifest, Method, RunFolder, TrainError,
+    Bench, Config, Manifest, Method, Report, RunFolder, TrainError,
     alerts::Alerts,
     checkpoint::{self, Best, RngState, SCHEMA, STATE, State},
     folder::Saved,
@@ -45,6 +45,8 @@ pub struct Session {
     pub(super) best: Option<Best>,
     /// Step of the last checkpoint on disk.
     pub(super) saved: Option<u64>,
+    /// What was said of the finished model.
+    pub(super) report: Option<Report>,
     log: Writer,
     events: Option<Events>,
 }
@@ -108,6 +110,7 @@ impl Session {
             alerts: Alerts::default(),
             best: None,
             saved: None,
+            report: None,
             log,
             events: None,
         }
@@ -125,6 +128,11 @@ impl Session {
     /// The run's folder.
     pub fn folder(&self) -> &RunFolder {
         &self.folder
+    }
+
+    /// What `report.json` says, once the run has finished with a model that is reported on.
+    pub fn report(&self) -> Option<&Report> {
+        self.report.as_ref()
     }
 
     /// What the run is made of.

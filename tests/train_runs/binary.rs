@@ -12,7 +12,7 @@ use crate::rows::{USUAL, config_text, files, same_end};
 /// Longer than any machine takes to the first sign of work.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-fn command(args: &[&str]) -> Command {
+pub fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_candlescope"));
     command
         .args(args)
@@ -24,12 +24,12 @@ fn command(args: &[&str]) -> Command {
     command
 }
 
-fn text(output: &Output) -> String {
+pub fn text(output: &Output) -> String {
     let both = [&output.stdout[..], &output.stderr[..]].concat();
     String::from_utf8_lossy(&both).into_owned()
 }
 
-fn ok(args: &[&str]) -> String {
+pub fn ok(args: &[&str]) -> String {
     let output = command(args).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{args:?}: {}", text(&output));
     text(&output)

@@ -51,6 +51,9 @@ fn interrupted_is_uninterrupted(method: &str, more: &str) {
     }
     assert!(matches!(run(&mut session), Ended::Finished(_)));
     same_end(&one, &other, 11);
+    let report = |root: &Path| std::fs::read(root.join("report.json")).ok();
+    assert_eq!(report(&one).is_some(), method == "rm");
+    assert_eq!(report(&one), report(&other));
     let rows = course(&one);
     assert!(rows.len() >= 11, "{rows:?}");
     let dead = |row: &String| row.contains("dead_gradient");

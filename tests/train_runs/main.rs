@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod binary;
+mod judged;
 mod kills;
 mod library;
 mod origins;

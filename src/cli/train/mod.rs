@@ -14,9 +14,10 @@ use super::{
     failure::Usage,
     interrupt::{self, Interrupted},
     output::Out,
+    reward::show,
 };
 use crate::model::{lora::base, toy};
-use crate::train::{Config, Ended, Parts, Reference, Session, folder, fresh, prepare};
+use crate::train::{Config, Ended, Parts, Reference, Report, Session, folder, fresh, prepare};
 use progress::Steps;
 
 /// Train a model: fine-tuning from a config file, in a run folder that can be resumed
@@ -42,7 +43,9 @@ enum Command {
     Sft(RunArgs),
     /// A reward model from pairs of answers (Bradley-Terry)
     ///
-    /// Margins, label smoothing and centring in [method.rm]. The checkpoint is a classifier with one score.
+    /// Margins, label smoothing and centring in [method.rm]. The checkpoint is a classifier with one score. With [data] eval
+    /// the run ends with a report on those pairs, report.json: accuracy, calibration, length (`reward eval` makes one for any
+    /// model).
     #[command(after_help = "Examples:
   candlescope train rm -c rm.toml --out runs/rm
   candlescope train rm -c rm.toml --set method.rm.centring=0.01 --dry-run")]
@@ -134,11 +137,14 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
 }
 
 #[derive(Serialize)]
-struct Trained {
+struct Trained<'a> {
     method: String,
     run: String,
     steps: u64,
     checkpoint: String,
+    /// On the held-out pairs of a reward model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    report: Option<&'a Report>,
 }
 
 fn train(method: &str, args: &RunArgs, out: &Out) -> anyhow::Result<Outcome> {
@@ -174,10 +180,18 @@ fn train(method: &str, args: &RunArgs, out: &Out) -> anyhow::Result<Outcome> {
         run: root.display().to_string(),
         steps: saved.step,
         checkpoint: saved.path.display().to_string(),
+        report: session.report(),
     };
     if out.json {
         out.json("candlescope.train/1", &trained)?;
     } else {
+        if let Some(report) = trained.report {
+            show::table(report, out)?;
+            out.note(&format!(
+                "wrote {}",
+                session.folder().report_path().display()
+            ));
+        }
         out.line(&format!(
             "{} after {} steps",
             trained.checkpoint, saved.step

@@ -40,7 +40,8 @@ pub struct Share {
 }
 
 impl Share {
-    pub(super) fn of(count: usize, n: usize) -> Option<Self> {
+    /// `count` of `n`; none of nothing.
+    pub fn of(count: usize, n: usize) -> Option<Self> {
         if n == 0 {
             return None;
         }

@@ -1,12 +1,19 @@
 //! A reward model judged on held-out pairs: how often it is right, whether its margins mean what they say, and what length
 //! has to do with it. Length is the most common reward hack, so every report has it.
+//!
+//! Always: a number has its n and a 95 % interval (`interval.rs`); equal scores are no preference, and so wrong. Several
+//! models together are `agreement.rs`.
 
 use serde::Serialize;
 
-use super::{LossError, error::within};
+use super::{
+    LossError,
+    error::within,
+    interval::{Estimate, Resampling, quantile, uniform},
+};
 
 /// One pair with its scores.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct PairScore {
     /// Score of the chosen text.
     pub chosen: f64,
@@ -19,63 +26,97 @@ pub struct PairScore {
 }
 
 impl PairScore {
-    fn right(&self) -> bool {
+    /// Whether the chosen text scores higher.
+    pub fn right(&self) -> bool {
         self.chosen > self.rejected
+    }
+
+    /// Chosen less rejected score.
+    pub fn margin(&self) -> f64 {
+        self.chosen - self.rejected
+    }
+
+    /// What the model says of its own preference: `σ(|margin|)`.
+    fn confidence(&self) -> f64 {
+        1.0 / (1.0 + (-self.margin().abs()).exp())
     }
 
     fn apart(&self) -> usize {
         self.chosen_tokens.abs_diff(self.rejected_tokens)
     }
+
+    fn longer_preferred(&self) -> bool {
+        let longer_chosen = self.chosen_tokens > self.rejected_tokens;
+        self.right() == longer_chosen && self.margin() != 0.0
+    }
 }
 
-/// Pairs of one kind and the share of them on which the chosen text scores higher.
+/// Pairs of one kind.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Share {
+pub struct Bucket {
     /// From this value on.
     pub low: f64,
     /// Up to this value.
     pub high: f64,
     /// Pairs.
     pub n: usize,
-    /// Share of them that are right; none without pairs.
-    pub accuracy: Option<f64>,
+    /// Share of them whose chosen text scores higher; none without pairs.
+    pub accuracy: Option<Estimate>,
 }
 
 /// Pairs whose confidence lies in a range.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Bin {
     /// The pairs; the range is of confidences.
-    pub share: Share,
+    #[serde(flatten)]
+    pub bucket: Bucket,
     /// Mean confidence.
     pub confidence: Option<f64>,
 }
 
-/// The report.
+/// The calibration error that a calibrated model would show on as many pairs: never 0, since shares are of few pairs.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Null {
+    /// Mean.
+    pub mean: f64,
+    /// 95 % are below.
+    pub high: f64,
+}
+
+/// The report on one model.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Calibration {
     /// Pairs.
     pub n: usize,
-    /// Share of pairs whose chosen text scores higher; equal scores are wrong.
-    pub accuracy: f64,
+    /// Share of pairs whose chosen text scores higher.
+    pub accuracy: Estimate,
     /// Mean of chosen less rejected score.
-    pub margin: f64,
+    pub margin: Estimate,
     /// Expected calibration error: the mean over bins, weighted by pairs, of |accuracy - confidence|, where the confidence of a
-    /// pair is `σ(|chosen - rejected|)` (Naeini et al. 2015).
-    pub ece: f64,
+    /// pair is `σ(|chosen - rejected|)` (Naeini et al. 2015). Biased upward, by about what `ece_if_calibrated` says.
+    pub ece: Estimate,
+    /// Of pairs that are right with the probability that the model says.
+    pub ece_if_calibrated: Null,
     /// The bins of confidence, 10 of equal width from ½ to 1.
     pub reliability: Vec<Bin>,
     /// By the difference in length, in quarters of the pairs (fewer where lengths are alike); the range is of tokens.
-    pub by_length: Vec<Share>,
+    pub by_length: Vec<Bucket>,
     /// Pairs whose chosen text is longer; the range is of tokens by which it is.
-    pub chosen_longer: Share,
+    pub chosen_longer: Bucket,
     /// Pairs whose chosen text is shorter.
-    pub chosen_shorter: Share,
-    /// Pearson's correlation of score and length over all texts; none where one of them never varies.
-    pub length_correlation: Option<f64>,
+    pub chosen_shorter: Bucket,
+    /// The data: share of the pairs of unlike length whose longer text is the chosen one.
+    pub longer_chosen: Option<Estimate>,
+    /// The model: share of the same pairs whose longer text scores higher.
+    pub longer_preferred: Option<Estimate>,
+    /// Pearson's correlation of score and length over all texts; none where one of them never varies. `n` counts pairs.
+    pub length_correlation: Option<Estimate>,
     /// Correlation of score and being chosen, length held constant (partial correlation).
-    pub partial_correlation: Option<f64>,
+    pub partial_correlation: Option<Estimate>,
     /// Accuracy of scores less what a straight line on length explains of them.
-    pub accuracy_without_length: f64,
+    pub accuracy_without_length: Estimate,
+    /// How intervals were drawn.
+    pub resampling: Resampling,
 }
 
 const BINS: usize = 10;
@@ -85,126 +126,127 @@ impl Calibration {
     ///
     /// # Errors
     /// No pairs, or a score that is no number.
-    pub fn of(pairs: &[PairScore]) -> Result<Self, LossError> {
-        within(
-            !pairs.is_empty(),
-            "reward",
-            "pairs to report on",
-            "1 or more",
-            0,
-        )?;
-        for pair in pairs {
-            let finite = pair.chosen.is_finite() && pair.rejected.is_finite();
-            let found = format!("{} and {}", pair.chosen, pair.rejected);
-            within(finite, "reward", "score", "a number", found)?;
-        }
+    pub fn of(pairs: &[PairScore], resampling: &Resampling) -> Result<Self, LossError> {
+        check(pairs)?;
         let n = pairs.len();
-        let reliability = reliability(pairs);
-        let gap = |bin: &Bin| {
-            let gap = bin.share.accuracy.unwrap_or(0.0) - bin.confidence.unwrap_or(0.0);
-            gap.abs() * bin.share.n as f64
-        };
-        let texts = Texts::of(pairs);
+        let here = points(pairs);
+        let ends = resampling.intervals(pairs, points);
+        let [margin, ece, length, partial, rest] =
+            std::array::from_fn(|k| here[k].map(|value| Estimate::drawn(value, n, ends[k])));
         let of = |keep: &dyn Fn(&PairScore) -> bool| {
             let kept: Vec<&PairScore> = pairs.iter().filter(|p| keep(p)).collect();
-            share(&kept)
+            bucket(&kept)
         };
+        let unlike: Vec<&PairScore> = pairs.iter().filter(|p| p.apart() > 0).collect();
+        let share = |holds: &dyn Fn(&PairScore) -> bool| {
+            let count = unlike.iter().filter(|p| holds(p)).count();
+            Estimate::share(count, unlike.len())
+        };
+        let whole = |value: Option<Estimate>| value.unwrap_or(Estimate::drawn(f64::NAN, n, None));
         Ok(Self {
             n,
-            accuracy: pairs.iter().filter(|p| p.right()).count() as f64 / n as f64,
-            margin: pairs.iter().map(|p| p.chosen - p.rejected).sum::<f64>() / n as f64,
-            ece: reliability.iter().map(gap).sum::<f64>() / n as f64,
-            reliability,
+            accuracy: whole(of(&|_| true).accuracy),
+            margin: whole(margin),
+            ece: whole(ece),
+            ece_if_calibrated: null(pairs, resampling),
+            reliability: reliability(pairs),
             by_length: by_length(pairs),
             chosen_longer: of(&|p| p.chosen_tokens > p.rejected_tokens),
             chosen_shorter: of(&|p| p.chosen_tokens < p.rejected_tokens),
-            length_correlation: pearson(&texts.score, &texts.length),
-            partial_correlation: texts.partial(),
-            accuracy_without_length: texts.accuracy_of_residuals(),
+            longer_chosen: share(&|p| p.chosen_tokens > p.rejected_tokens),
+            longer_preferred: share(&PairScore::longer_preferred),
+            length_correlation: length,
+            partial_correlation: partial,
+            accuracy_without_length: whole(rest),
+            resampling: *resampling,
         })
     }
 }
 
-/// How far the members of an ensemble agree on the same pairs.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Agreement {
-    /// Members.
-    pub members: usize,
-    /// Pairs.
-    pub n: usize,
-    /// Share of pairs on which two members prefer the same text, mean over pairs of members.
-    pub pairwise: f64,
-    /// Share of pairs on which all do.
-    pub unanimous: f64,
-    /// Mean over pairs of the deviation (over members, population) of the margin.
-    pub deviation: f64,
+/// Refuses what no report can be made of.
+pub(super) fn check(pairs: &[PairScore]) -> Result<(), LossError> {
+    let found = pairs.len();
+    within(
+        found > 0,
+        "reward",
+        "pairs to report on",
+        "1 or more",
+        found,
+    )?;
+    for pair in pairs {
+        let finite = pair.chosen.is_finite() && pair.rejected.is_finite();
+        let found = format!("{} and {}", pair.chosen, pair.rejected);
+        within(finite, "reward", "score", "a number", found)?;
+    }
+    Ok(())
 }
 
-impl Agreement {
-    /// Of each member's scores of the same pairs.
-    ///
-    /// # Errors
-    /// Fewer than 2 members, no pairs, or members with other numbers of pairs.
-    pub fn of(members: &[Vec<PairScore>]) -> Result<Self, LossError> {
-        let m = members.len();
-        within(m >= 2, "ensemble", "members", "2 or more", m)?;
-        let n = members[0].len();
-        for member in members {
-            super::same_length("pairs of each member", n, member.len())?;
-        }
-        let (mut pairwise, mut unanimous, mut deviation) = (0.0, 0.0, 0.0);
-        for pair in 0..n {
-            let all = || members.iter().map(|member| &member[pair]);
-            let yes = all().filter(|p| p.right()).count();
-            let no = m - yes;
-            let same = yes * yes.saturating_sub(1) + no * no.saturating_sub(1);
-            pairwise += same as f64 / (m * (m - 1)) as f64;
-            unanimous += f64::from(u8::from(yes == 0 || no == 0));
-            let margins = || all().map(|p| p.chosen - p.rejected);
-            let mean = margins().sum::<f64>() / m as f64;
-            let squares = margins().map(|x| (x - mean).powi(2)).sum::<f64>();
-            deviation += (squares / m as f64).sqrt();
-        }
-        let n_pairs = n as f64;
-        Ok(Self {
-            members: m,
-            n,
-            pairwise: pairwise / n_pairs,
-            unanimous: unanimous / n_pairs,
-            deviation: deviation / n_pairs,
-        })
+/// What the bootstrap gives intervals to: mean margin, calibration error, both correlations, accuracy without length.
+fn points(pairs: &[PairScore]) -> [Option<f64>; 5] {
+    let texts = Texts::of(pairs);
+    let margin = pairs.iter().map(PairScore::margin).sum::<f64>() / pairs.len() as f64;
+    let ece = ece(pairs.iter().map(|p| (p.confidence(), p.right())));
+    [
+        Some(margin),
+        Some(ece),
+        pearson(&texts.score, &texts.length),
+        texts.partial(),
+        Some(texts.accuracy_of_residuals()),
+    ]
+}
+
+fn place(confidence: f64) -> usize {
+    (((confidence - 0.5) * 2.0 * BINS as f64) as usize).min(BINS - 1)
+}
+
+fn ece(all: impl Iterator<Item = (f64, bool)>) -> f64 {
+    let (mut gaps, mut n) = ([0.0; BINS], 0usize);
+    for (confidence, right) in all {
+        gaps[place(confidence)] += f64::from(u8::from(right)) - confidence;
+        n += 1;
+    }
+    gaps.iter().map(|gap| gap.abs()).sum::<f64>() / n as f64
+}
+
+fn null(pairs: &[PairScore], resampling: &Resampling) -> Null {
+    let mut drawn = resampling.each(|rng| {
+        let confidences = pairs.iter().map(PairScore::confidence);
+        ece(confidences.map(|confidence| (confidence, uniform(rng) < confidence)))
+    });
+    drawn.sort_by(f64::total_cmp);
+    Null {
+        mean: drawn.iter().sum::<f64>() / drawn.len() as f64,
+        high: quantile(&drawn, 0.95),
     }
 }
 
-fn share(pairs: &[&PairScore]) -> Share {
+fn bucket(pairs: &[&PairScore]) -> Bucket {
     let n = pairs.len();
     let right = pairs.iter().filter(|p| p.right()).count();
     let tokens = || pairs.iter().map(|p| p.apart());
-    Share {
+    Bucket {
         low: tokens().min().unwrap_or(0) as f64,
         high: tokens().max().unwrap_or(0) as f64,
         n,
-        accuracy: (n > 0).then(|| right as f64 / n as f64),
+        accuracy: Estimate::share(right, n),
     }
 }
 
 fn reliability(pairs: &[PairScore]) -> Vec<Bin> {
-    let confidence = |p: &PairScore| 1.0 / (1.0 + (-(p.chosen - p.rejected).abs()).exp());
-    let place = |c: f64| (((c - 0.5) * 2.0 * BINS as f64) as usize).min(BINS - 1);
     (0..BINS)
         .map(|bin| {
             let inside: Vec<&PairScore> = pairs
                 .iter()
-                .filter(|p| place(confidence(p)) == bin)
+                .filter(|p| place(p.confidence()) == bin)
                 .collect();
             let n = inside.len();
-            let sum: f64 = inside.iter().map(|p| confidence(p)).sum();
+            let sum: f64 = inside.iter().map(|p| p.confidence()).sum();
             let edge = |i: usize| 0.5 + 0.5 * i as f64 / BINS as f64;
             Bin {
-                share: Share {
+                bucket: Bucket {
                     low: edge(bin),
                     high: edge(bin + 1),
-                    ..share(&inside)
+                    ..bucket(&inside)
                 },
                 confidence: (n > 0).then(|| sum / n as f64),
             }
@@ -212,7 +254,7 @@ fn reliability(pairs: &[PairScore]) -> Vec<Bin> {
         .collect()
 }
 
-fn by_length(pairs: &[PairScore]) -> Vec<Share> {
+fn by_length(pairs: &[PairScore]) -> Vec<Bucket> {
     let mut sorted: Vec<usize> = pairs.iter().map(PairScore::apart).collect();
     sorted.sort_unstable();
     let quarter = |i: usize| sorted[(i * sorted.len()).div_ceil(4) - 1];
@@ -227,7 +269,7 @@ fn by_length(pairs: &[PairScore]) -> Vec<Share> {
                 .iter()
                 .filter(|p| range.contains(&p.apart()))
                 .collect();
-            share(&inside)
+            bucket(&inside)
         })
         .collect()
 }
@@ -300,85 +342,4 @@ fn slope(x: &[f64], y: &[f64]) -> Option<f64> {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    fn pairs() -> Vec<PairScore> {
-        let chosen = [1.2, 0.3, -0.5, 2.0, 0.1, 0.9, -1.0, 0.4];
-        let rejected = [0.2, 0.5, -1.5, 1.9, -0.2, 1.4, -1.1, -2.0];
-        let chosen_tokens = [12, 5, 30, 8, 9, 3, 40, 21];
-        let rejected_tokens = [10, 9, 20, 8, 15, 11, 5, 4];
-        (0..8)
-            .map(|i| PairScore {
-                chosen: chosen[i],
-                rejected: rejected[i],
-                chosen_tokens: chosen_tokens[i],
-                rejected_tokens: rejected_tokens[i],
-            })
-            .collect()
-    }
-
-    /// Values from numpy: digitize, corrcoef, and least squares for what length explains.
-    #[test]
-    fn the_report_equals_numpy() {
-        let found = Calibration::of(&pairs()).unwrap();
-        let close = |a: f64, b: f64| assert!((a - b).abs() < 1e-12, "{a} {b}");
-        close(found.accuracy, 0.75);
-        close(found.margin, 0.525);
-        close(found.ece, 0.25865999766921877);
-        close(found.length_correlation.unwrap(), -0.30599011579247576);
-        close(found.partial_correlation.unwrap(), 0.3520795574571506);
-        close(found.accuracy_without_length, 0.75);
-        let (longer, shorter) = (found.chosen_longer, found.chosen_shorter);
-        assert_eq!((longer.n, longer.accuracy), (4, Some(1.0)));
-        assert_eq!((shorter.n, shorter.accuracy), (3, Some(1.0 / 3.0)));
-        assert_eq!(
-            found.reliability.iter().map(|b| b.share.n).sum::<usize>(),
-            8
-        );
-        // Differences 0 2 4 6 8 10 17 35, two in each quarter; those of 4 and 8 are wrong.
-        let quarters: Vec<_> = found
-            .by_length
-            .iter()
-            .map(|s| (s.high, s.accuracy))
-            .collect();
-        let expected = [(2.0, 1.0), (6.0, 0.5), (10.0, 0.5), (35.0, 1.0)];
-        assert_eq!(quarters, expected.map(|(high, share)| (high, Some(share))));
-    }
-
-    #[test]
-    fn texts_of_one_length_leave_nothing_to_explain() {
-        let mut pairs = pairs();
-        for pair in &mut pairs {
-            (pair.chosen_tokens, pair.rejected_tokens) = (7, 7);
-        }
-        let found = Calibration::of(&pairs).unwrap();
-        assert_eq!(found.length_correlation, None);
-        assert_eq!(found.accuracy_without_length, found.accuracy);
-        assert_eq!(found.by_length.len(), 1);
-        assert_eq!(found.chosen_longer.accuracy, None);
-        assert!(Calibration::of(&[]).is_err());
-        pairs[0].chosen = f64::NAN;
-        assert!(Calibration::of(&pairs).is_err());
-    }
-
-    #[test]
-    fn members_agree_as_counted_by_hand() {
-        let pair = |margin: f64| PairScore {
-            chosen: margin,
-            rejected: 0.0,
-            chosen_tokens: 1,
-            rejected_tokens: 1,
-        };
-        let member = |margins: [f64; 2]| margins.map(pair).to_vec();
-        let all = [member([1.0, 1.0]), member([3.0, -1.0]), member([2.0, 3.0])];
-        let found = Agreement::of(&all).unwrap();
-        // The first pair: all three, margins 1 2 3. The second: two of three, one couple of three, margins 1 -1 3.
-        assert!((found.pairwise - f64::midpoint(1.0, 1.0 / 3.0)).abs() < 1e-15);
-        assert_eq!((found.unanimous, found.members, found.n), (0.5, 3, 2));
-        let deviation = f64::midpoint((2.0f64 / 3.0).sqrt(), (8.0f64 / 3.0).sqrt());
-        assert!((found.deviation - deviation).abs() < 1e-15);
-        assert!(Agreement::of(&all[..1]).is_err());
-    }
-}
+mod tests;

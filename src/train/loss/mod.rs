@@ -5,12 +5,14 @@
 //! option that a loss would ignore is refused. Metrics carry TRL's names.
 //!
 //! `sft.rs`, `reward.rs`, `preference.rs` with `kinds.rs`, `kto.rs`, `ppo.rs` with `advantage.rs` and `controller.rs`, `rloo.rs`;
-//! `calibration.rs` reports on a reward model, `stable.rs` has the functions that must not overflow.
+//! `calibration.rs` and `agreement.rs` report on reward models, `interval.rs` says how sure they are, `stable.rs` has the functions that must not overflow.
 
 pub mod advantage;
+pub mod agreement;
 pub mod calibration;
 pub mod controller;
 mod error;
+pub mod interval;
 mod kinds;
 mod kto;
 mod metrics;

@@ -163,7 +163,8 @@ pub struct RolloutRow<'a> {
 /// What is logged of a rollout, each a mean over answers of a sum over tokens: `objective/kl`, `objective/entropy` (that of the
 /// sampled tokens, `-log p`), `objective/non_score_reward` (`-β` times the divergence), `objective/scores`,
 /// `objective/rlhf_reward` (both together). Beside them `val/num_eos_tokens` (answers that ended by themselves),
-/// `completions/clipped_ratio` (the share of the others) and `completions/{mean,min,max}_length` in tokens: a reward that is
+/// `completions/clipped_ratio` (the share of the others), `completions/{mean,min,max}_length` in tokens, and
+/// `completions/{mean,min,max}_terminated_length` of those that ended: a reward that is
 /// read without lengths is read wrongly.
 pub fn rollout_metrics(rows: &[RolloutRow], beta: f64) -> Metrics {
     let mut metrics = Metrics::new();
@@ -184,6 +185,12 @@ pub fn rollout_metrics(rows: &[RolloutRow], beta: f64) -> Metrics {
         let tokens = row.logps.len() as f64;
         metrics.put("completions/min_length", Metric::Least(tokens));
         metrics.put("completions/max_length", Metric::Most(tokens));
+    }
+    for row in rows.iter().filter(|row| row.ended) {
+        let tokens = row.logps.len() as f64;
+        metrics.mean("completions/mean_terminated_length", [tokens]);
+        metrics.put("completions/min_terminated_length", Metric::Least(tokens));
+        metrics.put("completions/max_terminated_length", Metric::Most(tokens));
     }
     let ended = rows.iter().filter(|row| row.ended).count() as f64;
     metrics.put("val/num_eos_tokens", Metric::Sum(ended));

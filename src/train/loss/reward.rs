@@ -125,7 +125,11 @@ pub enum LengthRule {
     None,
     /// The score over the tokens of the answer.
     PerToken,
-    /// So much less for each token, those up to `free` not counted.
+    /// The score less what a straight line on length explains of the scores of the same rollout (least squares): what is
+    /// left has no correlation with length there, and the same mean.
+    Residual,
+    /// So much less for each token, those up to `free` not counted. With `free` short of the longest answer and `each` one
+    /// over the rest it is the soft punishment of overlong answers (Yu et al. 2025).
     Penalty {
         /// Of a token.
         each: f64,
@@ -135,27 +139,87 @@ pub enum LengthRule {
 }
 
 impl LengthRule {
-    /// The reward of an answer of this many tokens; one of none counts as one.
-    pub fn reward(self, score: f64, tokens: usize) -> f64 {
+    /// The rewards of a rollout's answers of these scores and tokens; an answer of no tokens counts as one.
+    pub fn rewards(self, scores: &[f64], tokens: &[usize]) -> Vec<f64> {
+        let each = scores.iter().zip(tokens);
         match self {
-            Self::None => score,
-            Self::PerToken => score / tokens.max(1) as f64,
-            Self::Penalty { each, free } => score - each * tokens.saturating_sub(free) as f64,
+            Self::None => scores.to_vec(),
+            Self::PerToken => each.map(|(s, &n)| s / n.max(1) as f64).collect(),
+            Self::Residual => residuals(scores, tokens),
+            Self::Penalty { each: less, free } => each
+                .map(|(s, &n)| s - less * n.saturating_sub(free) as f64)
+                .collect(),
         }
     }
+
+    /// Refuses a rule that would give no number, or pay for length.
+    ///
+    /// # Errors
+    /// Naming the option.
+    pub fn check(self) -> Result<(), LossError> {
+        let Self::Penalty { each, .. } = self else {
+            return Ok(());
+        };
+        let fine = each.is_finite() && each > 0.0;
+        within(fine, "length", "each", "a number above 0", each)
+    }
+}
+
+fn residuals(scores: &[f64], tokens: &[usize]) -> Vec<f64> {
+    let n = scores.len().max(1) as f64;
+    let mean = |x: &mut dyn Iterator<Item = f64>| x.sum::<f64>() / n;
+    let middle = mean(&mut tokens.iter().map(|&t| t as f64));
+    let level = mean(&mut scores.iter().copied());
+    let apart = || tokens.iter().map(|&t| t as f64 - middle);
+    let squares: f64 = apart().map(|t| t * t).sum();
+    if squares == 0.0 {
+        return scores.to_vec();
+    }
+    let products: f64 = apart().zip(scores).map(|(t, s)| t * (s - level)).sum();
+    let slope = products / squares;
+    scores
+        .iter()
+        .zip(apart())
+        .map(|(s, t)| s - slope * t)
+        .collect()
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
     fn length_costs_what_the_rule_says() {
         let penalty = LengthRule::Penalty { each: 0.1, free: 4 };
-        assert_eq!(LengthRule::None.reward(3.0, 6), 3.0);
-        assert_eq!(LengthRule::PerToken.reward(3.0, 6), 0.5);
-        assert_eq!(penalty.reward(3.0, 6), 2.8);
-        assert_eq!(penalty.reward(3.0, 4), 3.0);
+        let of = |rule: LengthRule| rule.rewards(&[3.0, 3.0], &[6, 4]);
+        assert_eq!(of(LengthRule::None), [3.0, 3.0]);
+        assert_eq!(of(LengthRule::PerToken), [0.5, 0.75]);
+        assert_eq!(of(penalty), [2.8, 3.0]);
+        assert_eq!(LengthRule::PerToken.rewards(&[3.0], &[0]), [3.0]);
+        assert!(penalty.check().is_ok());
+        for each in [0.0, -0.1, f64::NAN] {
+            let rule = LengthRule::Penalty { each, free: 0 };
+            assert!(rule.check().is_err(), "{each}");
+        }
+    }
+
+    /// `scores - polyfit(tokens, scores, 1)[0] * (tokens - mean(tokens))` of numpy.
+    #[test]
+    fn what_length_explains_is_taken_out() {
+        let (scores, tokens) = ([1.0, 4.0, 2.0, 5.0], [2, 6, 3, 9]);
+        let found = LengthRule::Residual.rewards(&scores, &tokens);
+        let expected = [
+            2.7,
+            3.433_333_333_333_333_5,
+            3.133_333_333_333_333,
+            2.733_333_333_333_333,
+        ];
+        for (found, expected) in found.iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-12, "{found} {expected}");
+        }
+        assert_eq!(LengthRule::Residual.rewards(&scores, &[5; 4]), scores);
+        assert_eq!(LengthRule::Residual.rewards(&[2.0], &[7]), [2.0]);
     }
 
     #[test]

@@ -155,11 +155,11 @@ impl Actor {
         let size = (self.size, room, self.sampling.temperature);
         let mut rollout = Rollout::of(answers, (policy, &self.reference), size, self.estimator)?;
         let raw = self.scorer.scores(&rollout.answers)?;
+        let tokens: Vec<usize> = rollout.answers.iter().map(|a| a.ids.len()).collect();
+        let ruled = self.length.rewards(&raw, &tokens);
         let penalty = self.sampling.missing_eos_penalty;
-        let scored = rollout.answers.iter().zip(raw).map(|(answer, raw)| {
-            let score = self.length.reward(raw, answer.ids.len());
-            penalised(score, answer.ended, penalty)
-        });
+        let scored = rollout.answers.iter().zip(ruled);
+        let scored = scored.map(|(answer, score)| penalised(score, answer.ended, penalty));
         rollout.scores = scored.collect();
         if let Some(at) = rollout.scores.iter().position(|score| !score.is_finite()) {
             return Err(TrainError::Reward {

@@ -296,6 +296,7 @@ mod tests {
         let mut piped = Piped::new(Ask {
             run: vec!["sh".into(), "-c".into(), script.into()],
             timeout,
+            dir: None,
         });
         let answers: Vec<Answer> = [1usize, 3, 2]
             .into_iter()
@@ -346,6 +347,7 @@ mod tests {
         let none = Ask {
             run: vec!["/no/such/program".into()],
             timeout: 1.0,
+            dir: None,
         };
         let said = Piped::new(none).scores(&[Answer::new(&[1], &[1], &[])]);
         let said = said.unwrap_err().to_string();

@@ -40,7 +40,8 @@ pub struct RewardSource {
     /// A program that is given each answer as a line.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub command: Option<Ask>,
-    /// How the score counts the length of an answer: `none`, `per_token`, or `penalty` with `each` and `free`.
+    /// How the score counts the length of an answer: `none`, `per_token`, `residual` (less what length explains of a rollout's
+    /// scores), or `penalty` with `each` and `free`.
     pub length: LengthRule,
 }
 
@@ -87,6 +88,7 @@ impl RewardSource {
                 why: "there are no several models".into(),
             });
         }
+        self.length.check()?;
         for (i, rule) in self.rules.iter().enumerate() {
             rule.check(&format!("{section}.rules[{i}]"))?;
         }

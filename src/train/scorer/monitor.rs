@@ -71,10 +71,9 @@ impl Monitor {
     /// # Errors
     /// A source that gives no number.
     pub fn scores(&mut self, answers: &[Answer]) -> Result<Vec<f64>, TrainError> {
-        let raw = self.scorer.scores(answers)?.into_iter().zip(answers);
-        let scores: Vec<f64> = raw
-            .map(|(raw, answer)| self.length.reward(raw, answer.ids.len()))
-            .collect();
+        let raw = self.scorer.scores(answers)?;
+        let tokens: Vec<usize> = answers.iter().map(|answer| answer.ids.len()).collect();
+        let scores = self.length.rewards(&raw, &tokens);
         match scores.iter().position(|score| !score.is_finite()) {
             None => Ok(scores),
             Some(at) => Err(TrainError::Reward {
