@@ -234,6 +234,7 @@ fn the_log_has_the_names_of_trl_and_samples_with_their_divergence() {
         assert!(series(&root, name).iter().all(|x| x.is_finite()), "{name}");
     }
     assert_eq!(series(&root, "episode")[6], 56.0);
+    let betas = series(&root, "objective/kl_coef");
     let rows = rows(&root);
     let samples: Vec<&Row> = rows.iter().filter(|r| r.kind.name() == "sample").collect();
     assert_eq!(
@@ -246,16 +247,32 @@ fn the_log_has_the_names_of_trl_and_samples_with_their_divergence() {
             "{sample:?}"
         );
         let tokens = sample.fields["tokens"].as_array().unwrap().len();
-        for name in ["kl", "logps", "rewards", "advantages", "values"] {
+        for name in [
+            "kl",
+            "kl_sampled",
+            "logps",
+            "rewards",
+            "advantages",
+            "values",
+        ] {
             let values = sample.fields[name].as_array().unwrap();
             assert_eq!(values.len(), tokens, "{name}");
         }
-        // The score stands at the end, at the last token: without it the divergence alone is left.
-        let rewards = sample.fields["rewards"].as_array().unwrap();
-        let sum: f64 = rewards.iter().map(|x| x.as_f64().unwrap()).sum();
-        let score = sample.number("score").unwrap();
-        let kl = |x: &f64| x.abs() < 0.5 * score.abs().max(1.0);
-        assert!(kl(&(sum - score)), "rewards {sum}, score {score}");
+        // The rewards are the score, and the sampled divergence of each token at the step's price.
+        let sum = |name: &str| -> f64 {
+            let values = sample.fields[name].as_array().unwrap();
+            values.iter().map(|x| x.as_f64().unwrap()).sum()
+        };
+        let (score, beta) = (
+            sample.number("score").unwrap(),
+            betas[sample.step as usize - 1],
+        );
+        let expected = score - beta * sum("kl_sampled");
+        let found = sum("rewards");
+        assert!(
+            (found - expected).abs() < 1e-3,
+            "rewards {found}, expected {expected}"
+        );
         assert!(sample.number("score").is_some() && tokens <= 8);
     }
 }

@@ -221,7 +221,7 @@ pub(super) fn expect_equal(
         step,
         what: "the divergence of the first step from its reference",
         expected: "0, since both are the same model",
-        found: format!("up to {worst:e} nats at a token"),
+        found: format!("up to {worst:.2e} nats at a token"),
     })
 }
 
@@ -247,6 +247,6 @@ mod tests {
     fn a_first_step_away_from_its_reference_is_refused() {
         assert!(expect_equal(1, &[-10.0, -3.0], &[-10.002, -3.0], &[10, 1]).is_ok());
         let error = expect_equal(1, &[-10.0, -3.0], &[-10.0, -3.01], &[10, 1]).unwrap_err();
-        assert!(error.to_string().contains("1e-2"), "{error}");
+        assert!(error.to_string().contains("1.00e-2"), "{error}");
     }
 }

@@ -52,7 +52,7 @@ fn a_graph_can_be_walked_again_and_in_part() {
     let a = linear(&vars[0], &vars[1], None).unwrap();
     let b = activation(&a, Activation::Silu).unwrap();
     let (whole, part) = (b.sum_all().unwrap(), a.sqr().unwrap().sum_all().unwrap());
-    let of = |loss: &Tensor| bits(backward(loss).unwrap().get(&vars[0]).unwrap());
+    let of = |loss: &Tensor| bits(loss.backward().unwrap().get(&vars[0]).unwrap());
     let (first, other) = (of(&whole), of(&part));
     assert_ne!(first, other);
     assert_eq!(
@@ -70,6 +70,19 @@ fn a_graph_can_be_walked_again_and_in_part() {
             assert_eq!(walk.join().unwrap(), expected);
         }
     });
+}
+
+/// Our call lets go of what the forward kept, so that a second one is refused by name instead of a loss without gradients.
+#[test]
+fn our_call_walks_once() {
+    let vars = inputs(DType::F32);
+    let y = linear(&vars[0], &vars[1], None).unwrap();
+    let loss = activation(&y, Activation::Silu).unwrap().sum_all().unwrap();
+    let expected = bits(loss.backward().unwrap().get(&vars[0]).unwrap());
+    let found = backward(&loss).unwrap();
+    assert_eq!(bits(found.get(&vars[0]).unwrap()), expected);
+    let error = backward(&loss).unwrap_err().to_string();
+    assert!(error.contains("runs once"), "{error}");
 }
 
 /// A result is itself the loss, and a result nobody uses costs nothing.

@@ -201,6 +201,7 @@ impl Actor {
             let tokens: Vec<String> = answer.ids.iter().map(token).collect();
             fields.insert("tokens".into(), tokens.into());
             fields.insert("kl".into(), numbers(&rollout.exact[i]).into());
+            fields.insert("kl_sampled".into(), numbers(&rollout.kl[i]).into());
             fields.insert("logps".into(), numbers(&rollout.old[i]).into());
             fields
         };
