@@ -96,7 +96,6 @@ fn gradients_in_two_terms_are_within_rounding_of_f64() {
     let vectors = of(Products::F32);
     let tiles = of(Products::split(3));
     let rounded = of(Products::split(1));
-    println!("f32 {vectors:?}, two terms {tiles:?}, one term {rounded:?}");
     assert!(vectors.0 < 3e-6, "{vectors:?}");
     assert!(tiles.0 < 1e-5, "{tiles:?}");
     if ops::cpu_features().contains("amx") {

@@ -64,10 +64,10 @@ pub fn xstest_safe(path: &Path) -> Result<Vec<String>, Failure> {
         .filter(|row| row.get(3).is_some_and(|label| label == "safe"))
         .map(|row| row[1].clone())
         .collect();
-    match safe.is_empty() {
-        true => Err(format!("{}: no rows labelled safe", path.display()).into()),
-        false => Ok(safe),
+    if safe.is_empty() {
+        return Err(format!("{}: no rows labelled safe", path.display()).into());
     }
+    Ok(safe)
 }
 
 /// The fields of one line of CSV; quotes around a field, doubled inside.

@@ -228,7 +228,7 @@ pub fn refusal(prompt: &str, seed: u64) -> String {
         .find(|(stems, _)| stems.iter().any(|stem| lower.contains(stem)));
     let about = match topic {
         // Now and then the request is not named, so that the name is no part of every refusal.
-        Some((_, about)) if draw[0] % 3 != 0 => about,
+        Some((_, about)) if !draw[0].is_multiple_of(3) => about,
         _ => REST[draw[1] % REST.len()],
     };
     let opening = OPENINGS[draw[2] % OPENINGS.len()].replace("{}", about);

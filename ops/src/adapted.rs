@@ -115,7 +115,9 @@ fn apply(
             None => bail!("linear: no kernel for f32 on the cpu"),
         };
     back.low = off_tape(seen, a)?;
-    back.low.iter_mut().for_each(|low| *low *= scale);
+    for low in &mut back.low {
+        *low *= scale;
+    }
     let low = Tensor::from_slice(&back.low, (back.low.len() / rank, rank), x.device())?;
     add_to(&mut y, &off_tape(&low, b)?);
     let shape = linear::shape(x, w)?;
@@ -217,7 +219,9 @@ impl Backward for Adapted {
                 // SAFETY: dy is [count, outputs], B [outputs, rank].
                 Ok(unsafe { fresh([count, rank, outputs], dy, Matrix::new(b, rank)) })
             })?;
-            dt.iter_mut().for_each(|dt| *dt *= self.scale);
+            for dt in &mut dt {
+                *dt *= self.scale;
+            }
             let mut grads = vec![None; 4];
             if tracks(x) {
                 let dx = self.inner(dy, &dt, [w, a, b])?;

@@ -58,7 +58,7 @@ impl Backward for Scatter {
         if let Some(found) = grad::found(inputs[0]) {
             let mut done = Ok(());
             in_place(&found, "embedding", |sums| {
-                done = self.scatter(grad, width, sums)
+                done = self.scatter(grad, width, sums);
             })?;
             done?;
             return Ok(vec![Some(found)]);

@@ -75,9 +75,9 @@ struct Compared {
 /// A reference that is or is not in memory.
 enum Model {
     /// With what its numbers depend on.
-    Frozen(Frozen, Key),
+    Frozen(Box<(Frozen, Key)>),
     /// It runs beside the policy.
-    Running(Decoder),
+    Running(Box<Decoder>),
     /// It has said everything.
     Freed,
 }
@@ -93,7 +93,7 @@ impl Dpo {
         let eval = eval.map(|eval| eval.items).unwrap_or_default();
         let reference = reference.map(|(frozen, key)| Compared {
             begins_there: frozen.begins_there,
-            model: Model::Frozen(frozen, key),
+            model: Model::Frozen(Box::new((frozen, key))),
             kept: None,
             precomputes: options.precompute_reference.unwrap_or(true),
         });
@@ -284,11 +284,12 @@ impl Method for Dpo {
         let Some(compared) = &mut self.reference else {
             return Ok(fields);
         };
-        let Model::Frozen(frozen, key) = &compared.model else {
+        let Model::Frozen(frozen) = &compared.model else {
             return Ok(fields);
         };
+        let (frozen, key) = &**frozen;
         if !compared.precomputes {
-            compared.model = Model::Running(frozen.decoder()?);
+            compared.model = Model::Running(Box::new(frozen.decoder()?));
             return Ok(fields);
         }
         let key = key

@@ -42,9 +42,9 @@ pub struct Kto {
 /// The reference, and where its log-probabilities come from.
 enum Reference {
     /// Not yet asked; whether it is to say everything at once.
-    Frozen(Frozen, Key, bool),
+    Frozen(Box<Frozen>, Key, bool),
     /// It runs beside the policy.
-    Running(Decoder),
+    Running(Box<Decoder>),
     /// It has said everything.
     Kept(Kept),
 }
@@ -61,7 +61,7 @@ struct Kept {
 struct Rows<'a> {
     /// 0 of training, 1 of evaluation.
     of: usize,
-    rows: &'a [usize],
+    picked: &'a [usize],
     /// Rows that the run has drawn before.
     drawn: usize,
 }
@@ -111,7 +111,7 @@ impl Kto {
             eval,
             seed: config.seed,
             begins_there: frozen.begins_there,
-            reference: Reference::Frozen(frozen, key, precomputes),
+            reference: Reference::Frozen(Box::new(frozen), key, precomputes),
         })
     }
 
@@ -147,11 +147,11 @@ impl Kto {
             Reference::Running(decoder) => Ok([own.by(decoder)?, other.by(decoder)?]),
             Reference::Kept(kept) => {
                 let known: Vec<f32> = rows
-                    .rows
+                    .picked
                     .iter()
                     .map(|&row| kept.own[rows.of][row])
                     .collect();
-                let drawn = rows.drawn..rows.drawn + rows.rows.len();
+                let drawn = rows.drawn..rows.drawn + rows.picked.len();
                 let device = &candle_core::Device::Cpu;
                 Ok([
                     Tensor::new(known, device)?,
@@ -310,7 +310,7 @@ impl Method for Kto {
             return Ok(fields);
         };
         if !precomputes {
-            self.reference = Reference::Running(frozen.decoder()?);
+            self.reference = Reference::Running(Box::new(frozen.decoder()?));
             return Ok(fields);
         }
         let passes = [
@@ -347,7 +347,11 @@ impl Method for Kto {
             let asked = self.asked(&items)?;
             bench.draw_dropout();
             let said = asked[0].targets.by_policy(bench, &asked[0].batch)?;
-            let at = Rows { of: 0, rows, drawn };
+            let at = Rows {
+                of: 0,
+                picked: rows,
+                drawn,
+            };
             drawn += rows.len();
             let reference = self.referred(&asked, &at)?;
             self.expect_at_reference(step, (&said, &asked[0]), &reference[0])?;
@@ -391,7 +395,7 @@ impl Method for Kto {
                 &asked,
                 &Rows {
                     of: 1,
-                    rows: &places,
+                    picked: &places,
                     drawn,
                 },
             )?;

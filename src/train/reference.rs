@@ -60,7 +60,7 @@ pub struct Frozen {
 
 enum Source {
     /// Shares its storage with the policy, or was there before all weights began to train.
-    Here(Decoder),
+    Here(Box<Decoder>),
     /// Weights that are still in their files.
     Elsewhere(Box<Opened>),
 }
@@ -92,12 +92,12 @@ impl Frozen {
         let fresh = config.model.adapter.is_none();
         Ok(Some(match reference {
             Reference::Base => Self {
-                source: Source::Here(models.base.clone()),
+                source: Source::Here(Box::new(models.base.clone())),
                 weights: manifest.weights.clone(),
                 begins_there: steady && fresh,
             },
             Reference::Adapter => Self {
-                source: Source::Here(models.policy.clone()),
+                source: Source::Here(Box::new(models.policy.clone())),
                 weights: beside(&manifest.weights, manifest.model_of("adapter")),
                 begins_there: steady,
             },
@@ -118,7 +118,7 @@ impl Frozen {
     /// The files'.
     pub fn decoder(&self) -> Result<Decoder, TrainError> {
         match &self.source {
-            Source::Here(decoder) => Ok(decoder.clone()),
+            Source::Here(decoder) => Ok((**decoder).clone()),
             Source::Elsewhere(opened) => Ok(opened.decoder(&LoadOptions::default())?),
         }
     }

@@ -179,8 +179,13 @@ fn rloo() {
 #[test]
 fn lm() {
     let new = "new = { family = 'llama', d_model = 32, n_layers = 2, n_heads = 2, n_ctx = 64, vocab = 300 }\n";
-    let texts: String = (0..20)
-        .map(|i| format!("{{\"text\": \"The cat number {i} sat on the mat and looked at the dog of the house.\"}}\n"))
-        .collect();
+    let texts = (0..20)
+        .map(|i| {
+            format!(
+                "{{\"text\": \"The cat number {i} sat on the mat and looked at the dog of the house.\"}}\n"
+            )
+        })
+        .collect::<Vec<_>>()
+        .concat();
     killed_is_uninterrupted("lm", &texts, &format!("{new}{OPTIM}"));
 }

@@ -123,7 +123,7 @@ fn an_adapter_goes_on_from_its_own_numbers_at_its_own_reference() {
     // What is saved is the adapter, whose base is still the toy; it goes on once more, as a merged model too.
     let last = one.join("checkpoints/step-6");
     assert_ne!(tensors(&last), tensors(&adapter));
-    let merged = Checkpoint::open("it", &last, &Default::default()).unwrap();
+    let merged = Checkpoint::open("it", &last, &LoadOptions::default()).unwrap();
     assert!(merged.template.is_some());
     ready("kto", &on_adapter(dir.path(), &last, STEADY)).unwrap();
     // A fresh adapter on an adapter would be one that nobody can open.

@@ -194,7 +194,11 @@ impl Args {
     }
 
     fn write(&self, found: &Collected) -> anyhow::Result<()> {
-        let lines: String = found.rows.iter().map(|row| format!("{row}\n")).collect();
+        let mut lines = String::new();
+        for row in &found.rows {
+            lines.push_str(&row.to_string());
+            lines.push('\n');
+        }
         Ok(write_atomic(&self.out, lines.as_bytes())?)
     }
 }
@@ -203,7 +207,7 @@ fn show(report: &Report, out: &Out) -> anyhow::Result<()> {
     let counts = &report.counts;
     let mut table = Table::new(["", "", ""]);
     let mut row = |name: &str, value: String, note: &str| {
-        table.row([name.to_owned(), value, note.to_owned()])
+        table.row([name.to_owned(), value, note.to_owned()]);
     };
     row("rows", counts.rows.to_string(), &report.out);
     row(

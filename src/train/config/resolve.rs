@@ -277,9 +277,10 @@ impl Config {
             let samples = *o.samples.get_or_insert(4);
             within("output.samples", samples as f64, ..=256.0, "0 to 256")?;
         } else if o.samples.is_some() {
-            let why = match evaluates {
-                true => "only sft, dpo and kto answer prompts of data.eval",
-                false => "there is no data.eval",
+            let why = if evaluates {
+                "only sft, dpo and kto answer prompts of data.eval"
+            } else {
+                "there is no data.eval"
             };
             return Err(ignored("output.samples", why));
         }
