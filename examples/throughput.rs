@@ -1,24 +1,32 @@
 //! How fast a checkpoint runs here: prefill, decode, memory. One JSON line for each measurement, so that the lines can
 //! stand beside those of another program on the same work.
 //!
-//! `cargo run --release --example throughput -- path/to/model.gguf [runs]`
+//! `cargo run --release --example throughput -- path/to/model.gguf [RUNS] [f32|bf16] [f32|bf16x6|bf16x3|bf16]`
 
 use std::time::Instant;
 
 use candlescope::hooks::Hooks;
 use candlescope::model::generate::{Continue, GenerateOptions, generate};
 use candlescope::model::{Batch, Decoder, LoadOptions, LogitsAt, ModelError, Opened};
+use candlescope_ops::{Products, set_products};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     candlescope_ops::fast_alloc();
     let mut args = std::env::args().skip(1);
     let path = args
         .next()
-        .ok_or("usage: throughput MODEL [RUNS] [f32|bf16]")?;
+        .ok_or("usage: throughput MODEL [RUNS] [f32|bf16] [f32|bf16x6|bf16x3|bf16]")?;
     let runs: usize = args.next().map_or(Ok(7), |n| n.parse())?;
     let mut options = LoadOptions::default();
     if args.next().as_deref() == Some("bf16") {
         options.dtype = candle_core::DType::BF16;
+    }
+    match args.next().as_deref() {
+        None | Some("bf16x6") => {}
+        Some("f32") => set_products(Products::F32),
+        Some("bf16x3") => set_products(Products::split(2)),
+        Some("bf16") => set_products(Products::split(1)),
+        Some(other) => return Err(format!("unknown products {other}").into()),
     }
     let start = Clock::start();
     let model = Opened::at(path.as_ref(), &options)?.decoder(&options)?;

@@ -3,7 +3,7 @@
 //! beside those of another program on the same shapes; each phase apart. Weights and tokens are drawn: speed does not depend
 //! on them.
 //!
-//! `cargo run --release --example train_speed -- 135m|5m|8m sft|rm|dpo full|lora [STEPS] [ROWS] [TOKENS] [checkpointing]`
+//! `cargo run --release --example train_speed -- 135m|5m|8m sft|rm|dpo full|lora [STEPS] [ROWS] [TOKENS] [PRODUCTS] [checkpointing]`
 
 use std::time::Instant;
 
@@ -14,18 +14,23 @@ use candlescope::model::{
 use candlescope::train::loss::{
     Kind, Options, Pairs, Preference, RewardLoss, Sft, sft_loss, sum_runs,
 };
-use candlescope_ops::{self as ops, AdamW, AdamWOptions, Gradients, HeadOptions};
+use candlescope_ops::{
+    self as ops, AdamW, AdamWOptions, Gradients, HeadOptions, Products, set_products,
+};
 
 type Failure = Box<dyn std::error::Error>;
 
-const USAGE: &str =
-    "usage: train_speed 135m|5m|8m sft|rm|dpo full|lora [STEPS] [ROWS] [TOKENS] [checkpointing]";
+const USAGE: &str = "usage: train_speed 135m|5m|8m sft|rm|dpo full|lora [STEPS] [ROWS] [TOKENS] [f32|bf16x6|bf16x3|bf16] [checkpointing]";
 
 fn main() -> Result<(), Failure> {
     ops::fast_alloc();
     let mut args: Vec<String> = std::env::args().skip(1).collect();
     let checkpointing = args.last().is_some_and(|last| last == "checkpointing");
     args.truncate(args.len() - usize::from(checkpointing));
+    let products = args.last().and_then(|last| products(last));
+    args.truncate(args.len() - usize::from(products.is_some()));
+    let products = products.unwrap_or(Products::split(3));
+    set_products(products);
     let [model, method, how, sizes @ ..] = args.as_slice() else {
         return Err(USAGE.into());
     };
@@ -57,6 +62,7 @@ fn main() -> Result<(), Failure> {
         "tok_s": (seen / whole).round(),
         "trained": work.params.iter().map(|(_, var)| var.elem_count()).sum::<usize>(),
         "checkpointing": checkpointing,
+        "products": format!("{products:?}"),
         "peak_rss_mb": peak_rss_mb(),
     });
     print_line(&row.to_string());
@@ -66,6 +72,16 @@ fn main() -> Result<(), Failure> {
 #[allow(clippy::print_stdout)]
 fn print_line(line: &str) {
     println!("{line}");
+}
+
+fn products(name: &str) -> Option<Products> {
+    Some(match name {
+        "f32" => Products::F32,
+        "bf16x6" => Products::split(3),
+        "bf16x3" => Products::split(2),
+        "bf16" => Products::split(1),
+        _ => return None,
+    })
 }
 
 fn shape(model: &str) -> Result<FreshShape, Failure> {

@@ -2,8 +2,9 @@
 
 use candle_core::{Result, Tensor, bail};
 
-use crate::grad::{Backward, record, tracks};
+use crate::grad::{self, Backward, record, tracks};
 use crate::lanes::{Kernel, Lanes, run};
+use crate::optim::in_place;
 use crate::view::{Shared, f32_on_cpu, fill, refuse_empty, rows, tasks};
 
 /// `table [vocab, d]` at `ids`: `[ids.len(), d]`, of the table's type. Its gradient is summed in the order of `ids`.
@@ -53,7 +54,25 @@ impl Backward for Scatter {
 
     fn gradients(&self, inputs: &[&Tensor], grad: &Tensor) -> Result<Vec<Option<Tensor>>> {
         let (vocab, width) = inputs[0].dims2()?;
+        // A tied unembedding has its gradient already, as large as the table: it is added to where it lies.
+        if let Some(found) = grad::found(inputs[0]) {
+            let mut done = Ok(());
+            in_place(&found, "embedding", |sums| {
+                done = self.scatter(grad, width, sums)
+            })?;
+            done?;
+            return Ok(vec![Some(found)]);
+        }
         let mut sums = vec![0.0f32; vocab * width];
+        self.scatter(grad, width, &mut sums)?;
+        let sums = Tensor::from_vec(sums, (vocab, width), grad.device())?;
+        Ok(vec![Some(sums)])
+    }
+}
+
+impl Scatter {
+    /// Adds each row of the gradient to its row of `sums`.
+    fn scatter(&self, grad: &Tensor, width: usize, sums: &mut [f32]) -> Result<()> {
         let to = Shared::new(sums.as_mut_ptr());
         rows(grad, |dy| {
             // Tasks share out columns, not rows: each then adds in the order of the ids.
@@ -70,9 +89,7 @@ impl Backward for Scatter {
                 }
             });
             Ok(())
-        })?;
-        let sums = Tensor::from_vec(sums, (vocab, width), grad.device())?;
-        Ok(vec![Some(sums)])
+        })
     }
 }
 

@@ -11,6 +11,7 @@
 //! [`token_logprobs`] (the language-model head without its logits), [`Gradients`] and [`AdamW`].
 
 mod activation;
+mod adapted;
 #[cfg_attr(not(target_arch = "x86_64"), path = "amx/absent.rs")]
 mod amx;
 mod attention;
@@ -35,6 +36,7 @@ mod topk;
 mod view;
 
 pub use activation::{Activation, activation, gated};
+pub use adapted::{LowRank, Mask, linear_adapted, linear_adapted_step};
 pub use attention::{
     AttentionSpec, KeyLayout, attention, attention_from_pattern, attention_scores,
 };
@@ -42,7 +44,7 @@ pub use cpu::cpu_features;
 pub use embedding::embedding;
 pub use grad::{backward, checkpoint, reshape};
 pub use head::{HeadOptions, TokenLogprobs, token_kl, token_logprobs};
-pub use linear::{Products, linear, linear_step, set_products};
+pub use linear::{GRADIENT_TERMS, Products, linear, linear_step, set_products};
 pub use log_sigmoid::log_sigmoid;
 pub use memory::fast_alloc;
 pub use norm::{layer_norm, rms_norm};

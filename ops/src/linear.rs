@@ -27,7 +27,8 @@ pub enum Products {
     /// In `f32`, by vectors.
     F32,
     /// By tiles of bf16, each `f32` split into so many terms, 1 to 3, for weights of at least so many numbers: with 3 as
-    /// exact as `f32`, with 2 to some 4e-6 of the size of what is summed, with 1 rounded to bf16.
+    /// exact as `f32`, with 2 to some 4e-6 of the size of what is summed, with 1 rounded to bf16. Gradients are split into at
+    /// most [`GRADIENT_TERMS`].
     Split {
         /// Terms.
         terms: usize,
@@ -67,6 +68,15 @@ pub(crate) fn terms(numbers: usize) -> usize {
     }
 }
 
+/// Terms of the split of products for gradients. Two are within 4e-6, which no step of an optimiser can tell from `f32`;
+/// the logits that are compared with other implementations are those of the forward.
+pub const GRADIENT_TERMS: usize = 2;
+
+/// As [`terms`], for the products of a backward.
+pub(crate) fn gradient_terms(numbers: usize) -> usize {
+    terms(numbers).min(GRADIENT_TERMS)
+}
+
 /// Affine map of the last dimension: `x [.., in]`, `w [out, in]`, `bias [out]` to `[.., out]`.
 ///
 /// Weights may be of another type than `x`; arithmetic is in the type of `x`. `bf16` weights with `f32` `x` are widened
@@ -76,6 +86,11 @@ pub(crate) fn terms(numbers: usize) -> usize {
 /// Shapes that do not go together or are empty.
 pub fn linear(x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     apply(x, w, bias, terms(w.elem_count()))
+}
+
+/// As [`linear`], in the terms of a backward: for what it computes again.
+pub(crate) fn linear_again(x: &Tensor, w: &Tensor) -> Result<Tensor> {
+    apply(x, w, None, gradient_terms(w.elem_count()))
 }
 
 /// [`linear`], in `f32` on every CPU: for the steps of sampling, one token for each row, which wait for the weights to
@@ -88,6 +103,27 @@ pub fn linear_step(x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Result<Tens
 }
 
 fn apply(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, terms: usize) -> Result<Tensor> {
+    match product(x, w, bias, terms)? {
+        Some(y) => grad::linear::finish(x, w, bias, y, shape(x, w)?),
+        None => plain(x, w, bias),
+    }
+}
+
+/// The shape of the result.
+pub(crate) fn shape(x: &Tensor, w: &Tensor) -> Result<Vec<usize>> {
+    let mut shape = x.dims().to_vec();
+    shape.pop();
+    shape.push(w.dim(0)?);
+    Ok(shape)
+}
+
+/// The fused product, off the tape; `None` where there is none for such operands.
+pub(crate) fn product(
+    x: &Tensor,
+    w: &Tensor,
+    bias: Option<&Tensor>,
+    terms: usize,
+) -> Result<Option<Vec<f32>>> {
     refuse_empty("linear", "x", x)?;
     refuse_empty("linear", "w", w)?;
     let (outputs, inputs) = w.dims2()?;
@@ -108,7 +144,7 @@ fn apply(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, terms: usize) -> Result<
     let kernel_for = matches!(w.dtype(), DType::F32 | DType::BF16);
     let differentiable = grad::linear::serves(x, w, bias);
     if x.dtype() != DType::F32 || !kernel_for || !(differentiable || untracked_on_cpu(&all)) {
-        return plain(x, w, bias);
+        return Ok(None);
     }
     let offsets = bias
         .map(|b| b.to_dtype(DType::F32)?.to_vec1::<f32>())
@@ -138,21 +174,14 @@ fn apply(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, terms: usize) -> Result<
             })
         }
     })?;
-    let mut shape = x.dims().to_vec();
-    shape.pop();
-    shape.push(outputs);
-    grad::linear::finish(x, w, bias, y, shape)
+    Ok(Some(y))
 }
 
 /// The differentiable way.
 fn plain(x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-    let (outputs, inputs) = w.dims2()?;
-    let mut shape = x.dims().to_vec();
-    if let Some(last) = shape.last_mut() {
-        *last = outputs;
-    }
+    let shape = shape(x, w)?;
     let w = w.to_dtype(x.dtype())?;
-    let y = x.reshape(((), inputs))?.matmul(&w.t()?)?;
+    let y = x.reshape(((), w.dim(1)?))?.matmul(&w.t()?)?;
     let y = match bias {
         Some(bias) => y.broadcast_add(&bias.to_dtype(x.dtype())?)?,
         None => y,

@@ -116,6 +116,8 @@ pub fn fast_alloc() {
             libc::mallopt(libc::M_MMAP_THRESHOLD, ONE_GIB);
             libc::mallopt(libc::M_TRIM_THRESHOLD, libc::c_int::MAX);
             libc::mallopt(libc::M_ARENA_MAX, 1);
+            // The heap grows by as much at a time, instead of by a page more than what is asked for.
+            libc::mallopt(libc::M_TOP_PAD, 32 << 20);
         }
     }
 }

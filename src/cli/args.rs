@@ -9,9 +9,9 @@ use clap::{Args, ValueEnum};
 
 use super::{output::Out, progress::Bar};
 use crate::model::{
-    Checkpoint, LoadOptions, Opened,
+    Checkpoint, LoadOptions, LoraAdapter, Opened,
     fetch::{self, Cache},
-    toy,
+    lora, toy,
 };
 
 /// Flags that every command takes.
@@ -45,7 +45,7 @@ pub struct Global {
 pub enum ProductsArg {
     /// By vectors of f32
     F32,
-    /// By tiles of bf16, each number split in three: as exact as f32
+    /// By tiles of bf16, each number split in three: as exact as f32; in two for gradients, within some 4e-6
     Bf16x6,
     /// By tiles of bf16, each number split in two: within some 4e-6
     Bf16x3,
@@ -101,8 +101,8 @@ impl Global {
 /// Which model, and how it is opened. For commands on one model.
 #[derive(Args, Debug)]
 pub struct ModelArgs {
-    /// A folder, a .gguf file, a known name (see `candlescope model list`), ORG/NAME on the Hugging Face hub, or toy, a
-    /// tiny model made in memory
+    /// A folder (of a model, or of a LoRA adapter), a .gguf file, a known name (see `candlescope model list`), ORG/NAME on the
+    /// Hugging Face hub, or toy, a tiny model made in memory
     pub model: String,
     /// How to open it.
     #[command(flatten)]
@@ -124,6 +124,9 @@ pub struct OpenArgs {
     /// A config key that candlescope does not know and that you know not to change the forward pass; repeatable
     #[arg(long, value_name = "KEY")]
     pub accept_config_key: Vec<String>,
+    /// The base model of an adapter folder, instead of the one that its config names
+    #[arg(long, value_name = "MODEL")]
+    pub base: Option<String>,
     /// Use what is in the cache only
     #[arg(long)]
     pub offline: bool,
@@ -165,11 +168,18 @@ impl OpenArgs {
         Ok(Checkpoint::open(model, &path, &self.load_options())?)
     }
 
-    /// Where a model lies, fetched on first use.
+    /// Where a model lies, fetched on first use; and the base of an adapter with it.
     pub fn path(&self, model: &str, out: &Out) -> anyhow::Result<PathBuf> {
         let cache = Cache::new()?;
         let bar = Bar::new(out);
-        Ok(fetch::resolve(model, &cache, !self.offline, &bar)?)
+        let path = fetch::resolve(model, &cache, !self.offline, &bar)?;
+        if LoraAdapter::is_in(&path)
+            && let Some(base) = lora::base::wanted(&path, self.base.as_deref())?
+        {
+            fetch::resolve(&base, &cache, !self.offline, &bar)
+                .with_context(|| format!("the base model `{base}` of {}", path.display()))?;
+        }
+        Ok(path)
     }
 
     /// For the library.
@@ -180,6 +190,7 @@ impl OpenArgs {
                 Dtype::Bf16 => DType::BF16,
             },
             accept_config_keys: self.accept_config_key.clone(),
+            base: self.base.clone(),
         }
     }
 }

@@ -173,6 +173,12 @@ fn one(root: &Path, out: &Out) -> anyhow::Result<Outcome> {
                 format!("{} {}", file.path.display(), file.sha256),
             );
         }
+        for model in &manifest.models {
+            line(&model.role, format!("{} {}", model.name, model.weights));
+        }
+        if let Some(command) = &manifest.command {
+            line("command", command.line());
+        }
         line("ran on", manifest.numerical_path.clone());
     }
     for (name, value) in shown.last.iter().flat_map(|row| row.numbers()) {

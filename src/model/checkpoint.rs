@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Decoder, LoadOptions, ModelError, Opened};
 use crate::config::ModelConfig;
-use crate::files::hash::{content_hash, sha256};
+use crate::files::hash::sha256;
 use crate::hooks::Edit;
 use crate::text::{self, ChatEncoding, ChatTemplate, Message, Tokenizer, Vars, encode_chat};
 
@@ -45,7 +45,7 @@ impl Fingerprint {
             }
         })?;
         Ok(Self {
-            weights: content_hash(opened.source())?,
+            weights: opened.content_hash()?,
             tokenizer: tokenizer.hash(),
             template: template.map(ChatTemplate::hash).unwrap_or_default(),
             config: sha256(config.as_bytes()),
@@ -267,6 +267,19 @@ pub fn words(
     path: &Path,
 ) -> Result<(Tokenizer, Option<ChatTemplate>), ModelError> {
     match opened {
+        Opened::Adapted(adapted) => {
+            let base = || words(adapted.base(), adapted.base_path());
+            // Training saves the words it used beside an adapter; PEFT alone does not.
+            if !path.join("tokenizer.json").is_file() {
+                return base();
+            }
+            let tokenizer = Tokenizer::from_folder(path)?;
+            let template = match ChatTemplate::from_folder(path, &tokenizer)? {
+                None => base()?.1,
+                own => own,
+            };
+            Ok((tokenizer, template))
+        }
         Opened::Gguf(gguf, _) => {
             let tokenizer = Tokenizer::from_gguf(gguf)?;
             let template = ChatTemplate::from_gguf(gguf, &tokenizer)?;

@@ -9,12 +9,16 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Tensor};
 
-use super::{Checkpoint, Decoder, ModelError, names::Take, score, slots::slots};
+use super::{
+    Checkpoint, Decoder, LoadOptions, ModelError, Opened, ScoreModel, names::Take, score,
+    slots::slots,
+};
 use crate::config::{Family, ModelConfig, to_hf_json, to_hf_score_json};
 use crate::files::{
     FileError,
     write::{Planned, WriteOptions, write_atomic, write_safetensors},
 };
+use crate::text::{ChatTemplate, Tokenizer};
 
 /// Writes a checkpoint to `out`, which must not exist, in `dtype` (F32, F16 or BF16). Returns the files' names.
 ///
@@ -30,6 +34,32 @@ pub fn to_folder(
         write_model(&checkpoint.decoder, folder, dtype)?;
         checkpoint.tokenizer.save(folder)?;
         if let Some(template) = &checkpoint.template {
+            template.save(folder)?;
+        }
+        Ok(())
+    })
+}
+
+/// [`to_folder`] of what is open but not loaded; a reward model, an adapter of one included, as a classifier with one score.
+///
+/// # Errors
+/// As there.
+pub fn opened_to_folder(
+    opened: &Opened,
+    (tokenizer, template): (&Tokenizer, Option<&ChatTemplate>),
+    out: &Path,
+    dtype: DType,
+) -> Result<Vec<String>, ModelError> {
+    let options = LoadOptions::default();
+    in_new_folder(out, |folder| {
+        if opened.source().info(score::NAME).is_some() {
+            let model = ScoreModel::of(opened, &options)?;
+            write_scored(model.decoder(), model.head(), folder, dtype)?;
+        } else {
+            write_model(&opened.decoder(&options)?, folder, dtype)?;
+        }
+        tokenizer.save(folder)?;
+        if let Some(template) = template {
             template.save(folder)?;
         }
         Ok(())
@@ -188,7 +218,16 @@ pub(super) fn joined(
                 .collect::<candle_core::Result<Vec<_>>>()?;
             Tensor::cat(&by_head, 1)?.reshape([&[3 * heads * d_head], rest].concat())
         }
-        Take::All | Take::Unpermuted(_) => {
+        Take::Unpermuted(heads) => {
+            let (rows, rest) = (tensors[0].dims()[0], &tensors[0].dims()[1..]);
+            let half = rows / heads / 2;
+            let halves = tensors[0].reshape([&[heads, 2, half], rest].concat())?;
+            halves
+                .transpose(1, 2)?
+                .contiguous()?
+                .reshape(tensors[0].dims())
+        }
+        Take::All => {
             // One axis and whole: a norm's gain or bias, and Gemma's norms have no bias.
             let gemma = matches!(config.family, Family::Gemma2 | Family::Gemma3);
             if gemma && tensors[0].rank() == 1 {

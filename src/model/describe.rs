@@ -8,7 +8,7 @@ use std::path::Path;
 use candle_core::DType;
 use serde::Serialize;
 
-use super::{Checkpoint, Fingerprint, ModelError, Opened, checkpoint};
+use super::{Checkpoint, Fingerprint, LoraSpec, ModelError, Opened, checkpoint, lora::Adapted};
 use crate::config::{ModelConfig, Positions, Rope, RopeScaling};
 use crate::files::TensorSource;
 use crate::text::amount::{bytes, parameters};
@@ -25,6 +25,8 @@ pub struct Description {
     pub config: ModelConfig,
     /// Parameters, tied ones counted once.
     pub n_params: usize,
+    /// The adapter, where it is one.
+    pub adapter: Option<AdapterCard>,
     /// Stored tensors by dtype.
     pub stored: BTreeMap<String, Stored>,
     /// Its words; why there are none, where there are none.
@@ -35,6 +37,21 @@ pub struct Description {
     pub fingerprint_id: Option<String>,
     /// What it takes to run it.
     pub memory: Memory,
+}
+
+/// An adapter, described.
+#[derive(Debug, Clone, Serialize)]
+pub struct AdapterCard {
+    /// Where its base lies, or the base's name.
+    pub base: String,
+    /// Its options.
+    pub options: LoraSpec,
+    /// Linear layers that it changes.
+    pub modules: usize,
+    /// Its numbers.
+    pub n_params: usize,
+    /// Whether it makes a reward or value model.
+    pub scored: bool,
 }
 
 /// Tensors of one stored type.
@@ -80,6 +97,29 @@ impl Words {
             stop: stop.map(|&id| tokenizer.token(id)).collect(),
             chat_template: template.is_some(),
         }
+    }
+}
+
+impl AdapterCard {
+    fn of(adapted: &Adapted) -> Self {
+        let adapter = adapted.adapter();
+        Self {
+            base: adapted.base_path().display().to_string(),
+            options: adapted.spec().clone(),
+            modules: adapter.modules().count(),
+            n_params: adapter.size(),
+            scored: adapted.is_scored(),
+        }
+    }
+
+    fn line(&self) -> String {
+        let LoraSpec { rank, alpha, .. } = self.options;
+        let kind = if self.scored { ", a reward model" } else { "" };
+        format!(
+            "LoRA of rank {rank}, alpha {alpha}, on {} linear layers ({}){kind}",
+            self.modules,
+            parameters(self.n_params as u64)
+        )
     }
 }
 
@@ -136,6 +176,7 @@ impl Description {
             model: model.to_owned(),
             path,
             n_params: config.n_params(),
+            adapter: opened.adapted().map(AdapterCard::of),
             stored: stored(opened.source()),
             words,
             fingerprint_id: fingerprint.as_ref().map(Fingerprint::id),
@@ -157,9 +198,12 @@ impl Description {
         } else {
             format!("{} heads, {} key-value heads", c.n_heads, c.n_kv_heads)
         };
-        let mut lines = vec![
-            ("model", self.model.clone()),
-            ("path", self.path.clone()),
+        let mut lines = vec![("model", self.model.clone()), ("path", self.path.clone())];
+        if let Some(adapter) = &self.adapter {
+            lines.push(("adapter", adapter.line()));
+            lines.push(("base", adapter.base.clone()));
+        }
+        lines.extend([
             ("family", c.family.name().to_owned()),
             ("parameters", parameters(self.n_params as u64)),
             (
@@ -178,7 +222,7 @@ impl Description {
             ("context", format!("{} tokens", c.n_ctx)),
             ("positions", positions(c)),
             ("windows", windows(c)),
-        ];
+        ]);
         match &self.words {
             Ok(words) => lines.extend([
                 (

@@ -101,6 +101,18 @@ pub enum ModelError {
         /// What is there.
         found: String,
     },
+    /// An adapter whose base model is not on this machine.
+    #[error(
+        "{adapter}: its base model `{base}` is not here (looked at {tried}); say where it is with --base MODEL"
+    )]
+    NoBase {
+        /// The adapter's folder.
+        adapter: String,
+        /// What it names.
+        base: String,
+        /// Where it was looked for.
+        tried: String,
+    },
     /// Packed rows that cannot be run.
     #[error("packed rows: {why}")]
     Packed {

@@ -4,7 +4,12 @@ use std::path::Path;
 
 use candle_core::DType;
 
-use super::{Decoder, ModelError, names::Scheme, weights};
+use super::{
+    Decoder, ModelError,
+    lora::{Adapted, LoraAdapter},
+    names::Scheme,
+    weights,
+};
 use crate::config::{self, ModelConfig};
 use crate::files::{self, Gguf, InMemory, Layout, SafetensorsFolder, TensorSource};
 
@@ -15,6 +20,8 @@ pub struct LoadOptions {
     pub dtype: DType,
     /// Unknown config keys that the user vouches for.
     pub accept_config_keys: Vec<String>,
+    /// The base of an adapter folder, instead of the one that the folder names.
+    pub base: Option<String>,
 }
 
 impl Default for LoadOptions {
@@ -22,6 +29,7 @@ impl Default for LoadOptions {
         Self {
             dtype: DType::F32,
             accept_config_keys: Vec::new(),
+            base: None,
         }
     }
 }
@@ -34,6 +42,8 @@ pub enum Opened {
     Gguf(Gguf, ModelConfig),
     /// The toy, which lies in no file.
     Memory(InMemory, ModelConfig),
+    /// An adapter folder with its base.
+    Adapted(Box<Adapted>),
 }
 
 impl Opened {
@@ -45,6 +55,9 @@ impl Opened {
                 path: path.display().to_string(),
                 why: why.into(),
             });
+        }
+        if LoraAdapter::is_in(path) {
+            return Ok(Self::Adapted(Box::new(Adapted::open(path, options)?)));
         }
         match files::layout(path)? {
             Layout::Gguf => {
@@ -74,6 +87,7 @@ impl Opened {
     pub fn config(&self) -> &ModelConfig {
         match self {
             Self::Folder(_, config) | Self::Gguf(_, config) | Self::Memory(_, config) => config,
+            Self::Adapted(adapted) => adapted.config(),
         }
     }
 
@@ -83,11 +97,34 @@ impl Opened {
             Self::Folder(source, _) => source,
             Self::Gguf(source, _) => source,
             Self::Memory(source, _) => source,
+            Self::Adapted(adapted) => &**adapted,
+        }
+    }
+
+    /// The adapter and its base, where this is an adapter folder.
+    pub fn adapted(&self) -> Option<&Adapted> {
+        match self {
+            Self::Adapted(adapted) => Some(adapted),
+            _ => None,
+        }
+    }
+
+    /// One hash of the stored tensors; of an adapter folder, of base and adapter.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn content_hash(&self) -> Result<String, files::FileError> {
+        match self {
+            Self::Adapted(adapted) => adapted.content_hash(),
+            _ => files::hash::content_hash(self.source()),
         }
     }
 
     /// Loads the weights.
     pub fn decoder(&self, options: &LoadOptions) -> Result<Decoder, ModelError> {
+        if let Self::Adapted(adapted) = self {
+            adapted.expect_language()?;
+        }
         self.loaded(self.source(), true, options)
     }
 
@@ -112,9 +149,10 @@ impl Opened {
                 found: options.dtype.as_str(),
             });
         }
-        let scheme = match self {
-            Self::Folder(..) | Self::Memory(..) => Scheme::HuggingFace,
+        let stored = self.adapted().map_or(self, Adapted::base);
+        let scheme = match stored {
             Self::Gguf(..) => Scheme::Gguf,
+            _ => Scheme::HuggingFace,
         };
         let weights = weights::load(source, scheme, self.config(), options.dtype, head)?;
         Ok(Decoder::new(self.config().clone(), weights))

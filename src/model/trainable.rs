@@ -106,6 +106,14 @@ impl Trainable {
         Self::adapted(model.decoder().clone(), adapter, Some(model.head()))
     }
 
+    /// An adapter goes on training on a reward or value model, and its score head does.
+    ///
+    /// # Errors
+    /// An adapter of another model.
+    pub fn lora_scored_from(model: &ScoreModel, adapter: &LoraAdapter) -> Result<Self, ModelError> {
+        Self::adapted(model.decoder().clone(), adapter.clone(), Some(model.head()))
+    }
+
     fn adapted(
         decoder: Decoder,
         adapter: LoraAdapter,

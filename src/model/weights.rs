@@ -31,18 +31,19 @@ impl Linear {
     /// # Errors
     /// Tensor arithmetic.
     pub fn apply(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        self.adapted(x, ops::linear(x, &self.weight, self.bias.as_ref())?)
+        let (w, bias) = (&self.weight, self.bias.as_ref());
+        match &self.adapter {
+            None => ops::linear(x, w, bias),
+            Some(adapter) => ops::linear_adapted(x, w, bias, &adapter.update()),
+        }
     }
 
     /// [`Self::apply`] in a step of sampling: one token for each row, after others.
     pub(super) fn apply_step(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        self.adapted(x, ops::linear_step(x, &self.weight, self.bias.as_ref())?)
-    }
-
-    fn adapted(&self, x: &Tensor, y: Tensor) -> candle_core::Result<Tensor> {
+        let (w, bias) = (&self.weight, self.bias.as_ref());
         match &self.adapter {
-            None => Ok(y),
-            Some(adapter) => ops::add(&y, &adapter.of(x)?),
+            None => ops::linear_step(x, w, bias),
+            Some(adapter) => ops::linear_adapted_step(x, w, bias, &adapter.update()),
         }
     }
 

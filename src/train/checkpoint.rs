@@ -12,7 +12,7 @@ use rand_chacha::rand_core::SeedableRng;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{TrainError, manifest::read_text};
+use super::{TrainError, config::undecided, manifest::read_text};
 use crate::files::{
     SafetensorsFolder, TensorSource,
     write::{Planned, WriteOptions, write_atomic, write_safetensors_file},
@@ -142,7 +142,9 @@ impl State {
                 return Err(TrainError::mismatch(&path, field, ours, theirs));
             }
         }
-        match difference(config, &self.config, "") {
+        let mut theirs = self.config.clone();
+        undecided(&mut theirs);
+        match difference(config, &theirs, "") {
             None => Ok(()),
             Some((field, ours, theirs)) => Err(TrainError::mismatch(&path, field, ours, theirs)),
         }

@@ -1,19 +1,25 @@
 //! Direct preference optimisation and its family: which losses there are is `loss/kinds.rs`.
 //!
-//! Always: the reference is the model that the run began with, whose log-probabilities are computed once, before the first
-//! step, and kept; a resumed run computes the same ones again. At the first step policy and reference are one model.
+//! Always: the reference never changes. Its log-probabilities are computed once, before the first step, and kept in the run's
+//! folder (`kept.rs`), or batch by batch beside the policy's; where it is the model that the policy begins as, the first step
+//! checks that they agree.
 
 use candle_core::{DType, Tensor};
 use candlescope_ops::TokenLogprobs;
 
+use serde_json::{Map, Value};
+
 use super::{
-    Bench, Config, Method, TrainError,
+    Bench, Config, Method, RunFolder, TrainError,
     bench::value,
+    config,
     data::Loaded,
+    kept::{self, Key, Table},
     log::Numbers,
     loss::{Metrics, Pairs, Preference, Scored, sum_runs},
     method::Facts,
     pairs,
+    reference::{Frozen, expect_equal},
     targets::Targets,
 };
 use crate::model::{Batch, Decoder};
@@ -22,45 +28,85 @@ use crate::text::dataset::Pair;
 /// The method.
 pub struct Dpo {
     loss: Preference,
+    tail: Tail,
     batch_size: usize,
     accumulation: usize,
     train: Loaded<Pair>,
     eval: Vec<Pair>,
-    /// The reference's log-probabilities of chosen and rejected answers, where the loss has a reference.
-    reference: Option<Vec<[f32; 2]>>,
-    eval_reference: Option<Vec<[f32; 2]>>,
+    /// Where the loss has one.
+    reference: Option<Compared>,
     facts: Facts,
 }
 
+/// What the tokens of an answer count beyond the length of the pair's shorter one (LD-DPO, arXiv:2409.06411).
+#[derive(Debug, Clone, Copy)]
+struct Tail(Option<f64>);
+
+impl Tail {
+    /// Log-probabilities of answers `[tokens]`, the chosen ones first, summed over each: `[2 * pairs]`.
+    fn sums(self, logps: &Tensor, pairs: &[&Pair]) -> Result<Tensor, TrainError> {
+        let lengths = pairs::lengths(pairs);
+        let Some(alpha) = self.0 else {
+            return Ok(sum_runs(logps, &lengths)?);
+        };
+        let shared = pairs
+            .iter()
+            .map(|pair| pair.chosen.len().min(pair.rejected.len()));
+        let both = shared.clone().chain(shared).zip(&lengths);
+        let counts: Vec<f64> = both
+            .flat_map(|(shared, &n)| (0..n).map(move |at| if at < shared { 1.0 } else { alpha }))
+            .collect();
+        let counts = Tensor::new(counts, logps.device())?.to_dtype(logps.dtype())?;
+        Ok(sum_runs(&(logps * counts)?, &lengths)?)
+    }
+}
+
+/// A reference and what it says.
+struct Compared {
+    /// Whether the first step must find the policy there.
+    begins_there: bool,
+    /// The model, until its numbers are kept.
+    model: Model,
+    /// Log-probabilities of chosen and rejected answers of all rows: of training, and of evaluation.
+    kept: Option<[Vec<[f32; 2]>; 2]>,
+    precomputes: bool,
+}
+
+/// A reference that is or is not in memory.
+enum Model {
+    /// With what its numbers depend on.
+    Frozen(Frozen, Key),
+    /// It runs beside the policy.
+    Running(Decoder),
+    /// It has said everything.
+    Freed,
+}
+
 impl Dpo {
-    /// With its data; runs `reference` over all of it where the loss has a reference.
-    ///
-    /// # Errors
-    /// The model's.
+    /// With its data, and the reference where the loss has one.
     pub fn new(
         config: &Config,
-        loss: Preference,
+        (loss, options): (Preference, &config::Dpo),
         (train, eval): (Loaded<Pair>, Option<Loaded<Pair>>),
-        reference: &Decoder,
-    ) -> Result<Self, TrainError> {
+        reference: Option<(Frozen, Key)>,
+    ) -> Self {
         let eval = eval.map(|eval| eval.items).unwrap_or_default();
-        let batch_size = config.optim.batch_size;
-        let of = |pairs: &[Pair]| -> Result<Option<Vec<[f32; 2]>>, TrainError> {
-            let needed = loss.kind().needs_reference();
-            needed
-                .then(|| referred(reference, pairs, batch_size))
-                .transpose()
-        };
-        Ok(Self {
-            reference: of(&train.items)?,
-            eval_reference: of(&eval)?,
+        let reference = reference.map(|(frozen, key)| Compared {
+            begins_there: frozen.begins_there,
+            model: Model::Frozen(frozen, key),
+            kept: None,
+            precomputes: options.precompute_reference.unwrap_or(true),
+        });
+        Self {
+            reference,
             facts: pairs::facts(&train, eval.len()),
             loss,
-            batch_size,
+            tail: Tail(options.ld_alpha),
+            batch_size: config.optim.batch_size,
             accumulation: config.optim.accumulation,
             train,
             eval,
-        })
+        }
     }
 
     /// The loss of some pairs, given what the policy says of their answers and, for ORPO, of their prompts.
@@ -74,7 +120,7 @@ impl Dpo {
         let (n, lengths) = (pairs.len(), pairs::lengths(pairs));
         let answers: usize = lengths.iter().sum();
         let chosen: usize = lengths[..n].iter().sum();
-        let sums = sum_runs(&said.logps.narrow(0, 0, answers)?, &lengths)?;
+        let sums = self.tail.sums(&said.logps.narrow(0, 0, answers)?, pairs)?;
         let reference = reference
             .map(|both| {
                 let of = |which: usize| {
@@ -118,6 +164,47 @@ impl Dpo {
         Ok(scored)
     }
 
+    /// What the reference says of these rows of training (0) or evaluation (1).
+    fn referred(
+        &self,
+        (of, rows): (usize, &[usize]),
+        pairs: &[&Pair],
+    ) -> Result<Option<Vec<[f32; 2]>>, TrainError> {
+        let Some(compared) = &self.reference else {
+            return Ok(None);
+        };
+        if let Some(kept) = &compared.kept {
+            return Ok(Some(rows.iter().map(|&row| kept[of][row]).collect()));
+        }
+        match &compared.model {
+            Model::Running(decoder) => referred(decoder, pairs, self.tail).map(Some),
+            Model::Frozen(..) | Model::Freed => Ok(None),
+        }
+    }
+
+    /// At the first step, where the policy begins as its reference.
+    fn expect_at_reference(
+        &self,
+        step: u64,
+        (said, pairs): (&TokenLogprobs, &[&Pair]),
+        reference: Option<&Vec<[f32; 2]>>,
+    ) -> Result<(), TrainError> {
+        let begins_there = self.reference.as_ref().is_some_and(|r| r.begins_there);
+        let Some(reference) = reference.filter(|_| begins_there && step == 1) else {
+            return Ok(());
+        };
+        let lengths = pairs::lengths(pairs);
+        let answers = said.logps.narrow(0, 0, lengths.iter().sum())?.detach();
+        let sums = self
+            .tail
+            .sums(&answers, pairs)?
+            .to_dtype(DType::F64)?
+            .to_vec1::<f64>()?;
+        let of = |which: usize| reference.iter().map(move |both| f64::from(both[which]));
+        let reference: Vec<f64> = of(0).chain(of(1)).collect();
+        expect_equal(step, &sums, &reference, &lengths)
+    }
+
     fn targets(&self, pairs: &[&Pair]) -> Result<(Batch, Targets), TrainError> {
         targets(pairs, self.loss.kind().needs_likelihood())
     }
@@ -147,21 +234,36 @@ fn targets(pairs: &[&Pair], prompts: bool) -> Result<(Batch, Targets), TrainErro
 }
 
 /// Log-probabilities of both answers of each pair under a model that does not train.
-fn referred(
+fn referred(decoder: &Decoder, pairs: &[&Pair], tail: Tail) -> Result<Vec<[f32; 2]>, TrainError> {
+    let (batch, targets) = targets(pairs, false)?;
+    let said = targets.by(decoder, &batch)?;
+    let sums = tail.sums(&said.logps, pairs)?.to_vec1::<f32>()?;
+    let (chosen, rejected) = sums.split_at(pairs.len());
+    Ok(chosen.iter().zip(rejected).map(|(c, r)| [*c, *r]).collect())
+}
+
+/// [`referred`] of all pairs, the chosen ones' numbers first.
+fn all_referred(
     decoder: &Decoder,
     pairs: &[Pair],
-    batch_size: usize,
-) -> Result<Vec<[f32; 2]>, TrainError> {
-    let mut all = Vec::with_capacity(pairs.len());
+    (batch_size, tail): (usize, Tail),
+) -> Result<Vec<f32>, TrainError> {
+    let (mut chosen, mut rejected) = (Vec::new(), Vec::new());
     for pairs in pairs.chunks(batch_size) {
-        let pairs: Vec<&Pair> = pairs.iter().collect();
-        let (batch, targets) = targets(&pairs, false)?;
-        let said = targets.by(decoder, &batch)?;
-        let sums = sum_runs(&said.logps, &pairs::lengths(&pairs))?.to_vec1::<f32>()?;
-        let (chosen, rejected) = sums.split_at(pairs.len());
-        all.extend(chosen.iter().zip(rejected).map(|(c, r)| [*c, *r]));
+        for [c, r] in referred(decoder, &pairs.iter().collect::<Vec<_>>(), tail)? {
+            chosen.push(c);
+            rejected.push(r);
+        }
     }
-    Ok(all)
+    chosen.extend(rejected);
+    Ok(chosen)
+}
+
+/// Kept numbers, `chosen` then `rejected`, as pairs.
+fn paired(table: &Table, name: &str) -> Vec<[f32; 2]> {
+    let numbers = table.get(name).map(Vec::as_slice).unwrap_or_default();
+    let (chosen, rejected) = numbers.split_at(numbers.len() / 2);
+    chosen.iter().zip(rejected).map(|(c, r)| [*c, *r]).collect()
 }
 
 impl Method for Dpo {
@@ -171,6 +273,41 @@ impl Method for Dpo {
 
     fn facts(&self) -> &Facts {
         &self.facts
+    }
+
+    fn ready(
+        &mut self,
+        _bench: &Bench,
+        folder: &RunFolder,
+    ) -> Result<Map<String, Value>, TrainError> {
+        let mut fields = Map::new();
+        let Some(compared) = &mut self.reference else {
+            return Ok(fields);
+        };
+        let Model::Frozen(frozen, key) = &compared.model else {
+            return Ok(fields);
+        };
+        if !compared.precomputes {
+            compared.model = Model::Running(frozen.decoder()?);
+            return Ok(fields);
+        }
+        let key = key
+            .clone()
+            .with("ld_alpha", self.tail.0.unwrap_or(1.0))
+            .with_rows("rows", &self.train.items)
+            .with_rows("evaluation rows", &self.eval);
+        let (table, source) = kept::kept_or(folder, &key, || {
+            let decoder = frozen.decoder()?;
+            let all = |pairs: &[Pair]| all_referred(&decoder, pairs, (self.batch_size, self.tail));
+            Ok(Table::from([
+                ("train".to_owned(), all(&self.train.items)?),
+                ("eval".to_owned(), all(&self.eval)?),
+            ]))
+        })?;
+        compared.kept = Some(["train", "eval"].map(|name| paired(&table, name)));
+        compared.model = Model::Freed;
+        fields.insert("reference_logps".into(), source.words().into());
+        Ok(fields)
     }
 
     fn step(&mut self, bench: &mut Bench) -> Result<Numbers, TrainError> {
@@ -185,8 +322,8 @@ impl Method for Dpo {
             let (batch, targets) = self.targets(&pairs)?;
             bench.draw_dropout();
             let said = targets.by_policy(bench, &batch)?;
-            let known = self.reference.as_ref();
-            let reference = known.map(|all| rows.iter().map(|&row| all[row]).collect());
+            let reference = self.referred((0, rows), &pairs)?;
+            self.expect_at_reference(step, (&said, &pairs), reference.as_ref())?;
             let scored = self.scored(&pairs, &said, reference, counts)?;
             let share = value(&scored.loss)?;
             if !share.is_finite() {
@@ -209,9 +346,9 @@ impl Method for Dpo {
         let (mut total, mut metrics) = (0.0, Metrics::new());
         for (at, pairs) in self.eval.chunks(self.batch_size).enumerate() {
             let first = at * self.batch_size;
-            let known = self.eval_reference.as_ref();
-            let reference = known.map(|all| all[first..first + pairs.len()].to_vec());
+            let rows: Vec<usize> = (first..first + pairs.len()).collect();
             let pairs: Vec<&Pair> = pairs.iter().collect();
+            let reference = self.referred((1, &rows), &pairs)?;
             let (batch, targets) = self.targets(&pairs)?;
             let said = targets.by(decoder, &batch)?;
             let scored = self.scored(&pairs, &said, reference, counts)?;
@@ -222,5 +359,38 @@ impl Method for Dpo {
         numbers.set("loss", total);
         numbers.set_all(&metrics);
         Ok(numbers)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use candle_core::Device;
+
+    use super::*;
+
+    #[test]
+    fn tokens_beyond_the_shorter_answer_count_alpha() {
+        let pair = |chosen: usize, rejected: usize| Pair {
+            prompt: vec![1],
+            chosen: vec![2; chosen],
+            rejected: vec![3; rejected],
+            margin: None,
+        };
+        let pairs = [pair(3, 1), pair(1, 2)];
+        let pairs: Vec<&Pair> = pairs.iter().collect();
+        // Chosen: 3 tokens, 1 token; rejected: 1 token, 2 tokens.
+        let logps = [1.0f64, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0];
+        let logps = Tensor::new(&logps, &Device::Cpu).unwrap();
+        let sums = |tail| {
+            Tail(tail)
+                .sums(&logps, &pairs)
+                .unwrap()
+                .to_vec1::<f64>()
+                .unwrap()
+        };
+        assert_eq!(sums(Some(0.5)), [1.0 + 3.0, 8.0, 16.0, 32.0 + 32.0]);
+        assert_eq!(sums(Some(0.0)), [1.0, 8.0, 16.0, 32.0]);
+        assert_eq!(sums(Some(1.0)), sums(None));
     }
 }

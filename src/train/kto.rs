@@ -1,24 +1,27 @@
 //! KTO: single answers labelled desirable or not, weighed against the divergence from the reference (`loss/kto.rs`).
 //!
-//! Always: the reference is the model that the run began with, and runs beside the policy, since the divergence is estimated
-//! on prompts with the answers of their neighbours in the pass, which are others each time. A pass has at least two rows; a
-//! step that reaches the end of the data goes on with the next time through it.
+//! Always: the divergence is estimated on prompts with the answers of their neighbours in the pass, which are others each time.
+//! The reference never changes; it runs beside the policy, or it has said everything before the first step, of the very passes
+//! that the seed will draw, which is kept in the run's folder (`kept.rs`). A pass has at least two rows; a step that reaches the
+//! end of the data goes on with the next time through it.
 
 use candle_core::{DType, Tensor};
 use candlescope_ops::TokenLogprobs;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::{
-    Bench, Config, Method, TrainError,
+    Bench, Config, Method, RunFolder, TrainError,
     bench::value,
     data::Loaded,
+    kept::{self, Key, Table},
     log::Numbers,
     loss::{Kto as Loss, KtoBatch, Metrics, Scored, rotated, sum_runs},
     method::Facts,
+    reference::{Frozen, expect_equal},
     targets::Targets,
 };
 use crate::model::{Batch, Decoder};
-use crate::text::dataset::Labelled;
+use crate::text::dataset::{Labelled, Sampler};
 
 /// The method.
 pub struct Kto {
@@ -29,8 +32,38 @@ pub struct Kto {
     max_length: usize,
     train: Loaded<Labelled>,
     eval: Vec<Labelled>,
-    reference: Decoder,
+    seed: u64,
+    reference: Reference,
+    /// Whether the first step must find the policy there.
+    begins_there: bool,
     facts: Facts,
+}
+
+/// The reference, and where its log-probabilities come from.
+enum Reference {
+    /// Not yet asked; whether it is to say everything at once.
+    Frozen(Frozen, Key, bool),
+    /// It runs beside the policy.
+    Running(Decoder),
+    /// It has said everything.
+    Kept(Kept),
+}
+
+/// What the reference says of answers under their own prompts and under their neighbours'.
+struct Kept {
+    /// Of each row of training, and of evaluation.
+    own: [Vec<f32>; 2],
+    /// Of each row in the order in which the run draws them, and of evaluation.
+    other: [Vec<f32>; 2],
+}
+
+/// Rows of a pass, for looking up what is kept of them.
+struct Rows<'a> {
+    /// 0 of training, 1 of evaluation.
+    of: usize,
+    rows: &'a [usize],
+    /// Rows that the run has drawn before.
+    drawn: usize,
 }
 
 /// Rows for one pass: each answer under its own prompt, and under the next one's.
@@ -40,8 +73,16 @@ struct Asked {
     lengths: Vec<usize>,
 }
 
+impl Asked {
+    /// Log-probabilities of the answers, summed: `[rows]`.
+    fn by(&self, decoder: &Decoder) -> Result<Tensor, TrainError> {
+        let said = self.targets.by(decoder, &self.batch)?;
+        Ok(sum_runs(&said.logps, &self.lengths)?)
+    }
+}
+
 impl Kto {
-    /// With its data and the model that the run begins with.
+    /// With its data and its reference.
     ///
     /// # Errors
     /// Evaluation data of a single row.
@@ -49,7 +90,7 @@ impl Kto {
         config: &Config,
         loss: Loss,
         (train, eval): (Loaded<Labelled>, Option<Loaded<Labelled>>),
-        reference: &Decoder,
+        (frozen, key, precomputes): (Frozen, Key, bool),
     ) -> Result<Self, TrainError> {
         let eval = eval.map(|eval| eval.items).unwrap_or_default();
         if train.items.len() < 2 || eval.len() == 1 {
@@ -68,7 +109,9 @@ impl Kto {
             max_length: config.data.max_length,
             train,
             eval,
-            reference: reference.clone(),
+            seed: config.seed,
+            begins_there: frozen.begins_there,
+            reference: Reference::Frozen(frozen, key, precomputes),
         })
     }
 
@@ -98,30 +141,105 @@ impl Kto {
         })
     }
 
+    /// What the reference says of answers as asked: under their own prompts, and under their neighbours'.
+    fn referred(&self, [own, other]: &[Asked; 2], rows: &Rows) -> Result<[Tensor; 2], TrainError> {
+        match &self.reference {
+            Reference::Running(decoder) => Ok([own.by(decoder)?, other.by(decoder)?]),
+            Reference::Kept(kept) => {
+                let known: Vec<f32> = rows
+                    .rows
+                    .iter()
+                    .map(|&row| kept.own[rows.of][row])
+                    .collect();
+                let drawn = rows.drawn..rows.drawn + rows.rows.len();
+                let device = &candle_core::Device::Cpu;
+                Ok([
+                    Tensor::new(known, device)?,
+                    Tensor::new(&kept.other[rows.of][drawn], device)?,
+                ])
+            }
+            Reference::Frozen(frozen, ..) => {
+                let decoder = frozen.decoder()?;
+                Ok([own.by(&decoder)?, other.by(&decoder)?])
+            }
+        }
+    }
+
     /// The loss of rows given what the policy says of their own answers; `[own, other]` as asked.
     fn scored(
         &self,
         rows: &[&Labelled],
         [own, other]: &[Asked; 2],
         (said, policy): (&TokenLogprobs, &Decoder),
-        count: usize,
+        (reference, count): (&[Tensor; 2], usize),
     ) -> Result<Scored, TrainError> {
-        let by = |decoder: &Decoder, asked: &Asked| -> Result<Tensor, TrainError> {
-            let said = asked.targets.by(decoder, &asked.batch)?;
-            Ok(sum_runs(&said.logps, &asked.lengths)?)
-        };
         let labels: Vec<bool> = rows.iter().map(|row| row.label).collect();
         let batch = KtoBatch {
             policy: &sum_runs(&said.logps, &own.lengths)?,
-            reference: &by(&self.reference, own)?,
+            reference: &reference[0],
             labels: &labels,
-            mismatched: &by(policy, other)?,
-            mismatched_reference: &by(&self.reference, other)?,
+            mismatched: &other.by(policy)?,
+            mismatched_reference: &reference[1],
         };
         let mut scored = self.loss.of(&batch, count)?;
         let entropy = said.entropy.to_dtype(DType::F64)?.to_vec1::<f64>()?;
         scored.metrics.mean("entropy", entropy);
         Ok(scored)
+    }
+
+    /// Rows of a step.
+    fn window(&self) -> usize {
+        self.batch_size.saturating_mul(self.accumulation)
+    }
+
+    /// Everything that the reference will be asked in a run of `steps` steps.
+    fn everything(&self, decoder: &Decoder, steps: u64) -> Result<Table, TrainError> {
+        let own = |items: &[Labelled]| -> Result<Vec<f32>, TrainError> {
+            let mut all = Vec::with_capacity(items.len());
+            for rows in items.chunks(self.batch_size) {
+                let rows: Vec<&Labelled> = rows.iter().collect();
+                let answers: Vec<&[u32]> =
+                    rows.iter().map(|row| row.completion.as_slice()).collect();
+                all.extend(self.under(&rows, &answers)?.by(decoder)?.to_vec1::<f32>()?);
+            }
+            Ok(all)
+        };
+        let other = |rows: &[&Labelled]| -> Result<Vec<f32>, TrainError> {
+            Ok(self.asked(rows)?[1].by(decoder)?.to_vec1::<f32>()?)
+        };
+        let (mut drawn, mut evaluated) = (Vec::new(), Vec::new());
+        let mut sampler = Sampler::new(self.seed);
+        for _ in 0..steps {
+            let window = sampler.take(self.train.items.len(), self.window());
+            for rows in window.chunks(self.batch_size) {
+                let rows: Vec<&Labelled> = rows.iter().map(|&row| &self.train.items[row]).collect();
+                drawn.extend(other(&rows)?);
+            }
+        }
+        for rows in groups(&self.eval, self.batch_size) {
+            evaluated.extend(other(&rows.iter().collect::<Vec<_>>())?);
+        }
+        Ok(Table::from([
+            ("own".to_owned(), own(&self.train.items)?),
+            ("own evaluated".to_owned(), own(&self.eval)?),
+            ("other".to_owned(), drawn),
+            ("other evaluated".to_owned(), evaluated),
+        ]))
+    }
+
+    /// At the first step, where the policy begins as its reference.
+    fn expect_at_reference(
+        &self,
+        step: u64,
+        (said, own): (&TokenLogprobs, &Asked),
+        reference: &Tensor,
+    ) -> Result<(), TrainError> {
+        if step > 1 || !self.begins_there {
+            return Ok(());
+        }
+        let list = |x: &Tensor| x.detach().to_dtype(DType::F64)?.to_vec1::<f64>();
+        let sums = list(&sum_runs(&said.logps, &own.lengths)?)?;
+        expect_equal(step, &sums, &list(reference)?, &own.lengths)
     }
 
     fn not_finite(
@@ -182,18 +300,59 @@ impl Method for Kto {
         &self.facts
     }
 
+    fn ready(
+        &mut self,
+        bench: &Bench,
+        folder: &RunFolder,
+    ) -> Result<Map<String, Value>, TrainError> {
+        let mut fields = Map::new();
+        let Reference::Frozen(frozen, key, precomputes) = &self.reference else {
+            return Ok(fields);
+        };
+        if !precomputes {
+            self.reference = Reference::Running(frozen.decoder()?);
+            return Ok(fields);
+        }
+        let passes = [
+            self.seed,
+            bench.total(),
+            self.batch_size as u64,
+            self.accumulation as u64,
+        ];
+        let key = key
+            .clone()
+            .with("order", format!("{passes:?}"))
+            .with_rows("rows", &self.train.items)
+            .with_rows("evaluation rows", &self.eval);
+        let (mut table, source) = kept::kept_or(folder, &key, || {
+            self.everything(&frozen.decoder()?, bench.total())
+        })?;
+        let mut of = |names: [&str; 2]| names.map(|name| table.remove(name).unwrap_or_default());
+        self.reference = Reference::Kept(Kept {
+            own: of(["own", "own evaluated"]),
+            other: of(["other", "other evaluated"]),
+        });
+        fields.insert("reference_logps".into(), source.words().into());
+        Ok(fields)
+    }
+
     fn step(&mut self, bench: &mut Bench) -> Result<Numbers, TrainError> {
-        let size = self.batch_size.saturating_mul(self.accumulation);
+        let size = self.window();
         let window = bench.sampler.take(self.train.items.len(), size);
         let step = bench.step() + 1;
+        let mut drawn = size * bench.step() as usize;
         let (mut total, mut metrics) = (0.0, Metrics::new());
         for rows in window.chunks(self.batch_size) {
             let items: Vec<&Labelled> = rows.iter().map(|&row| &self.train.items[row]).collect();
             let asked = self.asked(&items)?;
             bench.draw_dropout();
             let said = asked[0].targets.by_policy(bench, &asked[0].batch)?;
+            let at = Rows { of: 0, rows, drawn };
+            drawn += rows.len();
+            let reference = self.referred(&asked, &at)?;
+            self.expect_at_reference(step, (&said, &asked[0]), &reference[0])?;
             let of = (&said, bench.policy.decoder());
-            let scored = self.scored(&items, &asked, of, window.len())?;
+            let scored = self.scored(&items, &asked, of, (&reference, window.len()))?;
             let share = value(&scored.loss)?;
             if !share.is_finite() {
                 return Err(self.not_finite(rows, (step, "loss", share)));
@@ -222,11 +381,23 @@ impl Method for Kto {
     fn evaluate(&mut self, bench: &mut Bench) -> Result<Numbers, TrainError> {
         let decoder = bench.policy.decoder();
         let (mut total, mut metrics) = (0.0, Metrics::new());
+        let mut drawn = 0;
         for rows in groups(&self.eval, self.batch_size) {
             let items: Vec<&Labelled> = rows.iter().collect();
             let asked = self.asked(&items)?;
             let said = asked[0].targets.by(decoder, &asked[0].batch)?;
-            let scored = self.scored(&items, &asked, (&said, decoder), self.eval.len())?;
+            let places: Vec<usize> = (drawn..drawn + rows.len()).collect();
+            let reference = self.referred(
+                &asked,
+                &Rows {
+                    of: 1,
+                    rows: &places,
+                    drawn,
+                },
+            )?;
+            drawn += rows.len();
+            let of = (&said, decoder);
+            let scored = self.scored(&items, &asked, of, (&reference, self.eval.len()))?;
             total += value(&scored.loss)?;
             metrics.add(&scored.metrics);
         }

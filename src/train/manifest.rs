@@ -7,7 +7,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::TrainError;
+use super::{
+    Config, TrainError,
+    origins::{self, Program, Used},
+};
 use crate::files::{hash::sha256_file, write::write_atomic};
 use crate::model::Checkpoint;
 
@@ -50,6 +53,12 @@ pub struct Manifest {
     pub template: String,
     /// The files of data.
     pub data: Vec<DataFile>,
+    /// The models that it uses besides.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub models: Vec<Used>,
+    /// The command that rewards.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<Program>,
     /// The seed of everything random.
     pub seed: u64,
     /// `cpu`.
@@ -63,12 +72,12 @@ impl Manifest {
     ///
     /// # Errors
     /// A file that cannot be read.
-    pub fn of(
-        checkpoint: &Checkpoint,
-        method: &str,
-        seed: u64,
-        data: &[(&str, PathBuf)],
-    ) -> Result<Self, TrainError> {
+    pub fn of(checkpoint: &Checkpoint, config: &Config) -> Result<Self, TrainError> {
+        let data = config.files();
+        let command = config
+            .method
+            .reward()
+            .and_then(|reward| reward.command.as_ref());
         let fingerprint = checkpoint.fingerprint()?;
         let data = data
             .iter()
@@ -83,17 +92,25 @@ impl Manifest {
         Ok(Self {
             schema: SCHEMA.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            method: method.to_owned(),
+            method: config.method.name().to_owned(),
             model: checkpoint.name.clone(),
             weights: fingerprint.weights.clone(),
             model_config: fingerprint.config.clone(),
             tokenizer: fingerprint.tokenizer.clone(),
             template: fingerprint.template.clone(),
             data,
-            seed,
+            models: origins::used(config)?,
+            command: command.map(Program::of).transpose()?,
+            seed: config.seed,
             device: "cpu".to_owned(),
             numerical_path: checkpoint.numerical_path(),
         })
+    }
+
+    /// The hash of the model in a role; empty without one.
+    pub fn model_of(&self, role: &str) -> &str {
+        let model = self.models.iter().find(|model| model.role == role);
+        model.map_or("", |model| &model.weights)
     }
 
     /// Writes it.
@@ -132,6 +149,23 @@ impl Manifest {
             if ours != theirs {
                 return Err(TrainError::mismatch(path, field, ours, theirs));
             }
+        }
+        if !origins::same(&self.models, &found.models) {
+            let (ours, theirs) = (origins::line(&self.models), origins::line(&found.models));
+            return Err(TrainError::mismatch(path, "models", ours, theirs));
+        }
+        let same = match (&self.command, &found.command) {
+            (Some(ours), Some(theirs)) => ours.same(theirs),
+            (ours, theirs) => ours == theirs,
+        };
+        if !same {
+            let words = |m: &Self| m.command.as_ref().map_or("none".to_owned(), Program::line);
+            return Err(TrainError::mismatch(
+                path,
+                "command",
+                words(self),
+                words(found),
+            ));
         }
         let data = |m: &Self| -> Vec<(String, String)> {
             let each = m.data.iter();

@@ -7,7 +7,7 @@ use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Bench, Report, TrainError, log::Numbers};
+use super::{Bench, Report, RunFolder, TrainError, log::Numbers};
 
 /// What a method's data is, counted before the first step.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -39,6 +39,19 @@ pub trait Method {
 
     /// Its data, counted.
     fn facts(&self) -> &Facts;
+
+    /// Called once before the first step of a sitting, when the bench stands where the run does: what is computed once for a run
+    /// and kept in its folder. Gives fields for the log's row of the beginning.
+    ///
+    /// # Errors
+    /// The model's, the disk's.
+    fn ready(
+        &mut self,
+        _bench: &Bench,
+        _folder: &RunFolder,
+    ) -> Result<Map<String, Value>, TrainError> {
+        Ok(Map::new())
+    }
 
     /// One logged step: draws its rows through the bench's sampler, accumulates, applies the optimiser once or more. Gives
     /// metrics under TRL's names.

@@ -4,7 +4,7 @@
 
 use serde::Serialize;
 
-use super::{Facts, Parts, prepare::steps_per_epoch};
+use super::{Config, Facts, Parts, Reference, prepare::steps_per_epoch};
 use crate::config::ModelConfig;
 
 /// Bytes by what they are for.
@@ -90,14 +90,20 @@ impl Preflight {
             warmup_steps: parts.bench.warmup(),
             rows_per_step: config.rows_per_step(),
             memory,
-            warnings: warnings(&data),
+            warnings: warnings(config, &data),
             data,
         }
     }
 }
 
-fn warnings(data: &Facts) -> Vec<String> {
+fn warnings(config: &Config, data: &Facts) -> Vec<String> {
     let mut said = Vec::new();
+    if config.model.adapter.is_some() && config.method.reference() == Some(&Reference::Base) {
+        said.push(format!(
+            "{} is the model without model.adapter: the policy begins away from it, at a divergence that is not 0",
+            config.method.key("reference")
+        ));
+    }
     if data.end_trained < 0.5 {
         said.push(format!(
             "only {:.0}% of the rows train the token that ends an answer: the model may not learn to stop",

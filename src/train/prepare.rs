@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 
 use super::{
     Bench, Config, Facts, Manifest, Method, Parts, TrainError, config, data,
@@ -14,13 +14,15 @@ use super::{
     lm::Lm,
     loss::Preference,
     ppo::{self, Critic, Ppo, Sharing},
+    reference::{Beginning, Frozen},
     reward::Reward,
     rloo::{self, Rloo},
     rollout::{Actor, Setting},
     schedule::Schedule,
     sft::Sft,
 };
-use crate::model::{Checkpoint, Decoder, LoadOptions, Opened, ScoreModel, Trainable};
+use crate::config::ModelConfig;
+use crate::model::{Checkpoint, Decoder, LoraAdapter, ScoreModel, Trainable};
 use crate::text::dataset::{
     DataError, Dataset, Encoded, Encoder, Example, Labelled, Pair, Sampler,
 };
@@ -30,24 +32,40 @@ use crate::text::{ChatTemplate, Tokenizer};
 ///
 /// # Errors
 /// Data that cannot be used, an adapter that does not fit the model, a file that cannot be read.
-pub fn prepare(config: Config, checkpoint: Checkpoint) -> Result<Parts, TrainError> {
+pub fn prepare(mut config: Config, checkpoint: Checkpoint) -> Result<Parts, TrainError> {
     let context = checkpoint.config().n_ctx;
     if config.data.max_length > context {
         let expected = format!("at most the model's context of {context}");
         let found = config.data.max_length;
         return Err(TrainError::config("data.max_length", expected, found));
     }
-    let name = config.method.name();
-    let manifest = Manifest::of(&checkpoint, name, config.seed, &config.files())?;
+    if config.lora.is_some() && checkpoint.opened().adapted().is_some() {
+        let expected = "a model without an adapter; name the folder in model.adapter to go on with it, \
+                        or merge it with `candlescope model merge`";
+        return Err(TrainError::config("model.name", expected, &checkpoint.name));
+    }
+    let continued = Continued::read(&mut config, checkpoint.config())?;
+    let manifest = Manifest::of(&checkpoint, &config)?;
     let Checkpoint {
         decoder,
         tokenizer,
         template,
         ..
     } = checkpoint;
+    let begins = match &continued {
+        Some(continued) => continued.adapter.on(&decoder)?,
+        None => decoder.clone(),
+    };
+    let models = Beginning {
+        base: &decoder,
+        policy: &begins,
+        tokenizer: &tokenizer,
+    };
+    let frozen = Frozen::of(&config, &manifest, &models)?;
     let words = (&tokenizer, template.as_ref());
-    let method = method(&config, words, &decoder)?;
-    let policy = policy(&config, decoder, &manifest.model)?;
+    let method = method(&config, words, &manifest, (&begins, frozen))?;
+    drop(begins);
+    let policy = policy(&config, decoder, continued, &manifest.model)?;
     let schedule = schedule(&config, method.facts());
     let sampler = Sampler::new(config.seed);
     let bench = Bench::new(policy, sampler, schedule, &config);
@@ -61,15 +79,54 @@ pub fn prepare(config: Config, checkpoint: Checkpoint) -> Result<Parts, TrainErr
     })
 }
 
+/// An adapter that goes on training.
+struct Continued {
+    adapter: LoraAdapter,
+    /// Of a reward model.
+    head: Option<Tensor>,
+}
+
+impl Continued {
+    /// Reads it, and completes `[lora]` with what it brings.
+    fn read(config: &mut Config, model: &ModelConfig) -> Result<Option<Self>, TrainError> {
+        let Some(folder) = config.model.adapter.clone() else {
+            return Ok(None);
+        };
+        let (adapter, head) = LoraAdapter::read_with_head(&folder, model)?;
+        if head.is_some() && !matches!(config.method, config::Method::Rm(_)) {
+            let expected = "an adapter of a language model";
+            let found = format!("one of a reward model in {}", folder.display());
+            return Err(TrainError::config("model.adapter", expected, found));
+        }
+        config.continue_adapter(&adapter, model)?;
+        let dropout = config.lora.as_ref().and_then(|lora| lora.dropout);
+        let adapter = adapter.with_dropout(dropout.unwrap_or_default());
+        Ok(Some(Self { adapter, head }))
+    }
+}
+
 /// What trains: all weights or an adapter, with a fresh score head for a reward model.
-fn policy(config: &Config, decoder: Decoder, name: &str) -> Result<Trainable, TrainError> {
+fn policy(
+    config: &Config,
+    decoder: Decoder,
+    continued: Option<Continued>,
+    name: &str,
+) -> Result<Trainable, TrainError> {
     let scored = matches!(config.method, config::Method::Rm(_));
     let spec = config.lora.as_ref().map(config::Lora::spec);
-    let mut policy = match (scored, spec) {
-        (false, None) => Trainable::full(decoder)?,
-        (false, Some(spec)) => Trainable::lora(decoder, &spec, config.seed)?,
-        (true, None) => Trainable::scored(&ScoreModel::fresh(decoder, config.seed)?)?,
-        (true, Some(spec)) => {
+    let mut policy = match (scored, continued, spec) {
+        (false, Some(continued), _) => Trainable::lora_from(decoder, &continued.adapter)?,
+        (false, None, None) => Trainable::full(decoder)?,
+        (false, None, Some(spec)) => Trainable::lora(decoder, &spec, config.seed)?,
+        (true, Some(Continued { adapter, head }), _) => {
+            let model = match head {
+                Some(head) => ScoreModel::new(decoder, head)?,
+                None => ScoreModel::fresh(decoder, config.seed)?,
+            };
+            Trainable::lora_scored_from(&model, &adapter)?
+        }
+        (true, None, None) => Trainable::scored(&ScoreModel::fresh(decoder, config.seed)?)?,
+        (true, None, Some(spec)) => {
             let model = ScoreModel::fresh(decoder, config.seed)?;
             Trainable::lora_scored(&model, &spec, config.seed)?
         }
@@ -90,8 +147,10 @@ fn policy(config: &Config, decoder: Decoder, name: &str) -> Result<Trainable, Tr
 fn method(
     config: &Config,
     words: (&Tokenizer, Option<&ChatTemplate>),
-    model: &Decoder,
+    manifest: &Manifest,
+    (model, frozen): (&Decoder, Option<Frozen>),
 ) -> Result<Box<dyn Method>, TrainError> {
+    let none = || TrainError::config(config.method.key("reference"), "a reference", "none");
     let (train, eval) = (&config.data.train, &config.data.eval);
     let pairs = || -> Result<_, TrainError> {
         let load = |files| data::load(files, config, words, pairs_of);
@@ -109,19 +168,28 @@ fn method(
         config::Method::Rm(loss) => Ok(Box::new(Reward::new(config, *loss, pairs()?))),
         config::Method::Dpo(dpo) => {
             let loss = Preference::new(dpo.loss, &dpo.options)?;
-            Ok(Box::new(Dpo::new(config, loss, pairs()?, model)?))
+            let reference = frozen.map(|frozen| {
+                let key = frozen.key(config, manifest);
+                (frozen, key)
+            });
+            Ok(Box::new(Dpo::new(config, (loss, dpo), pairs()?, reference)))
         }
-        config::Method::Ppo(options) => Ok(Box::new(ppo(config, options, words, model)?)),
-        config::Method::Rloo(options) => Ok(Box::new(rloo(config, options, words, model)?)),
-        config::Method::Kto(loss) => {
+        config::Method::Ppo(options) => {
+            let models = (model, frozen.ok_or_else(none)?);
+            Ok(Box::new(ppo(config, options, words, models)?))
+        }
+        config::Method::Rloo(options) => {
+            let models = (model, frozen.ok_or_else(none)?);
+            Ok(Box::new(rloo(config, options, words, models)?))
+        }
+        config::Method::Kto(kto) => {
             let load = |files| data::load(files, config, words, labelled_of);
             let eval = (!eval.is_empty()).then(|| load(eval)).transpose()?;
-            Ok(Box::new(Kto::new(
-                config,
-                *loss,
-                (load(train)?, eval),
-                model,
-            )?))
+            let frozen = frozen.ok_or_else(none)?;
+            let key = frozen.key(config, manifest);
+            let reference = (frozen, key, kto.precompute_reference.unwrap_or_default());
+            let data = (load(train)?, eval);
+            Ok(Box::new(Kto::new(config, kto.loss(), data, reference)?))
         }
     }
 }
@@ -131,7 +199,7 @@ fn actor(
     config: &Config,
     setting: Setting<'_>,
     (tokenizer, template): (&Tokenizer, Option<&ChatTemplate>),
-    (model, reference): (&Decoder, Option<&PathBuf>),
+    (model, reference): (&Decoder, &Frozen),
 ) -> Result<Actor, TrainError> {
     let room = setting.sampling.response_length;
     let mut shorter = config.clone();
@@ -150,22 +218,15 @@ fn actor(
     let eval = &config.data.eval;
     let eval = (!eval.is_empty()).then(|| load(eval)).transpose()?;
     let prompts = (load(&config.data.train)?, eval);
-    let reference = reference.map(|path| {
-        let options = LoadOptions {
-            dtype: DType::F32,
-            ..LoadOptions::default()
-        };
-        Opened::at(path, &options)?.decoder(&options)
-    });
-    let models = (model, reference.transpose()?);
-    Actor::new(config, setting, prompts, models, tokenizer)
+    let reference = (reference.decoder()?, reference.begins_there);
+    Actor::new(config, setting, prompts, (model, reference), tokenizer)
 }
 
 fn ppo(
     config: &Config,
     options: &Ppo,
     words: (&Tokenizer, Option<&ChatTemplate>),
-    model: &Decoder,
+    (model, reference): (&Decoder, Frozen),
 ) -> Result<ppo::Trainer, TrainError> {
     let setting = Setting {
         sampling: &options.rollout,
@@ -173,9 +234,10 @@ fn ppo(
         controller: options.kl,
         estimator: options.estimator,
     };
-    let actor = actor(config, setting, words, (model, options.reference.as_ref()))?;
+    let actor = actor(config, setting, words, (model, &reference))?;
     let schedule = schedule(config, &actor.facts());
-    let critic = Critic::new(config, options, schedule, model, words.0)?;
+    // The value model trains whole, so what the policy begins with has its adapter in the weights there.
+    let critic = Critic::new(config, options, schedule, &model.merged()?, words.0)?;
     let passes = (config.optim.batch_size, config.optim.accumulation);
     Ok(ppo::Trainer::new(options.clone(), actor, critic, passes))
 }
@@ -184,7 +246,7 @@ fn rloo(
     config: &Config,
     options: &Rloo,
     words: (&Tokenizer, Option<&ChatTemplate>),
-    model: &Decoder,
+    (model, reference): (&Decoder, Frozen),
 ) -> Result<rloo::Trainer, TrainError> {
     let setting = Setting {
         sampling: &options.rollout,
@@ -192,7 +254,7 @@ fn rloo(
         controller: options.kl,
         estimator: options.estimator,
     };
-    let actor = actor(config, setting, words, (model, options.reference.as_ref()))?;
+    let actor = actor(config, setting, words, (model, &reference))?;
     let passes = (config.optim.batch_size, config.optim.accumulation);
     Ok(rloo::Trainer::new(options.clone(), actor, passes))
 }

@@ -3,8 +3,6 @@
 //! Always: as for PPO a step is a rollout with all its updates; the divergence from the reference is part of an answer's
 //! reward, and an answer is one action. The rollout is `rollout/`, the loss `loss/rloo.rs`.
 
-use std::path::PathBuf;
-
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -18,6 +16,7 @@ use super::{
         rloo_loss, sum_runs,
     },
     ppo::carried,
+    reference::Reference,
     rollout::{Actor, Rollout, Sampling, numbers, row, shuffled},
     scorer::RewardSource,
 };
@@ -34,9 +33,10 @@ pub struct Rloo {
     pub epochs: usize,
     /// `ε`: ratios of whole answers beyond `1 ± ε` pull no further.
     pub clip: f64,
-    /// A folder or .gguf file of the reference; the model that the run begins with where it is left out.
+    /// What the policy is held near: `base`, the model that the run begins with; `adapter`, a frozen copy of `model.adapter`, the
+    /// default where there is one; or another checkpoint with the same words.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub reference: Option<PathBuf>,
+    pub reference: Option<Reference>,
     /// How the divergence in the reward is estimated.
     pub estimator: Estimator,
     /// What weighs it.

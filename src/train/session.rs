@@ -61,9 +61,7 @@ impl Session {
         parts.manifest.write(&folder.manifest_path())?;
         let log = Writer::create(&folder.log_path())?;
         let mut session = Self::of(parts, folder, log);
-        let row = Row::new(Kind::Started, 0);
-        let row = session.described(row);
-        session.note(&row)?;
+        session.begun(Row::new(Kind::Started, 0))?;
         Ok(session)
     }
 
@@ -89,10 +87,18 @@ impl Session {
         if let Some(last) = &last {
             session.restore(last)?;
         }
-        let row = Row::new(Kind::Resumed, session.parts.bench.step());
-        let row = session.described(row);
-        session.note(&row)?;
+        let step = session.parts.bench.step();
+        session.begun(Row::new(Kind::Resumed, step))?;
         Ok(session)
+    }
+
+    /// The method's last preparations, and the row of the beginning.
+    fn begun(&mut self, row: Row) -> Result<(), TrainError> {
+        let Parts { bench, method, .. } = &mut self.parts;
+        let fields = method.ready(bench, &self.folder)?;
+        let mut row = self.described(row);
+        row.fields.extend(fields);
+        self.note(&row)
     }
 
     fn of(parts: Parts, folder: RunFolder, log: Writer) -> Self {

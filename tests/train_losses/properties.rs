@@ -9,7 +9,7 @@ use candlescope::train::loss::{
 
 use crate::fixture::*;
 
-const KINDS: [Kind; 15] = [
+const KINDS: [Kind; 18] = [
     Kind::Sigmoid,
     Kind::SigmoidNorm,
     Kind::Robust,
@@ -22,6 +22,9 @@ const KINDS: [Kind; 15] = [
     Kind::ApoDown,
     Kind::SppoHard,
     Kind::Discopop,
+    Kind::BcoPair,
+    Kind::Aot,
+    Kind::AotUnpaired,
     Kind::SlicHf,
     Kind::Orpo,
     Kind::Simpo,
@@ -480,4 +483,33 @@ fn what_a_loss_would_ignore_is_refused() {
     assert!(matches!(refused, Err(LossError::Count { .. })));
     assert!(rotated(&[1]).is_err());
     assert_eq!(rotated(&[1, 2, 3]).unwrap(), [3, 1, 2]);
+}
+
+/// Distributions are compared: which pair a log-ratio belongs to does not count.
+#[test]
+fn aot_does_not_see_which_pair_a_ratio_belongs_to() {
+    let loss = |reference: [&[f64]; 2]| {
+        let [rc, rr] = reference.map(constant);
+        let (chosen, rejected) = (
+            constant(&[-10.0, -6.1, -23.4]),
+            constant(&[-11.2, -9.7, -16.0]),
+        );
+        let pairs = Pairs {
+            chosen: &chosen,
+            rejected: &rejected,
+            reference: Some((&rc, &rr)),
+            chosen_tokens: &[4, 6, 9],
+            rejected_tokens: &[3, 7, 8],
+            likelihood: None,
+        };
+        let of = |kind| {
+            let loss = Preference::new(kind, &Options::default()).unwrap();
+            numbers(&loss.of(&pairs, 3).unwrap().loss)[0]
+        };
+        [of(Kind::Aot), of(Kind::Sigmoid)]
+    };
+    let one = loss([&[-10.0, -7.5, -20.1], &[-11.2, -9.0, -18.0]]);
+    let other = loss([&[-20.1, -10.0, -7.5], &[-18.0, -11.2, -9.0]]);
+    assert!((one[0] - other[0]).abs() < 1e-12, "{one:?} {other:?}");
+    assert!((one[1] - other[1]).abs() > 1e-3, "{one:?} {other:?}");
 }

@@ -3,5 +3,8 @@
 
 mod binary;
 mod judged;
+mod kills;
 mod library;
+mod origins;
+mod references;
 mod rows;

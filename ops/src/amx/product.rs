@@ -4,14 +4,33 @@ use super::pack::{ROWS, Room, STEP, Source, Split, pack};
 use super::tile::{Corner, TILE, Tiles, two_by_two};
 use crate::view::tasks;
 
-/// Rows of the left operand that are packed at a time. Measured alike from 256 to 1024.
-const BAND: usize = 512;
+/// Bytes of the left operand that are packed at a time, about: they are read again for each block of the right one, which
+/// is packed again for each band.
+const BAND: usize = 2 << 20;
+/// Rows of a band at least, and at most.
+const BAND_ROWS: [usize; 2] = [256, 1536];
 /// Numbers of `k` packed at a time.
 const DEPTH: usize = 2048;
-/// Rows of the right operand in a task.
-const BLOCK: usize = 128;
 /// Rows taken together.
 const PAIR: usize = 2 * ROWS;
+/// Rows of the right operand in a task, at least and at most, in pairs.
+const BLOCK: [usize; 2] = [2, 5];
+
+/// Rows of the left operand that are packed at a time.
+fn band(rows: usize, depth: usize, terms: usize) -> usize {
+    let fit = BAND / (depth.next_multiple_of(STEP) * terms * 2);
+    let fit = fit.clamp(BAND_ROWS[0], BAND_ROWS[1]);
+    // As many bands as there must be, of about the same height.
+    rows.div_ceil(rows.div_ceil(fit)).next_multiple_of(PAIR)
+}
+
+/// Rows of the right operand in a task: such that no thread waits long for the last ones.
+fn block(rows: usize, threads: usize) -> usize {
+    let pairs = rows.div_ceil(PAIR);
+    let time = |block: usize| pairs.div_ceil(block).div_ceil(threads) * block;
+    let block = (BLOCK[0]..=BLOCK[1]).rev().min_by_key(|&block| time(block));
+    block.unwrap_or(BLOCK[1]) * PAIR
+}
 
 /// An operand: `rows` rows of `k` numbers. Number `k` of row `r` lies at `r · stride + k` if `lying`, else at
 /// `k · stride + r`.
@@ -106,8 +125,15 @@ unsafe fn split<A: Split, B: Split, const M: usize, const N: usize>(
     k: usize,
     out: Out,
 ) {
-    for top in (0..a.rows).step_by(BAND) {
-        let band = BAND.min(a.rows - top);
+    let height = band(a.rows, DEPTH.min(k), M);
+    let threads = if out.parallel {
+        rayon::current_num_threads()
+    } else {
+        1
+    };
+    let block = block(b.rows, threads);
+    for top in (0..a.rows).step_by(height) {
+        let band = height.min(a.rows - top);
         for from in (0..k).step_by(DEPTH) {
             let depth = DEPTH.min(k - from);
             let steps = depth.div_ceil(STEP);
@@ -138,9 +164,9 @@ unsafe fn split<A: Split, B: Split, const M: usize, const N: usize>(
                 stride: out.stride,
             };
             let call = Share(call, ());
-            tasks(b.rows.div_ceil(BLOCK), out.parallel, |i| {
-                let first = i * BLOCK;
-                let count = BLOCK.min(b.rows - first);
+            tasks(b.rows.div_ceil(block), out.parallel, |i| {
+                let first = i * block;
+                let count = block.min(b.rows - first);
                 let Share(call, ()) = call.get();
                 // SAFETY: the rows exist; blocks write disjoint columns.
                 unsafe { call.block(b.part(first, count, from, depth), first) };

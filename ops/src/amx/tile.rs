@@ -129,11 +129,13 @@ impl Corner {
         // SAFETY: the caller's; a place that is not whole is worked on in a copy.
         unsafe {
             let whole = self.rows == SIDE && self.columns == SIDE;
-            let mut copy = [0.0f32; SIDE * SIDE];
+            // Zeroed only where it is used: a memset of 4 KiB a corner was 3 % of a training step.
+            let mut copy = std::mem::MaybeUninit::<[f32; SIDE * SIDE]>::uninit();
             let (at, stride) = if whole {
                 (self.at, self.stride)
             } else {
-                (copy.as_mut_ptr(), SIDE)
+                copy.as_mut_ptr().write_bytes(0, 1);
+                (copy.as_mut_ptr().cast(), SIDE)
             };
             if begun && !whole {
                 for r in 0..self.rows {

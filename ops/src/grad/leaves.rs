@@ -47,6 +47,11 @@ pub(super) fn give(var: &Tensor, grad: Tensor) -> Result<Option<Tensor>> {
     Ok(None)
 }
 
+/// What has been found for a variable so far, off the store, for somebody who adds to it and then [`give`]s it.
+pub(crate) fn take(var: &Tensor) -> Option<Tensor> {
+    STORES.with_borrow_mut(|stores| stores.last_mut().and_then(|store| store.remove(var)))
+}
+
 /// Puts a whole store's gradients into the innermost open one.
 pub(super) fn give_all(found: GradStore) -> Result<()> {
     STORES.with_borrow_mut(|stores| match stores.last_mut() {

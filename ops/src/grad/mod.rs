@@ -15,6 +15,7 @@ mod tape;
 use candle_core::{Result, Tensor, backprop::GradStore};
 
 pub use checkpoint::checkpoint;
+pub(crate) use leaves::take as found;
 pub(crate) use sums::column_sums;
 pub use tape::reshape;
 pub(crate) use tape::{record, record_storage};
@@ -39,11 +40,11 @@ pub(crate) fn tracks(x: &Tensor) -> bool {
 }
 
 /// All gradients of a scalar loss. As [`Tensor::backward`], but on a thread of rayon's pool, so that its several hundred
-/// kernels are not handed over to the pool one by one, and without candle's detour for the gradients of variables (see
-/// [`leaves`]).
+/// kernels are not handed over to the pool one by one, without candle's detour for the gradients of variables (see
+/// [`leaves`]), and once: what the kernels kept of the forward is freed on the way.
 ///
 /// # Errors
-/// Those of the backwards.
+/// Those of the backwards; a loss that this has run over before.
 pub fn backward(loss: &Tensor) -> Result<GradStore> {
     rayon::scope(|_| {
         let (found, leaves) = leaves::collected(|| loss.backward());

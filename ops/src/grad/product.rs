@@ -69,7 +69,7 @@ pub(crate) struct Target {
 /// added to), and nobody else may touch `out` meanwhile.
 pub(crate) unsafe fn product(size: [usize; 3], a: Matrix, b: Matrix, out: Target, parallel: bool) {
     let [m, n, k] = size;
-    let terms = linear::terms(n * k);
+    let terms = linear::gradient_terms(n * k);
     if parallel && terms > 0 && m * n * k >= TILES_FROM {
         // Either the numbers of `k` are adjacent, or those of the other dimension.
         let operand = |start, along, across, rows| Operand {

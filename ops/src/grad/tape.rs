@@ -5,7 +5,8 @@
 //! inputs, and the *result* itself, made from its source. Kernels that follow are joined to the source, and hand their
 //! gradient over in its [`Slot`], where a first one is taken as it is. Candle's own operations see only the result, whose
 //! backward puts what they found into the same slot. What always holds: candle orders the nodes, so a source runs after
-//! all that gives to it; the plain [`Tensor::backward`] works, any number of times.
+//! all that gives to it; the plain [`Tensor::backward`] works, any number of times. [`super::backward`] works once: each
+//! node lets go of the numbers it has read, so that what the forward kept makes room for the gradients.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
@@ -43,14 +44,16 @@ pub(crate) fn record_storage<B: Backward>(
     let entries: Vec<Option<Arc<Entry>>> = inputs.iter().map(|x| find(x)).collect();
     let source = Source {
         backward,
-        inputs: inputs
-            .iter()
-            .zip(&entries)
-            .map(|(&x, entry)| match entry {
-                Some(entry) if !B::READS => entry.source.clone(),
-                _ => x.clone(),
-            })
-            .collect(),
+        inputs: Mutex::new(
+            inputs
+                .iter()
+                .zip(&entries)
+                .map(|(&x, entry)| match entry {
+                    Some(entry) if !B::READS => entry.source.clone(),
+                    _ => x.clone(),
+                })
+                .collect(),
+        ),
         slots: entries
             .iter()
             .map(|e| Some(e.as_ref()?.slot.clone()))
@@ -174,8 +177,8 @@ fn nought() -> Result<Tensor> {
 /// The node of one number.
 struct Source<B> {
     backward: B,
-    /// The inputs, or the sources of those whose numbers are not read.
-    inputs: Vec<Tensor>,
+    /// The inputs, or the sources of those whose numbers are not read. None are left after [`super::backward`].
+    inputs: Mutex<Vec<Tensor>>,
     /// For each input that is a kernel's result, where its gradient goes.
     slots: Vec<Option<Arc<Slot>>>,
     slot: Arc<Slot>,
@@ -187,11 +190,22 @@ impl<B: Backward> Source<B> {
         let Some(grad) = self.slot.take() else {
             bail!("{}: its result got no gradient", B::NAME);
         };
-        let inputs: Vec<&Tensor> = self.inputs.iter().collect();
-        let grads = self.backward.gradients(&inputs, &grad)?;
+        let inputs = if leaves::wanted() {
+            std::mem::take(&mut *lock(&self.inputs))
+        } else {
+            lock(&self.inputs).clone()
+        };
+        if inputs.is_empty() {
+            bail!(
+                "{}: its inputs are gone: candlescope_ops::backward has run over this loss, and runs once",
+                B::NAME
+            );
+        }
+        let read: Vec<&Tensor> = inputs.iter().collect();
+        let grads = self.backward.gradients(&read, &grad)?;
         drop(grad);
         let mut given = Vec::with_capacity(N);
-        for ((input, slot), grad) in self.inputs.iter().zip(&self.slots).zip(grads) {
+        for ((input, slot), grad) in inputs.iter().zip(&self.slots).zip(grads) {
             if !tracks(input) {
                 continue;
             }

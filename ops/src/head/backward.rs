@@ -4,7 +4,7 @@
 use candle_core::{DType, Result, Tensor};
 
 use super::forward::Shaping;
-use super::{HeadOptions, logits, tiles};
+use super::{HeadOptions, logits_again, tiles};
 use crate::exp::exp;
 use crate::grad::product::{Matrix, Target, product};
 use crate::grad::{Backward, tracks};
@@ -24,25 +24,28 @@ impl Backward for Back {
     fn gradients(&self, inputs: &[&Tensor], grad: &Tensor) -> Result<Vec<Option<Tensor>>> {
         let (hidden, head) = (inputs[0], inputs[1]);
         let ((count, width), vocab) = (hidden.dims2()?, head.dim(0)?);
-        let mut dhidden = tracks(hidden).then(|| vec![0.0f32; count * width]);
-        let mut dhead = tracks(head).then(|| vec![0.0f32; vocab * width]);
+        // Not zeroed: the first product that goes somewhere is written, the others are added.
+        let room = |numbers: usize| Vec::<f32>::with_capacity(numbers);
+        let mut dhidden = tracks(hidden).then(|| room(count * width));
+        let mut dhead = tracks(head).then(|| room(vocab * width));
         rows(grad, |dy| {
             for tile in tiles(count, vocab) {
                 let (row, in_tile, token, tokens) = tile;
-                let raw = logits(hidden, head, tile)?;
+                let raw = logits_again(hidden, head, tile)?;
                 let slopes = rows(&raw, |raw| Ok(self.slopes(raw, dy, row, token, tokens)))?;
                 let slopes = Matrix::new(&slopes, tokens);
-                let add = |to: &mut Vec<f32>, from: usize| Target {
-                    start: to[from * width..].as_mut_ptr(),
+                let target = |to: &mut Vec<f32>, from: usize, add: bool| Target {
+                    start: to.spare_capacity_mut()[from * width..].as_mut_ptr().cast(),
                     stride: width,
-                    add: true,
+                    add,
                 };
                 if let Some(dhidden) = &mut dhidden {
                     let block = head.narrow(0, token, tokens)?.detach();
                     rows(&block.to_dtype(DType::F32)?, |block| {
                         let block = Matrix::new(block, width);
-                        let to = add(dhidden, row);
-                        // SAFETY: slopes are [in_tile, tokens], the block [tokens, width], dhidden has these rows.
+                        let to = target(dhidden, row, token > 0);
+                        // SAFETY: slopes are [in_tile, tokens], the block [tokens, width], dhidden has room for these
+                        // rows, and the first tile of a band has written them.
                         unsafe { product([in_tile, width, tokens], slopes, block, to, true) };
                         Ok(())
                     })?;
@@ -50,8 +53,8 @@ impl Backward for Back {
                 if let Some(dhead) = &mut dhead {
                     rows(&hidden.narrow(0, row, in_tile)?.detach(), |band| {
                         let band = Matrix::new(band, width);
-                        let (slopes, to) = (slopes.transposed(), add(dhead, token));
-                        // SAFETY: as above, [tokens, in_tile] by [in_tile, width].
+                        let (slopes, to) = (slopes.transposed(), target(dhead, token, row > 0));
+                        // SAFETY: as above, [tokens, in_tile] by [in_tile, width]; the first band has written all tokens.
                         unsafe { product([tokens, width, in_tile], slopes, band, to, true) };
                         Ok(())
                     })?;
@@ -60,9 +63,12 @@ impl Backward for Back {
             Ok(())
         })?;
         let tensor = |values: Option<Vec<f32>>, x: &Tensor| {
-            values
-                .map(|values| Tensor::from_vec(values, x.dims(), x.device()))
-                .transpose()
+            let whole = |mut values: Vec<f32>| {
+                // SAFETY: the tiles cover all positions and tokens, so every number was written; nothing is empty.
+                unsafe { values.set_len(x.elem_count()) };
+                Tensor::from_vec(values, x.dims(), x.device())
+            };
+            values.map(whole).transpose()
         };
         Ok(vec![tensor(dhidden, hidden)?, tensor(dhead, head)?])
     }

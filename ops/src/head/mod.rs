@@ -14,6 +14,7 @@ use candle_core::{DType, Result, Tensor, bail};
 
 use crate::grad::{record, tracks};
 use crate::linear;
+use crate::linear::linear_again;
 use crate::view::{f32_on_cpu, refuse_empty};
 
 pub use kl::token_kl;
@@ -126,7 +127,7 @@ fn check(op: &str, hidden: &Tensor, head: &Tensor, options: HeadOptions) -> Resu
 }
 
 /// The tiles of `[count, vocab]`: all positions of a band of rows before the next, `(first row, rows, first token, tokens)`.
-fn tiles(count: usize, vocab: usize) -> impl Iterator<Item = (usize, usize, usize, usize)> {
+fn tiles(count: usize, vocab: usize) -> impl Iterator<Item = Tile> {
     (0..count).step_by(ROWS).flat_map(move |row| {
         (0..vocab).step_by(VOCAB).map(move |token| {
             let (rows, tokens) = (ROWS.min(count - row), VOCAB.min(vocab - token));
@@ -135,9 +136,23 @@ fn tiles(count: usize, vocab: usize) -> impl Iterator<Item = (usize, usize, usiz
     })
 }
 
+/// Positions, tokens, as [`tiles`] gives them.
+type Tile = (usize, usize, usize, usize);
+
 /// Raw logits of one tile, `[rows, tokens]`.
-fn logits(hidden: &Tensor, head: &Tensor, tile: (usize, usize, usize, usize)) -> Result<Tensor> {
+fn logits(hidden: &Tensor, head: &Tensor, tile: Tile) -> Result<Tensor> {
+    let (hidden, head) = operands(hidden, head, tile)?;
+    linear(&hidden, &head, None)
+}
+
+/// The same in a backward.
+fn logits_again(hidden: &Tensor, head: &Tensor, tile: Tile) -> Result<Tensor> {
+    let (hidden, head) = operands(hidden, head, tile)?;
+    linear_again(&hidden, &head)
+}
+
+fn operands(hidden: &Tensor, head: &Tensor, tile: Tile) -> Result<(Tensor, Tensor)> {
     let (row, rows, token, tokens) = tile;
     let hidden = hidden.narrow(0, row, rows)?.detach();
-    linear(&hidden, &head.narrow(0, token, tokens)?.detach(), None)
+    Ok((hidden, head.narrow(0, token, tokens)?.detach()))
 }

@@ -15,7 +15,7 @@ pub use gradients::Gradients;
 const CHUNK: usize = 1 << 14;
 
 /// Lends the numbers of a tensor, row-major, to be changed where they lie. `name` is for the error text.
-fn in_place(x: &Tensor, name: &str, mut change: impl FnMut(&mut [f32])) -> Result<()> {
+pub(crate) fn in_place(x: &Tensor, name: &str, mut change: impl FnMut(&mut [f32])) -> Result<()> {
     let change = Mutex::new(&mut change as &mut dyn FnMut(&mut [f32]));
     x.inplace_op1(&Lend { change, name })
 }

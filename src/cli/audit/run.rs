@@ -26,11 +26,12 @@ use crate::{
 #[command(after_help = "Examples:
   candlescope audit run smollm2-135m-instruct --report out/
   candlescope audit run ./tuned --baseline ./base --report out/
+  candlescope audit run ./adapter --baseline base --report out/
   candlescope audit run ./tuned --policy policy.toml --suite harmful=mine.jsonl")]
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
-    /// A checkpoint to pair it with, on the same prompts
+    /// A checkpoint to pair it with, on the same prompts; for an adapter folder `base` is its base model
     #[arg(long, value_name = "MODEL")]
     baseline: Option<String>,
     /// A policy in TOML instead of the built-in one
@@ -78,7 +79,7 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
     }
     let subject = subject(args, perturb, out)?;
     let baseline = match &args.baseline {
-        Some(model) => Some(args.model.how.open(model, out)?),
+        Some(model) => Some(args.model.how.open(&baseline(model, &subject), out)?),
         None => None,
     };
     let steps = Steps::new(out);
@@ -135,6 +136,14 @@ fn subject(args: &Args, perturb: Option<LowRank>, out: &Out) -> anyhow::Result<C
         perturb::low_rank(&mut subject.decoder, edit)?;
     }
     Ok(subject)
+}
+
+/// The baseline's name: that of an adapter's base may be said in a word.
+fn baseline(model: &str, subject: &Checkpoint) -> String {
+    match subject.opened().adapted() {
+        Some(adapted) if model == "base" => adapted.base_path().display().to_string(),
+        _ => model.to_owned(),
+    }
 }
 
 /// The built-in suites, with the user's in place of those of the same name.
@@ -278,6 +287,7 @@ fn command(args: &Args) -> String {
         option("--edit", Some(path(file)));
     }
     option("--perturb", args.perturb.clone());
+    option("--base", args.model.how.base.as_deref().map(name));
     let dtype = (args.model.how.dtype == crate::cli::args::Dtype::Bf16).then(|| "bf16".to_owned());
     option("--dtype", dtype);
     if args.quick {

@@ -118,6 +118,7 @@ impl How {
             how: OpenArgs {
                 dtype: Dtype::F32,
                 accept_config_key: self.accept_config_key.clone(),
+                base: None,
                 offline: self.offline,
             },
         };

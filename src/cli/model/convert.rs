@@ -29,6 +29,9 @@ pub struct Args {
     /// A config key that candlescope does not know and that you know not to change the forward pass; repeatable
     #[arg(long, value_name = "KEY")]
     accept_config_key: Vec<String>,
+    /// The base model of an adapter folder, instead of the one that its config names
+    #[arg(long, value_name = "MODEL")]
+    base: Option<String>,
     /// Use what is in the cache only
     #[arg(long)]
     offline: bool,
@@ -44,18 +47,29 @@ pub struct Args {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Stored {
+pub(super) enum Stored {
     F32,
     F16,
     Bf16,
 }
 
 #[derive(Serialize)]
-struct Written {
-    model: String,
-    folder: String,
-    dtype: &'static str,
-    files: Vec<String>,
+pub(super) struct Written {
+    pub model: String,
+    pub folder: String,
+    pub dtype: &'static str,
+    pub files: Vec<String>,
+}
+
+impl Stored {
+    /// What is written, and its name.
+    pub(super) fn dtype(self) -> (DType, &'static str) {
+        match self {
+            Self::F32 => (DType::F32, "f32"),
+            Self::F16 => (DType::F16, "f16"),
+            Self::Bf16 => (DType::BF16, "bf16"),
+        }
+    }
 }
 
 pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
@@ -63,14 +77,11 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
     let how = OpenArgs {
         dtype: Dtype::F32,
         accept_config_key: args.accept_config_key.clone(),
+        base: args.base.clone(),
         offline: args.offline,
     };
     let checkpoint = how.open(&args.model, out)?;
-    let (dtype, name) = match args.stored {
-        Stored::F32 => (DType::F32, "f32"),
-        Stored::F16 => (DType::F16, "f16"),
-        Stored::Bf16 => (DType::BF16, "bf16"),
-    };
+    let (dtype, name) = args.stored.dtype();
     interrupt::check()?;
     let files = convert::to_folder(&checkpoint, &args.out, dtype)?;
     let written = Written {
@@ -79,10 +90,16 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
         dtype: name,
         files,
     };
-    if out.json {
-        out.json("candlescope.model.convert/1", &written)?;
-    } else {
-        out.line(&format!("{}: {}", written.folder, written.files.join(", ")))?;
+    written.show("candlescope.model.convert/1", out)
+}
+
+impl Written {
+    pub(super) fn show(&self, schema: &str, out: &Out) -> anyhow::Result<Outcome> {
+        if out.json {
+            out.json(schema, self)?;
+        } else {
+            out.line(&format!("{}: {}", self.folder, self.files.join(", ")))?;
+        }
+        Ok(Outcome::Done)
     }
-    Ok(Outcome::Done)
 }

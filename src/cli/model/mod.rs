@@ -1,8 +1,9 @@
-//! `model`: get a checkpoint, see what there is, prove that it is served exactly, write it in another format.
+//! `model`: get a checkpoint, see what there is, prove that it is served exactly, write it in another format, or an adapter with its base.
 
 mod check;
 mod convert;
 mod info;
+mod merge;
 
 use clap::Subcommand;
 use serde::Serialize;
@@ -18,7 +19,7 @@ use crate::model::{
     listing, toy,
 };
 
-/// Get, list, describe, check and convert models
+/// Get, list, describe, check, convert and merge models
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   candlescope model list
@@ -47,6 +48,7 @@ enum Command {
     Info(info::Args),
     Check(check::Args),
     Convert(convert::Args),
+    Merge(merge::Args),
 }
 
 pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
@@ -56,6 +58,7 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
         Command::Info(args) => info::run(args, out),
         Command::Check(args) => check::run(args, out),
         Command::Convert(args) => convert::run(args, out),
+        Command::Merge(args) => merge::run(args, out),
     }
 }
 

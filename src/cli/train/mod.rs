@@ -16,7 +16,8 @@ use super::{
     output::Out,
     reward::show,
 };
-use crate::train::{Config, Ended, Parts, Report, Session, folder, fresh, prepare};
+use crate::model::{lora::base, toy};
+use crate::train::{Config, Ended, Parts, Reference, Report, Session, folder, fresh, prepare};
 use progress::Steps;
 
 /// Train a model: fine-tuning from a config file, in a run folder that can be resumed
@@ -51,8 +52,9 @@ enum Command {
     Rm(RunArgs),
     /// Direct preference optimisation and its family, from pairs of answers
     ///
-    /// [method.dpo] loss = sigmoid, sigmoid_norm, robust, hinge, ipo_mean, ipo_sum, exo_pair, nca_pair, apo_zero, apo_down,
-    /// sppo_hard, discopop, slic_hf, orpo or simpo, and its options. The reference is the model that the run begins with.
+    /// [method.dpo] loss = sigmoid, sigmoid_norm, robust, hinge, ipo_mean, ipo_sum, exo_pair, nca_pair, bco_pair, aot,
+    /// aot_unpaired, apo_zero, apo_down, sppo_hard, discopop, slic_hf, orpo or simpo, and its options. The reference is the model
+    /// that the run begins with, or reference = "base", "adapter" or another checkpoint.
     #[command(after_help = "Examples:
   candlescope train dpo -c dpo.toml --out runs/dpo
   candlescope train dpo -c dpo.toml --set method.dpo.loss=simpo --set method.dpo.options.beta=2.5")]
@@ -235,7 +237,7 @@ impl RunArgs {
         Ok(config)
     }
 
-    fn prepare(&self, config: Config, out: &Out) -> anyhow::Result<Parts> {
+    fn prepare(&self, mut config: Config, out: &Out) -> anyhow::Result<Parts> {
         if config.model.new.is_some() {
             let checkpoint = fresh(&config)?;
             return Ok(prepare(config, checkpoint)?);
@@ -243,8 +245,18 @@ impl RunArgs {
         let open = OpenArgs {
             dtype: Dtype::F32,
             accept_config_key: config.model.accept_config_keys.clone(),
+            base: None,
             offline: self.offline,
         };
+        if let (true, Some(adapter)) = (config.model.name.is_empty(), &config.model.adapter) {
+            config.model.name = base::spoken(adapter)?;
+        }
+        if let Some(Reference::Model(name)) = config.method.reference()
+            && toy::seed(name).is_none()
+        {
+            // What is not here yet is fetched.
+            open.path(name, out)?;
+        }
         let checkpoint = open.open(&config.model.name, out)?;
         interrupt::check()?;
         Ok(prepare(config, checkpoint)?)

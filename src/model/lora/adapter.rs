@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Tensor, Var};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::{LoraSpec, Module, Pair, pair::Dropout};
+use super::{LoraSpec, Module, Pair, Targets, pair::Dropout};
 use crate::config::ModelConfig;
 use crate::model::{
     Decoder, ModelError, convert,
@@ -67,6 +67,24 @@ impl LoraAdapter {
     /// Its options.
     pub fn spec(&self) -> &LoraSpec {
         &self.spec
+    }
+
+    /// The same with another dropout in training.
+    #[must_use]
+    pub fn with_dropout(mut self, share: f64) -> Self {
+        self.spec.dropout = share;
+        self
+    }
+
+    /// Whether it is on exactly these linear layers of its model.
+    ///
+    /// # Errors
+    /// A target that the model does not have.
+    pub fn is_on(&self, targets: &Targets, config: &ModelConfig) -> Result<bool, ModelError> {
+        let picked = targets.pick(config)?;
+        Ok(self
+            .modules()
+            .eq(picked.iter().map(|module| module.name.as_str())))
     }
 
     /// The modules it changes, as transformers names them.

@@ -4,14 +4,18 @@
 //! sampling, reading; the base weights never change and get no gradients; a fused module of a checkpoint (GPT-2's `c_attn`)
 //! has one adapter, whose B is cut like the module's weight.
 //!
-//! `adapter.rs` is a whole model's adapter, `pair.rs` one layer's, `peft.rs` with `peft_config.rs` its form on disk.
+//! `adapter.rs` is a whole model's adapter, `pair.rs` one layer's, `peft.rs` with `peft_config.rs` its form on
+//! disk, `opened.rs` an adapter folder as a model, `base.rs` where its base lies.
 
 mod adapter;
+pub mod base;
+mod opened;
 mod pair;
 mod peft;
 mod peft_config;
 
 pub use adapter::LoraAdapter;
+pub use opened::Adapted;
 pub use pair::Pair;
 pub(super) use peft::score_name;
 

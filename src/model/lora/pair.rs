@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use candle_core::{DType, Result, Tensor};
-use candlescope_ops as ops;
+use candlescope_ops::{self as ops, LowRank, Mask};
 use rand::{RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
@@ -39,18 +39,14 @@ pub(super) struct Dropout {
 }
 
 impl Pair {
-    /// What the adapter adds for an input `[.., in]`: `[.., out]`.
-    ///
-    /// # Errors
-    /// Tensor arithmetic.
-    pub fn of(&self, x: &Tensor) -> Result<Tensor> {
-        self.of_seen(&self.seen(x)?)
-    }
-
-    /// [`Self::of`] of an input that has been through [`Self::seen`].
-    fn of_seen(&self, x: &Tensor) -> Result<Tensor> {
-        let low = (ops::linear(x, &self.a, None)? * self.scale)?;
-        ops::linear(&low, &self.b, None)
+    /// The update as the kernel takes it, with dropout's mask in a training pass.
+    pub(in crate::model) fn update(&self) -> LowRank<'_> {
+        LowRank {
+            a: &self.a,
+            b: &self.b,
+            scale: self.scale,
+            mask: self.mask(),
+        }
     }
 
     /// What the adapter adds for some of a layer's inputs: columns from `start`, `x [.., columns]`.
@@ -61,31 +57,29 @@ impl Pair {
         ops::linear(&low, &self.b, None)
     }
 
-    /// The input with dropout: entries are zeroed, the others scaled up. The mask is a function of the key, the module and the
-    /// input's shape, so a pass that is run again for its gradient sees the same.
-    pub(in crate::model) fn seen(&self, x: &Tensor) -> Result<Tensor> {
-        let Some(dropout) = &self.dropout else {
-            return Ok(x.clone());
-        };
+    /// Entries are zeroed, the others scaled up. The mask is a function of the key, the module and the input's shape, so a
+    /// pass that is run again for its gradient sees the same, and nobody keeps it.
+    fn mask(&self) -> Option<Mask> {
+        let dropout = self.dropout.as_ref()?;
         let key = dropout.key.load(Ordering::Relaxed);
         if key == 0 {
-            return Ok(x.clone());
+            return None;
         }
-        let mut mask = vec![0.0f32; x.elem_count()];
-        let kept = (1.0 / (1.0 - dropout.share)) as f32;
-        let bound = (dropout.share * f64::from(u32::MAX)) as u32;
-        // Each chunk begins at its own place of the stream, so the mask is the same whatever the number of threads.
-        mask.par_chunks_mut(CHUNK)
-            .enumerate()
-            .for_each(|(i, chunk)| {
+        let (share, module) = (dropout.share, dropout.module);
+        let kept = (1.0 / (1.0 - share)) as f32;
+        let bound = (share * f64::from(u32::MAX)) as u32;
+        Some(Arc::new(move |numbers: &mut [f32]| {
+            // Each chunk begins at its own place of the stream, so the mask is the same whatever the number of threads.
+            let chunks = numbers.par_chunks_mut(CHUNK).enumerate();
+            chunks.for_each(|(i, chunk)| {
                 let mut rng = ChaCha8Rng::seed_from_u64(key);
-                rng.set_stream(dropout.module);
+                rng.set_stream(module);
                 rng.set_word_pos((i * CHUNK) as u128);
-                for entry in chunk {
-                    *entry = if rng.next_u32() < bound { 0.0 } else { kept };
+                for number in chunk {
+                    *number *= if rng.next_u32() < bound { 0.0 } else { kept };
                 }
             });
-        x * Tensor::from_vec(mask, x.shape(), x.device())?.to_dtype(x.dtype())?
+        }))
     }
 
     /// `s·B A`, `[out, in]`, in f32 or f64.

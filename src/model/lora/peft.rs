@@ -17,6 +17,7 @@ use super::{
 use crate::config::{Family, ModelConfig};
 use crate::files::{
     FileError, SafetensorsFolder, TensorSource,
+    hash::{content_hash, sha256},
     write::{Planned, WriteOptions, write_atomic, write_safetensors_file},
 };
 use crate::model::{ModelError, score};
@@ -36,6 +37,18 @@ impl LoraAdapter {
     /// Whether a folder holds an adapter.
     pub fn is_in(folder: &Path) -> bool {
         folder.join(CONFIG).is_file()
+    }
+
+    /// One hash of an adapter's tensors and of the factor they are scaled by.
+    ///
+    /// # Errors
+    /// Files that cannot be read.
+    pub fn hash(folder: &Path) -> Result<String, ModelError> {
+        let file = folder.join(CONFIG);
+        let (spec, _) = peft_config::read(&file, &text(&file)?)?;
+        let tensors = content_hash(&tensors(folder)?)?;
+        let parts = serde_json::json!([tensors, spec.scale()]);
+        Ok(sha256(parts.to_string().as_bytes()))
     }
 
     /// Reads an adapter for a model of this config.
@@ -65,7 +78,7 @@ impl LoraAdapter {
     ) -> Result<(Self, Option<Tensor>), ModelError> {
         let file = folder.join(CONFIG);
         let (mut spec, task) = peft_config::read(&file, &text(&file)?)?;
-        let source = SafetensorsFolder::open(&folder.join(WEIGHTS))?;
+        let source = tensors(folder)?;
         let mut left = source.names();
         let mut parts = Vec::new();
         for module in modules(config) {
@@ -146,6 +159,19 @@ impl LoraAdapter {
         write_atomic(&folder.join(CONFIG), text.as_bytes())?;
         Ok(())
     }
+}
+
+/// The base model that an adapter's config names.
+pub(super) fn base_name(folder: &Path) -> Result<Option<String>, ModelError> {
+    let file = folder.join(CONFIG);
+    let config: serde_json::Value = serde_json::from_str(&text(&file)?).unwrap_or_default();
+    let name = config.get("base_model_name_or_path");
+    Ok(name.and_then(|name| Some(name.as_str()?.to_owned())))
+}
+
+/// The adapter's file.
+pub(super) fn tensors(folder: &Path) -> Result<SafetensorsFolder, FileError> {
+    SafetensorsFolder::open(&folder.join(WEIGHTS))
 }
 
 fn text(file: &Path) -> Result<String, ModelError> {

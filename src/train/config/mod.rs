@@ -4,6 +4,7 @@
 //! gives the same. A key that is unknown, that contradicts another, or that the chosen method ignores is an error that names
 //! it. Sections are `sections.rs`; methods add their own in `[method.NAME]`.
 
+mod paths;
 mod resolve;
 mod sections;
 #[cfg(test)]
@@ -17,11 +18,10 @@ use toml::{Table, Value};
 pub use super::ppo::Ppo;
 pub use super::rloo::Rloo;
 use super::{
-    TrainError,
-    loss::{Kto, RewardLoss},
-    manifest::read_text,
+    TrainError, loss::RewardLoss, manifest::read_text, reference::Reference, scorer::RewardSource,
 };
-pub use sections::{Alerting, Data, Dpo, Lm, Lora, Model, New, Optim, Output, Planning, Sft};
+pub(super) use paths::undecided;
+pub use sections::{Alerting, Data, Dpo, Kto, Lm, Lora, Model, New, Optim, Output, Planning, Sft};
 
 /// No config is larger than this.
 const MAX_BYTES: u64 = 1 << 20;
@@ -92,16 +92,44 @@ impl Method {
             Self::Lm(_) => "lm",
         }
     }
+
+    /// A key of its section, with the section.
+    pub fn key(&self, key: &str) -> String {
+        format!("method.{}.{key}", self.name())
+    }
+
+    /// What the policy is compared with, once the config is resolved; none where nothing is.
+    pub fn reference(&self) -> Option<&Reference> {
+        match self {
+            Self::Dpo(dpo) => dpo.reference.as_ref(),
+            Self::Kto(kto) => kto.reference.as_ref(),
+            Self::Ppo(ppo) => ppo.reference.as_ref(),
+            Self::Rloo(rloo) => rloo.reference.as_ref(),
+            Self::Sft(_) | Self::Rm(_) | Self::Lm(_) => None,
+        }
+    }
+
+    /// Where rewards come from, for methods that draw answers.
+    pub fn reward(&self) -> Option<&RewardSource> {
+        match self {
+            Self::Ppo(ppo) => Some(&ppo.reward),
+            Self::Rloo(rloo) => Some(&rloo.reward),
+            _ => None,
+        }
+    }
 }
 
 impl Config {
-    /// Reads a config file for `method`, with `sets` (`section.key=value`) over it.
+    /// Reads a config file for `method`, with `sets` (`section.key=value`) over it. Its paths, which are those of the working
+    /// directory, become absolute, so that the run can go on from any other.
     ///
     /// # Errors
     /// No file, no TOML, a key or value that cannot be used.
     pub fn read(path: &Path, method: &str, sets: &[String]) -> Result<Self, TrainError> {
         let text = read_text(path, MAX_BYTES)?;
-        Self::parse(&path.display().to_string(), &text, method, sets)
+        let mut config = Self::parse(&path.display().to_string(), &text, method, sets)?;
+        config.anchor()?;
+        Ok(config)
     }
 
     /// [`Self::read`] of a text; `origin` is for messages.
@@ -141,13 +169,11 @@ impl Config {
         })
     }
 
-    /// All that decides the weights: the config but for `[output]` and `[alerts]`.
+    /// All that decides the weights: the config but for `[output]`, `[alerts]` and the paths of what the manifest has the
+    /// hashes of.
     pub fn decisive(&self) -> serde_json::Value {
         let mut value = serde_json::to_value(self).unwrap_or_default();
-        if let Some(map) = value.as_object_mut() {
-            map.remove("output");
-            map.remove("alerts");
-        }
+        undecided(&mut value);
         value
     }
 

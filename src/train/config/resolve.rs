@@ -1,8 +1,8 @@
 //! A config made whole: values checked, what depends on other keys filled in, options that the method ignores refused.
 
 use super::{Config, Method, sections::Lora};
-use crate::model::lora::LoraSpec;
-use crate::train::{TrainError, loss::Preference, schedule::Shape};
+use crate::model::lora::{LoraAdapter, LoraSpec};
+use crate::train::{TrainError, loss::Preference, reference::Reference, schedule::Shape};
 
 /// Whether `value` is within the range, named as the field is.
 fn within(
@@ -33,15 +33,16 @@ impl Config {
         self.resolve_optim()?;
         self.resolve_schedule()?;
         self.resolve_lora()?;
+        self.resolve_reference()?;
         self.resolve_output()?;
         self.refuse_ignored()
     }
 
     fn resolve_model(&mut self) -> Result<(), TrainError> {
-        let named = !self.model.name.is_empty();
+        let named = !self.model.name.is_empty() || self.model.adapter.is_some();
         let Some(new) = &mut self.model.new else {
             let found = "neither";
-            let expected = "a name, or a `new` model for `train lm`";
+            let expected = "a name, an adapter, or a `new` model for `train lm`";
             return if named {
                 Ok(())
             } else {
@@ -49,7 +50,12 @@ impl Config {
             };
         };
         if named {
-            return Err(ignored("model.name", "`model.new` makes a fresh model"));
+            let field = if self.model.adapter.is_some() {
+                "model.adapter"
+            } else {
+                "model.name"
+            };
+            return Err(ignored(field, "`model.new` makes a fresh model"));
         }
         if !matches!(self.method, Method::Lm(_)) {
             let why = "a fresh model has learnt nothing yet; `train lm` trains one";
@@ -167,14 +173,82 @@ impl Config {
 
     fn resolve_lora(&mut self) -> Result<(), TrainError> {
         let trains_on_texts = matches!(self.method, Method::Sft(_) | Method::Lm(_));
+        let continued = self.model.adapter.is_some();
+        if continued {
+            self.lora.get_or_insert_default();
+        }
         let Some(lora) = &mut self.lora else {
             return Ok(());
         };
-        within("lora.rank", lora.rank as f64, 1.0..=4096.0, "1 to 4096")?;
-        within("lora.alpha", lora.alpha, f64::MIN_POSITIVE.., "above 0")?;
+        if !continued {
+            let usual = LoraSpec::default();
+            lora.rank.get_or_insert(usual.rank);
+            lora.alpha.get_or_insert(usual.alpha);
+            lora.targets.get_or_insert(usual.targets);
+            lora.rslora.get_or_insert(usual.rslora);
+        }
+        let rank = lora.rank.unwrap_or(1);
+        within("lora.rank", rank as f64, 1.0..=4096.0, "1 to 4096")?;
+        let alpha = lora.alpha.unwrap_or(1.0);
+        within("lora.alpha", alpha, f64::MIN_POSITIVE.., "above 0")?;
         let usual = if trains_on_texts { 0.05 } else { 0.0 };
         let dropout = *lora.dropout.get_or_insert(usual);
         within("lora.dropout", dropout, 0.0..1.0, "0 to below 1")
+    }
+
+    /// What the policy is compared with: a fresh adapter with the model without it, one that goes on with a copy of itself.
+    fn resolve_reference(&mut self) -> Result<(), TrainError> {
+        let continued = self.model.adapter.is_some();
+        let whole = self.lora.is_none();
+        let usual = || {
+            if continued {
+                Reference::Adapter
+            } else {
+                Reference::Base
+            }
+        };
+        let key = |method: &str, key: &str| format!("method.{method}.{key}");
+        let name = self.method.name();
+        match &mut self.method {
+            Method::Dpo(dpo) if !dpo.loss.needs_reference() => {
+                let said = [
+                    ("reference", dpo.reference.is_some()),
+                    ("precompute_reference", dpo.precompute_reference.is_some()),
+                    ("ld_alpha", dpo.ld_alpha.is_some()),
+                ];
+                if let Some((field, _)) = said.iter().find(|(_, said)| *said) {
+                    let why = format!("the loss {} has no reference", dpo.loss.name());
+                    return Err(ignored(&key(name, field), &why));
+                }
+            }
+            Method::Dpo(dpo) => {
+                dpo.reference.get_or_insert_with(usual);
+                dpo.precompute_reference.get_or_insert(true);
+                let alpha = dpo.ld_alpha.unwrap_or(1.0);
+                within("method.dpo.ld_alpha", alpha, 0.0..=1.0, "0 to 1")?;
+            }
+            Method::Kto(kto) => {
+                let apart = match kto.reference.get_or_insert_with(usual) {
+                    Reference::Base => whole,
+                    Reference::Adapter => false,
+                    Reference::Model(_) => true,
+                };
+                kto.precompute_reference.get_or_insert(apart);
+            }
+            Method::Ppo(ppo) => drop(ppo.reference.get_or_insert_with(usual)),
+            Method::Rloo(rloo) => drop(rloo.reference.get_or_insert_with(usual)),
+            Method::Sft(_) | Method::Rm(_) | Method::Lm(_) => {}
+        }
+        if self.method.reference() == Some(&Reference::Adapter) && !continued {
+            let expected =
+                "`base`, or another checkpoint: there is no model.adapter to keep a copy of";
+            return Err(TrainError::config(
+                key(name, "reference"),
+                expected,
+                "adapter",
+            ));
+        }
+        Ok(())
     }
 
     fn resolve_output(&mut self) -> Result<(), TrainError> {
@@ -297,12 +371,56 @@ impl Config {
 impl Lora {
     /// For the model.
     pub fn spec(&self) -> LoraSpec {
+        let usual = LoraSpec::default();
         LoraSpec {
-            rank: self.rank,
-            alpha: self.alpha,
+            rank: self.rank.unwrap_or(usual.rank),
+            alpha: self.alpha.unwrap_or(usual.alpha),
             dropout: self.dropout.unwrap_or_default(),
-            targets: self.targets.clone(),
-            rslora: self.rslora,
+            targets: self.targets.clone().unwrap_or_default(),
+            rslora: self.rslora.unwrap_or_default(),
         }
+    }
+}
+
+impl Config {
+    /// Fills in what an adapter that goes on training brings with it.
+    ///
+    /// # Errors
+    /// Another value in `[lora]`, by its name.
+    pub fn continue_adapter(
+        &mut self,
+        adapter: &LoraAdapter,
+        model: &crate::config::ModelConfig,
+    ) -> Result<(), TrainError> {
+        let spec = adapter.spec();
+        let lora = self.lora.get_or_insert_default();
+        let differs = |field: &str, its: &dyn ToString, found: &dyn ToString| {
+            let expected = format!("{}, as model.adapter has it, or nothing", its.to_string());
+            Err(TrainError::config(field, expected, found.to_string()))
+        };
+        match (lora.rank, lora.alpha, lora.rslora) {
+            (Some(rank), ..) if rank != spec.rank => {
+                return differs("lora.rank", &spec.rank, &rank);
+            }
+            (_, Some(alpha), _) if alpha.to_bits() != spec.alpha.to_bits() => {
+                return differs("lora.alpha", &spec.alpha, &alpha);
+            }
+            (.., Some(rslora)) if rslora != spec.rslora => {
+                return differs("lora.rslora", &spec.rslora, &rslora);
+            }
+            _ => {}
+        }
+        if let Some(targets) = &lora.targets
+            && !adapter.is_on(targets, model)?
+        {
+            let names: Vec<&str> = adapter.modules().take(3).collect();
+            let its = format!("{} and the others it is on", names.join(", "));
+            return differs("lora.targets", &its, &format!("{targets:?}"));
+        }
+        lora.rank = Some(spec.rank);
+        lora.alpha = Some(spec.alpha);
+        lora.rslora = Some(spec.rslora);
+        lora.targets = Some(spec.targets.clone());
+        Ok(())
     }
 }

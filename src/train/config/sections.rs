@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::model::{fresh::FreshShape, lora::Targets};
 use crate::text::dataset::{Supervise, Truncation, Unusable};
 use crate::train::{
-    loss::{Kind, Options, Sft as SftLoss},
+    loss::{Kind, Kto as KtoLoss, Options, Sft as SftLoss},
+    reference::Reference,
     schedule::Shape,
 };
 
@@ -23,6 +24,9 @@ pub struct Model {
     /// Instead of a name: a model that does not exist yet, with the words it gets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub new: Option<New>,
+    /// The folder of a LoRA adapter, ours or PEFT's, that goes on training; without a name its own config names the base.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapter: Option<PathBuf>,
     /// Config keys that are unknown and vouched for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub accept_config_keys: Vec<String>,
@@ -190,34 +194,26 @@ pub struct Planning {
     pub floor: f64,
 }
 
-/// `[lora]`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// `[lora]`; of an adapter that goes on training everything but the dropout is its own.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Lora {
-    /// Rank of each update.
-    pub rank: usize,
-    /// The update is scaled by alpha / rank.
-    pub alpha: f64,
+    /// Rank of each update: 16.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rank: Option<usize>,
+    /// The update is scaled by alpha / rank: 32.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alpha: Option<f64>,
     /// Share of a layer's inputs that the adapter does not see in training: 0.05 for sft; 0 for the others, whose policy
     /// would not be their reference at the first step.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dropout: Option<f64>,
     /// `all-linear`, or the names of linear layers.
-    pub targets: Targets,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub targets: Option<Targets>,
     /// Scale by alpha / sqrt(rank) instead.
-    pub rslora: bool,
-}
-
-impl Default for Lora {
-    fn default() -> Self {
-        Self {
-            rank: 16,
-            alpha: 32.0,
-            dropout: None,
-            targets: Targets::default(),
-            rslora: false,
-        }
-    }
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rslora: Option<bool>,
 }
 
 /// `[alerts]`: limits; an alert is a row of the log, the run goes on.
@@ -293,6 +289,62 @@ pub struct Lm {}
 pub struct Dpo {
     /// Which loss of the family.
     pub loss: Kind,
+    /// What the policy is compared with: `base`, the model that the run begins with; `adapter`, a frozen copy of
+    /// `model.adapter`, the default where there is one; or another checkpoint with the same words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reference: Option<Reference>,
+    /// The reference runs over all rows once, before the first step, and its numbers are kept in the run's folder: true. Each
+    /// row is then seen once, however many epochs there are, and a reference with weights of its own is freed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub precompute_reference: Option<bool>,
+    /// LD-DPO (Liu et al. 2024): what the tokens beyond the length of the pair's shorter answer count, in the policy's
+    /// log-probabilities and in the reference's; 1, as in DPO.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ld_alpha: Option<f64>,
     /// Its options.
     pub options: Options,
+}
+
+/// `[method.kto]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Kto {
+    /// `β`.
+    pub beta: f64,
+    /// Weight of good completions. Choose the weights so that `good·n_good / (bad·n_bad)` lies in 1 to 4/3.
+    pub desirable_weight: f64,
+    /// Weight of bad completions.
+    pub undesirable_weight: f64,
+    /// As for dpo.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reference: Option<Reference>,
+    /// As for dpo, and each prompt with its neighbour's answer, which the order of the data decides, for every step of the run.
+    /// That is no less work than running beside the policy, so it is done only where it frees a reference with weights of its
+    /// own: another checkpoint, or the copy that is there when all weights train.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub precompute_reference: Option<bool>,
+}
+
+impl Default for Kto {
+    fn default() -> Self {
+        let loss = KtoLoss::default();
+        Self {
+            beta: loss.beta,
+            desirable_weight: loss.desirable_weight,
+            undesirable_weight: loss.undesirable_weight,
+            reference: None,
+            precompute_reference: None,
+        }
+    }
+}
+
+impl Kto {
+    /// The loss.
+    pub fn loss(&self) -> KtoLoss {
+        KtoLoss {
+            beta: self.beta,
+            desirable_weight: self.desirable_weight,
+            undesirable_weight: self.undesirable_weight,
+        }
+    }
 }

@@ -128,7 +128,7 @@ fn a_set_is_over_the_file() {
     assert_eq!(config.model.name, "smollm2-135m-instruct");
     assert_eq!(config.data.train.len(), 2);
     assert!(matches!(&config.method, Method::Sft(sft) if sft.loss == crate::train::loss::Sft::Dft));
-    assert_eq!(config.lora.unwrap().rank, 4);
+    assert_eq!(config.lora.unwrap().rank, Some(4));
     for wrong in ["optim.lr", "=3", "optim..lr=3", "seed.x.y=1"] {
         let refused = sets(&[wrong, "seed=1"]);
         assert!(wrong == "seed.x.y=1" || refused.is_err(), "{wrong}");

@@ -29,6 +29,13 @@ pub enum Kind {
     ExoPair,
     /// `-log σ(r_c) - ½ log σ(-r_c) - ½ log σ(-r_r)` with `r = β (lp - ref)` (NCA, Chen et al. 2024).
     NcaPair,
+    /// `-log σ(r_c) - log σ(-r_r)` with `r = β (lp - ref)` (BCO without its shift, Jung et al. 2024, as TRL has it since 1.0).
+    BcoPair,
+    /// `-log σ(βΔ)` with `Δ` the policy's log-ratios of chosen to rejected, sorted over the pass, less the reference's, sorted too
+    /// (AOT, Melnyk et al. 2024): distributions are compared, not pairs, so the pass is part of the loss. Smoothed as cDPO.
+    Aot,
+    /// The same of chosen log-ratios to the reference, sorted, less the rejected ones', sorted.
+    AotUnpaired,
     /// `1 - σ(r_c) + σ(r_r)` (APO-zero, D'Oosterlinck et al. 2024).
     ApoZero,
     /// `σ(r_c) + 1 - σ(r_c - r_r)` (APO-down).
@@ -58,6 +65,9 @@ impl Kind {
             Self::IpoSum => "ipo_sum",
             Self::ExoPair => "exo_pair",
             Self::NcaPair => "nca_pair",
+            Self::BcoPair => "bco_pair",
+            Self::Aot => "aot",
+            Self::AotUnpaired => "aot_unpaired",
             Self::ApoZero => "apo_zero",
             Self::ApoDown => "apo_down",
             Self::SppoHard => "sppo_hard",
@@ -85,7 +95,8 @@ impl Kind {
 pub struct Options {
     /// `β`: 0.1, for SimPO 2, for `sigmoid_norm` 5 (open-instruct). All but `slic_hf` read it.
     pub beta: Option<f64>,
-    /// `ε`: 0; for `exo_pair` 0.001, for `robust` 0.1. Read by `sigmoid`, `sigmoid_norm`, `robust`, `exo_pair`, `simpo`.
+    /// `ε`: 0; for `exo_pair` 0.001, for `robust` 0.1. Read by `sigmoid`, `sigmoid_norm`, `robust`, `exo_pair`, `simpo`,
+    /// `aot`, `aot_unpaired`.
     pub label_smoothing: Option<f64>,
     /// `γ`: 1. Read by `simpo`.
     pub gamma: Option<f64>,
@@ -134,8 +145,19 @@ impl Options {
     }
 
     fn refuse_unread(&self, kind: Kind) -> Result<(), LossError> {
-        use Kind::{Discopop, ExoPair, Robust, Sigmoid, SigmoidNorm, Simpo, SlicHf};
-        let smoothed = [Sigmoid, SigmoidNorm, Robust, ExoPair, Simpo].contains(&kind);
+        use Kind::{
+            Aot, AotUnpaired, Discopop, ExoPair, Robust, Sigmoid, SigmoidNorm, Simpo, SlicHf,
+        };
+        let smoothed = [
+            Sigmoid,
+            SigmoidNorm,
+            Robust,
+            ExoPair,
+            Simpo,
+            Aot,
+            AotUnpaired,
+        ];
+        let smoothed = smoothed.contains(&kind);
         let table = [
             (
                 "beta",
@@ -147,7 +169,7 @@ impl Options {
                 "label_smoothing",
                 self.label_smoothing,
                 smoothed,
-                "it is read by sigmoid, sigmoid_norm, robust, exo_pair and simpo",
+                "it is read by sigmoid, sigmoid_norm, robust, exo_pair, simpo, aot and aot_unpaired",
             ),
             ("gamma", self.gamma, kind == Simpo, "it is read by simpo"),
             ("delta", self.delta, kind == SlicHf, "it is read by slic_hf"),

@@ -43,6 +43,9 @@ struct Terms {
     /// The same over tokens.
     mean_chosen: Tensor,
     mean_rejected: Tensor,
+    /// Log-ratios of chosen to rejected: the policy's, and the reference's, or the policy's again without one.
+    policy: Tensor,
+    reference: Tensor,
 }
 
 impl Preference {
@@ -178,6 +181,18 @@ impl Preference {
                 let against = (log_sigmoid(&c.neg()?)? + log_sigmoid(&r.neg()?)?)?;
                 (log_sigmoid(&c)? + (against * 0.5)?)?.neg()?
             }
+            Kind::BcoPair => {
+                let (c, r) = (scaled(&t.chosen)?, scaled(&t.rejected)?);
+                (log_sigmoid(&c)? + log_sigmoid(&r.neg()?)?)?.neg()?
+            }
+            Kind::Aot => {
+                let delta = (sorted(&t.policy)? - sorted(&t.reference)?)?;
+                self.smoothed(&scaled(&delta)?)?
+            }
+            Kind::AotUnpaired => {
+                let delta = (sorted(&t.chosen)? - sorted(&t.rejected)?)?;
+                self.smoothed(&scaled(&delta)?)?
+            }
             Kind::ApoZero => {
                 let (c, r) = (scaled(&t.chosen)?, scaled(&t.rejected)?);
                 ((1.0 - sigmoid(&c)?)? + sigmoid(&r)?)?
@@ -258,11 +273,25 @@ impl Terms {
             let tokens: Vec<f64> = tokens.iter().map(|&n| n as f64).collect();
             Ok((x / beside(&tokens, x)?)?)
         };
+        let policy = (pairs.chosen - pairs.rejected)?;
         Ok(Self {
+            reference: match pairs.reference {
+                Some((chosen, rejected)) => (chosen - rejected)?.detach(),
+                None => policy.detach(),
+            },
+            policy,
             mean_chosen: over(&chosen, pairs.chosen_tokens)?,
             mean_rejected: over(&rejected, pairs.rejected_tokens)?,
             chosen,
             rejected,
         })
     }
+}
+
+/// Numbers `[n]` in ascending order; gradients go to where each came from.
+fn sorted(x: &Tensor) -> Result<Tensor, LossError> {
+    let values = numbers(x)?;
+    let mut order: Vec<u32> = (0..values.len() as u32).collect();
+    order.sort_by(|&a, &b| values[a as usize].total_cmp(&values[b as usize]));
+    Ok(x.index_select(&Tensor::new(order, x.device())?, 0)?)
 }

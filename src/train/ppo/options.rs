@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::train::{
     TrainError,
     loss::{Clip, advantage::Estimator, controller::KlController},
+    reference::Reference,
     rollout::Sampling,
     scorer::RewardSource,
 };
@@ -48,9 +49,10 @@ pub struct Ppo {
     /// Learning rate of a separate value model; the policy's where it is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub value_lr: Option<f64>,
-    /// A folder or .gguf file of the reference; the model that the run begins with where it is left out.
+    /// What the policy is held near: `base`, the model that the run begins with; `adapter`, a frozen copy of `model.adapter`, the
+    /// default where there is one; or another checkpoint with the same words.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub reference: Option<PathBuf>,
+    pub reference: Option<Reference>,
     /// How the divergence in the reward is estimated.
     pub estimator: Estimator,
     /// What weighs it: `kind = "fixed"` with `beta`, or `kind = "adaptive"` with `beta`, `target` and `horizon`.

@@ -58,23 +58,18 @@ pub struct Actor {
 }
 
 impl Actor {
-    /// With its prompts; `reference` is the model that the run begins with, or another one.
+    /// With its prompts, the model that the run begins with, and the reference with whether the policy begins as it.
     ///
     /// # Errors
-    /// A reward that cannot be opened; another model with another vocabulary; no token that ends an answer.
+    /// A reward that cannot be opened.
     pub fn new(
         config: &Config,
         setting: Setting<'_>,
         (train, eval): (Loaded<PromptOnly>, Option<Loaded<PromptOnly>>),
-        (model, other): (&Decoder, Option<Decoder>),
+        (model, (reference, begins_there)): (&Decoder, (Decoder, bool)),
         tokenizer: &Tokenizer,
     ) -> Result<Self, TrainError> {
         let vocab = model.config().vocab_size;
-        if let Some(other) = other.as_ref().filter(|o| o.config().vocab_size != vocab) {
-            let expected = format!("a model of {vocab} tokens");
-            let found = other.config().vocab_size;
-            return Err(TrainError::config("reference", expected, found));
-        }
         let mut stop = tokenizer.stop_ids().to_vec();
         stop.extend(model.config().eos.iter().filter(|id| **id < vocab as u32));
         stop.sort_unstable();
@@ -85,8 +80,8 @@ impl Actor {
             controller: setting.controller,
             estimator: setting.estimator,
             sampling: setting.sampling.clone(),
-            begins_there: other.is_none(),
-            reference: other.unwrap_or_else(|| model.clone()),
+            begins_there,
+            reference,
             train,
             eval: eval.map(|eval| eval.items).unwrap_or_default(),
             tokenizer: tokenizer.clone(),

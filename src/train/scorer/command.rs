@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -23,6 +24,9 @@ use super::{Answer, Scorer, TrainError};
 pub struct Ask {
     /// The program and its arguments.
     pub run: Vec<String>,
+    /// The folder it runs in: the one where the run was begun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dir: Option<PathBuf>,
     /// Seconds that it may take for an answer.
     #[serde(default = "Ask::patience")]
     pub timeout: f64,
@@ -93,7 +97,7 @@ impl Piped {
 
     fn running(&mut self) -> Result<&mut Running, TrainError> {
         if self.running.is_none() {
-            let started = Running::start(&self.ask.run);
+            let started = Running::start(&self.ask);
             let running = started.map_err(|e| self.wrong(format!("it cannot be started: {e}")))?;
             self.running = Some(running);
         }
@@ -159,12 +163,14 @@ impl Scorer for Piped {
 }
 
 impl Running {
-    fn start(run: &[String]) -> std::io::Result<Self> {
-        let (program, arguments) = run
+    fn start(ask: &Ask) -> std::io::Result<Self> {
+        let (program, arguments) = ask
+            .run
             .split_first()
             .ok_or_else(|| std::io::Error::other("no program"))?;
         let mut child = Command::new(program)
             .args(arguments)
+            .current_dir(ask.dir.as_deref().unwrap_or(Path::new(".")))
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use candle_core::DType;
 
 use super::{Answer, Ensemble, Scorer, TrainError};
-use crate::model::{Batch, LoadOptions, ScoreModel};
+use crate::model::{Batch, LoadOptions, Opened, ScoreModel, checkpoint::words};
 use crate::text::Tokenizer;
 
 /// Reward models whose scores become one.
@@ -26,8 +26,9 @@ pub fn open_scored(path: &Path, tokenizer: &Tokenizer) -> Result<ScoreModel, Tra
         dtype: DType::F32,
         ..LoadOptions::default()
     };
-    let model = ScoreModel::open(path, &options)?;
-    let theirs = Tokenizer::from_folder(path)?;
+    let opened = Opened::at(path, &options)?;
+    let model = ScoreModel::of(&opened, &options)?;
+    let (theirs, _) = words(&opened, path)?;
     if theirs.hash() != tokenizer.hash() {
         let expected = format!("the policy's words, {}", tokenizer.hash());
         return Err(TrainError::mismatch(

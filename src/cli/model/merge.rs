@@ -1,0 +1,93 @@
+//! `model merge`: an adapter folder with its base as one model.
+
+use std::path::PathBuf;
+
+use candle_core::DType;
+
+use super::convert::{Stored, Written};
+use crate::{
+    cli::{
+        Outcome,
+        args::{Dtype, OpenArgs},
+        failure::Usage,
+        interrupt,
+        output::Out,
+    },
+    model::{LoraAdapter, Opened, checkpoint::words, convert},
+};
+
+/// Write a LoRA adapter and its base as one model: a Hugging Face folder that needs neither
+///
+/// The adapter is added to the weights in f32, which are rounded once. An adapter of a reward model becomes a classifier with
+/// one score. The folder appears whole or not at all; an existing one is refused.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:
+  candlescope model merge runs/sft/checkpoints/step-200 --out merged/
+  candlescope model merge ./adapter --base smollm2-135m-instruct --out merged/")]
+pub struct Args {
+    /// The adapter's folder, as `train` and PEFT write it
+    adapter: PathBuf,
+    /// The folder to make
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// The base model, instead of the one that the adapter's config names
+    #[arg(long, value_name = "MODEL")]
+    base: Option<String>,
+    /// A config key that candlescope does not know and that you know not to change the forward pass; repeatable
+    #[arg(long, value_name = "KEY")]
+    accept_config_key: Vec<String>,
+    /// Use what is in the cache only
+    #[arg(long)]
+    offline: bool,
+    /// What weights are written in: f32, f16 or bf16
+    #[arg(
+        long = "dtype",
+        value_enum,
+        default_value = "f32",
+        value_name = "DTYPE",
+        hide_possible_values = true
+    )]
+    stored: Stored,
+}
+
+pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
+    if !LoraAdapter::is_in(&args.adapter) {
+        return Err(Usage::new(
+            format!(
+                "{} is no adapter: it has no adapter_config.json",
+                args.adapter.display()
+            ),
+            "`candlescope model convert` writes a whole model in another format",
+        )
+        .into());
+    }
+    let how = OpenArgs {
+        dtype: Dtype::F32,
+        accept_config_key: args.accept_config_key.clone(),
+        base: args.base.clone(),
+        offline: args.offline,
+    };
+    let name = args.adapter.display().to_string();
+    let path = how.path(&name, out)?;
+    let (dtype, stored) = args.stored.dtype();
+    let opened = Opened::at(&path, &how.load_options())?;
+    interrupt::check()?;
+    let files = merged(&opened, args, dtype)?;
+    let written = Written {
+        model: name,
+        folder: args.out.display().to_string(),
+        dtype: stored,
+        files,
+    };
+    written.show("candlescope.model.merge/1", out)
+}
+
+fn merged(opened: &Opened, args: &Args, dtype: DType) -> anyhow::Result<Vec<String>> {
+    let (tokenizer, template) = words(opened, &args.adapter)?;
+    Ok(convert::opened_to_folder(
+        opened,
+        (&tokenizer, template.as_ref()),
+        &args.out,
+        dtype,
+    )?)
+}
