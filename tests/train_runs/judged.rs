@@ -16,12 +16,16 @@ struct Place {
 
 impl Place {
     fn new(seeds: &[u64]) -> Self {
+        Self::with(seeds, USUAL)
+    }
+
+    fn with(seeds: &[u64], more: &str) -> Self {
         let place = Self {
             dir: tempfile::tempdir().unwrap(),
         };
         write_pairs(&place.file("train.jsonl"), 22);
         write_pairs(&place.file("eval.jsonl"), PAIRS);
-        let config = config_text(place.dir.path(), USUAL);
+        let config = config_text(place.dir.path(), more);
         std::fs::write(place.file("rm.toml"), config).unwrap();
         for seed in seeds {
             let (config, out) = (place.name("rm.toml"), place.name(&format!("rm-{seed}")));
@@ -89,6 +93,20 @@ fn a_run_ends_with_the_report_that_reward_eval_makes() {
     let step = place.name("rm-0/checkpoints/step-11");
     let alone = judged(&[&step, "--data", &data, "--batch", "1"]);
     assert_eq!(numbers(&alone, 0), numbers(&own, 0));
+}
+
+/// An adapter is opened merged into its base, so its scores differ from the run's by rounding.
+#[test]
+fn an_adapter_is_judged_as_in_its_run() {
+    let place = Place::with(&[4], &format!("{USUAL}[lora]\nrank = 4\n"));
+    let own = read(&place.file("rm-4/report.json"));
+    let found = judged(&[&place.name("rm-4"), "--data", &place.name("eval.jsonl")]);
+    let value = |of: &Value, name: &str| of["models"][0][name]["value"].as_f64().unwrap();
+    assert_eq!(value(&own, "accuracy"), value(&found, "accuracy"));
+    for name in ["margin", "length_correlation"] {
+        let (own, found) = (value(&own, name), value(&found, name));
+        assert!((own - found).abs() < 1e-4, "{name}: {own} {found}");
+    }
 }
 
 #[test]

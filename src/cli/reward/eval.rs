@@ -46,7 +46,7 @@ const SCORES: &str = "scores.jsonl";
   candlescope reward eval ./reward-model --data held-out.parquet --max-length 1024 --json
   candlescope reward eval runs/rm-a runs/rm-b runs/rm-c --data held-out.jsonl --report out/")]
 pub struct Args {
-    /// Folders of reward models, or of runs that trained one: then their last checkpoints; several are an ensemble
+    /// Folders of reward models (whole, or a LoRA adapter), or of runs that trained one: then their last checkpoints; several are an ensemble
     #[arg(required = true, value_name = "MODEL")]
     models: Vec<String>,
     /// Pairs of answers: JSON lines, a JSON array or Parquet, with the columns that TRL names; repeatable
@@ -82,6 +82,9 @@ pub struct Args {
     /// A config key that candlescope does not know and that you know not to matter; repeatable
     #[arg(long, value_name = "KEY")]
     accept_config_key: Vec<String>,
+    /// The base model of adapter folders, instead of the one that their configs name
+    #[arg(long, value_name = "MODEL")]
+    base: Option<String>,
     /// Use what is in the cache only
     #[arg(long)]
     offline: bool,
@@ -188,6 +191,7 @@ impl Args {
         let how = OpenArgs {
             dtype: Dtype::F32,
             accept_config_key: self.accept_config_key.clone(),
+            base: self.base.clone(),
             offline: self.offline,
             base: None,
         };
