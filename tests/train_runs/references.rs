@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use candle_core::{DType, Tensor};
 use candlescope::files::{SafetensorsFolder, TensorSource};
-use candlescope::model::{Checkpoint, convert};
+use candlescope::model::{Checkpoint, LoadOptions, convert};
 use candlescope::train::log::{self, Row};
 use candlescope::train::{Config, Parts, Session, Silent, TrainError, prepare};
 

@@ -193,7 +193,6 @@ impl Args {
             accept_config_key: self.accept_config_key.clone(),
             base: self.base.clone(),
             offline: self.offline,
-            base: None,
         };
         interrupt::check()?;
         let path = how.path(&last_checkpoint(name)?, out)?;
