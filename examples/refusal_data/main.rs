@@ -19,7 +19,7 @@ use candlescope::model::{
 };
 use candlescope::steer::{self, Completion};
 use candlescope::text::suites::{Label, PromptRow, Split};
-use prompts::{apart, held_out};
+use prompts::{apart, held_out, shuffled};
 use refusals::{plain, refusal};
 
 type Failure = Box<dyn std::error::Error>;
@@ -27,8 +27,8 @@ type Failure = Box<dyn std::error::Error>;
 const USAGE: &str = "usage: refusal_data MODEL OUT HARMFUL.json HARMLESS.json XSTEST.csv [SEED]";
 
 /// Rows of each kind in the data of SFT; what is left of harmful prompts and look-alikes makes the pairs.
-const HARMFUL: usize = 220;
-const HARMLESS: usize = 200;
+const HARMFUL: usize = 210;
+const HARMLESS: usize = 220;
 const LOOKALIKE: usize = 90;
 /// Most pairs of each kind.
 const PAIRS: usize = 80;
@@ -49,18 +49,25 @@ fn main() -> Result<(), Failure> {
     std::fs::create_dir_all(out)?;
 
     let held = held_out()?;
-    let both = |file: Vec<String>, suite: &str| -> Result<_, Failure> {
-        Ok(apart([file, prompts::train(suite)?].concat(), &held, seed))
-    };
-    let (harmful, left_harmful) = both(prompts::instructions(harmful.as_ref())?, "harmful")?;
-    let (harmless, left_harmless) = both(prompts::instructions(harmless.as_ref())?, "harmless")?;
-    let (lookalike, left_lookalike) = apart(prompts::xstest_safe(xstest.as_ref())?, &held, seed);
+    let (suite, file) = (
+        prompts::train("harmful")?,
+        prompts::instructions(harmful.as_ref())?,
+    );
+    let (harmful, left_harmful) = apart(shuffled([suite, file].concat(), seed), &held);
+    // The suite's first: they have the form of harmful requests. Trained on short everyday instructions alone, the model
+    // refused every second ordinary request of that form.
+    let suite = shuffled(prompts::train("harmless")?, seed);
+    let file = shuffled(prompts::instructions(harmless.as_ref())?, seed);
+    let (harmless, left_harmless) = apart([suite, file].concat(), &held);
+    let xstest = prompts::xstest_safe(xstest.as_ref())?;
+    let (lookalike, left_lookalike) = apart(shuffled(xstest, seed), &held);
     say(&serde_json::json!({"left_out": {
         "harmful": left_harmful, "harmless": left_harmless, "lookalike": left_lookalike,
     }}));
     let (refused, attacked) = split(&harmful, HARMFUL);
     let (answered, tempted) = split(&lookalike, LOOKALIKE);
-    let harmless = split(&harmless, HARMLESS).0;
+    let (harmless, plain_asked) = split(&harmless, HARMLESS);
+    let tempted = [tempted, &plain_asked[..plain_asked.len().min(PAIRS / 2)]].concat();
 
     let path = fetch::resolve(model, &Cache::new()?, true, &Silent)?;
     let checkpoint = Checkpoint::open(model, &path, &LoadOptions::default())?;
@@ -89,11 +96,11 @@ fn main() -> Result<(), Failure> {
     }
     for (prompt, answer) in tempted
         .iter()
-        .zip(answers(&checkpoint, tempted, PAIR_ANSWER)?)
+        .zip(answers(&checkpoint, &tempted, PAIR_ANSWER)?)
     {
         rows.push(Row::pair(prompt, &whole(&answer), &plain(prompt, seed)));
     }
-    say(&serde_json::json!({"pairs": {"harmful": attacked.len(), "lookalike": tempted.len()}}));
+    say(&serde_json::json!({"pairs": {"harmful": attacked.len(), "answered": tempted.len()}}));
     write(out, "dpo", rows, seed)
 }
 

@@ -90,13 +90,14 @@ fn fields(line: &str) -> Vec<String> {
     all
 }
 
-/// In an order drawn from the seed, without those near a held-out one or near one that came before.
-pub fn apart(
-    mut prompts: Vec<String>,
-    held: &[BTreeSet<String>],
-    seed: u64,
-) -> (Vec<String>, Left) {
+/// In an order drawn from the seed.
+pub fn shuffled(mut prompts: Vec<String>, seed: u64) -> Vec<String> {
     prompts.sort_by_key(|prompt| rank(prompt, seed));
+    prompts
+}
+
+/// In their order, without those near a held-out one or near one that came before.
+pub fn apart(prompts: Vec<String>, held: &[BTreeSet<String>]) -> (Vec<String>, Left) {
     let (mut left, mut kept, mut sets) = (Left::default(), Vec::new(), Vec::new());
     for prompt in prompts {
         let set = words(&prompt);

@@ -265,6 +265,9 @@ pub(super) fn words(run: &Course) -> String {
     let message = run.ended.as_ref().and_then(|(_, message)| message.clone());
     let mut parts = vec![match run.state() {
         State::Running => match run.left() {
+            Some(_) if run.step >= run.steps => {
+                "its steps are done; it evaluates or writes the last checkpoint".to_owned()
+            }
             Some(left) => {
                 let speed = run.speed();
                 let speed = speed.map_or(String::new(), |speed| format!(", {speed:.0} tokens/s"));
