@@ -3,7 +3,6 @@
 
 #![allow(clippy::print_stderr)] // says when it did not run
 
-use std::io::IsTerminal;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -215,25 +214,24 @@ fn what_a_panicked_screen_had_asked_for_is_stopped_and_dropped() {
     assert!(text(&mut stage).contains("said nothing"));
 }
 
-/// What the test below runs in the terminal that it opens.
-#[test]
-#[ignore = "run with --ignored by in_tmux_a_caught_panic_..., in each .ci/run that has tmux"]
-fn in_a_terminal() {
-    if std::io::stdin().is_terminal() {
-        let app = App::with_screens(Theme::dark(), table);
-        runtime::in_terminal(app, "toy", opener(), Instant::now(), false).unwrap();
-    }
-}
+/// Set where the test below runs itself again, in the terminal that it opened.
+const INSIDE: &str = "CANDLESCOPE_TEST_IN_TERMINAL";
+const ITSELF: &str =
+    "in_tmux_a_caught_panic_leaves_the_workbench_and_another_leaves_the_terminal_as_it_was";
 
 #[test]
 fn in_tmux_a_caught_panic_leaves_the_workbench_and_another_leaves_the_terminal_as_it_was() {
+    if std::env::var_os(INSIDE).is_some() {
+        let app = App::with_screens(Theme::dark(), table);
+        return runtime::in_terminal(app, "toy", opener(), Instant::now(), false).unwrap();
+    }
     let Some(tmux) = Tmux::start("panics") else {
         eprintln!("not run: tmux is missing");
         return;
     };
     let this = std::env::current_exe().unwrap();
     let child = format!(
-        "RUST_BACKTRACE=0 {} --exact panics::in_a_terminal --ignored --nocapture",
+        "{INSIDE}=1 RUST_BACKTRACE=0 {} --exact panics::{ITSELF} --nocapture",
         this.display()
     );
     tmux.between_modes(&child);
