@@ -121,6 +121,14 @@ pub struct OpenArgs {
         hide_possible_values = true
     )]
     pub dtype: Dtype,
+    /// Where it is.
+    #[command(flatten)]
+    pub found: FindArgs,
+}
+
+/// How models are found and read, whatever their weights are kept in.
+#[derive(Args, Clone, Debug, Default)]
+pub struct FindArgs {
     /// A config key that candlescope does not know and that you know not to change the forward pass; repeatable
     #[arg(long, value_name = "KEY")]
     pub accept_config_key: Vec<String>,
@@ -130,6 +138,16 @@ pub struct OpenArgs {
     /// Use what is in the cache only
     #[arg(long)]
     pub offline: bool,
+}
+
+impl FindArgs {
+    /// With weights in f32.
+    pub fn exact(&self) -> OpenArgs {
+        OpenArgs {
+            dtype: Dtype::F32,
+            found: self.clone(),
+        }
+    }
 }
 
 /// The dtypes a model can be kept in.
@@ -172,11 +190,11 @@ impl OpenArgs {
     pub fn path(&self, model: &str, out: &Out) -> anyhow::Result<PathBuf> {
         let cache = Cache::new()?;
         let bar = Bar::new(out);
-        let path = fetch::resolve(model, &cache, !self.offline, &bar)?;
+        let path = fetch::resolve(model, &cache, !self.found.offline, &bar)?;
         if LoraAdapter::is_in(&path)
-            && let Some(base) = lora::base::wanted(&path, self.base.as_deref())?
+            && let Some(base) = lora::base::wanted(&path, self.found.base.as_deref())?
         {
-            fetch::resolve(&base, &cache, !self.offline, &bar)
+            fetch::resolve(&base, &cache, !self.found.offline, &bar)
                 .with_context(|| format!("the base model `{base}` of {}", path.display()))?;
         }
         Ok(path)
@@ -189,8 +207,8 @@ impl OpenArgs {
                 Dtype::F32 => DType::F32,
                 Dtype::Bf16 => DType::BF16,
             },
-            accept_config_keys: self.accept_config_key.clone(),
-            base: self.base.clone(),
+            accept_config_keys: self.found.accept_config_key.clone(),
+            base: self.found.base.clone(),
         }
     }
 }

@@ -3,6 +3,8 @@
 //! Always: as for PPO a step is a rollout with all its updates; the divergence from the reference is part of an answer's
 //! reward, and an answer is one action. The rollout is `rollout/`, the loss `loss/rloo.rs`.
 
+use std::time::Instant;
+
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -17,7 +19,7 @@ use super::{
     },
     ppo::carried,
     reference::Reference,
-    rollout::{Actor, Rollout, Sampling, numbers, row, shuffled},
+    rollout::{Actor, Rollout, Sampling, numbers, row, set_times, shuffled},
     scorer::{RewardSource, Watched, check_monitors},
 };
 
@@ -135,7 +137,9 @@ impl Trainer {
 
     fn update(&mut self, bench: &mut Bench) -> Result<Numbers, TrainError> {
         let group = self.options.group;
+        let began = Instant::now();
         let rollout = self.actor.roll(bench, (self.answers / group, group))?;
+        let rolled = began.elapsed();
         let beta = self.actor.controller.beta();
         let rows = rollout.scores.iter().zip(&rollout.kl);
         let rewards: Vec<f64> = rows
@@ -164,11 +168,10 @@ impl Trainer {
         let episode = (self.steps + 1) as f64 * self.answers as f64;
         metrics.put("episode", Metric::Sum(episode));
         let updates = course.updates;
-        Ok(row(
-            course.loss / updates,
-            course.norm / updates,
-            &course.metrics,
-        ))
+        let (loss, norm) = (course.loss / updates, course.norm / updates);
+        let mut numbers = row(loss, norm, &course.metrics);
+        set_times(&mut numbers, began, rolled);
+        Ok(numbers)
     }
 
     fn minibatch(

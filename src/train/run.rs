@@ -95,6 +95,7 @@ impl Session {
     fn step(&mut self) -> Result<Option<Row>, TrainError> {
         let parts = &mut self.parts;
         let lr = parts.bench.learning_rate();
+        let began = Instant::now();
         let mut metrics = match parts.method.step(&mut parts.bench) {
             Ok(metrics) => metrics,
             Err(error) => return Err(self.failed(error)),
@@ -103,6 +104,7 @@ impl Session {
         bench.advance();
         let step = bench.step();
         let rows = parts.method.facts().rows;
+        metrics.set("time/step_s", began.elapsed().as_secs_f64());
         metrics.set("learning_rate", lr);
         metrics.set("epoch", bench.sampler.epochs(rows));
         metrics.set("num_tokens", bench.tokens as f64);

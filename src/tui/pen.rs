@@ -38,6 +38,28 @@ pub fn panel(area: Rect, title: &str, theme: &Theme, buf: &mut Buffer) -> Rect {
     cells::panel(buf, area, title, false, *theme)
 }
 
+/// A panel of lines that is scrolled so far; the title says where it stands and how to go on. Gives what is inside, the lines
+/// that are shown there, and how far it can be scrolled.
+pub fn scrolled(
+    area: Rect,
+    (title, lines): (&str, usize),
+    (scroll, keys): (usize, &str),
+    theme: &Theme,
+    buf: &mut Buffer,
+) -> (Rect, std::ops::Range<usize>, usize) {
+    let most = lines.saturating_sub(area.height.saturating_sub(2).into());
+    let from = scroll.min(most);
+    let more = if most > 0 {
+        format!(", line {} of {lines}{keys}", from + 1)
+    } else {
+        String::new()
+    };
+    let title = cells::prose(&format!("{title}{more}"), theme.ascii);
+    let inner = panel(area, &title, theme, buf);
+    let until = lines.min(from + usize::from(inner.height));
+    (inner, from..until, most)
+}
+
 /// A card: what is empty, going on, or wrong, in words that wrap.
 pub fn card(area: Rect, title: &str, body: &str, theme: &Theme, buf: &mut Buffer) {
     let at = cells::popup(area, 64, 12);

@@ -87,7 +87,7 @@ pub fn parts_of(method: &str, dir: &Path, more: &str) -> Parts {
 /// Rows that stand, without times and what sessions leave: what must not depend on interruptions.
 pub fn course(root: &Path) -> Vec<String> {
     let rows = standing(log::read(&root.join("metrics.jsonl")).unwrap().rows);
-    let timeless = |row: Row| Row { wall: 0.0, ..row }.line();
+    let timeless = |row: Row| row.timeless().line();
     let kinds = ["step", "eval", "alert"];
     let kept = rows
         .into_iter()

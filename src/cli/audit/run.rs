@@ -287,7 +287,7 @@ fn command(args: &Args) -> String {
         option("--edit", Some(path(file)));
     }
     option("--perturb", args.perturb.clone());
-    option("--base", args.model.how.base.as_deref().map(name));
+    option("--base", args.model.how.found.base.as_deref().map(name));
     let dtype = (args.model.how.dtype == crate::cli::args::Dtype::Bf16).then(|| "bf16".to_owned());
     option("--dtype", dtype);
     if args.quick {

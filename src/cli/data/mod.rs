@@ -12,7 +12,7 @@ use jiff::civil::DateTime;
 
 use super::{
     Outcome,
-    args::{Dtype, ModelArgs, OpenArgs},
+    args::{FindArgs, ModelArgs},
     failure::Usage,
     output::Out,
 };
@@ -76,12 +76,8 @@ struct How {
     /// text]
     #[arg(long, value_enum, value_name = "WHICH")]
     supervise: Option<SuperviseName>,
-    /// A config key that candlescope does not know and that you know not to matter; repeatable
-    #[arg(long, value_name = "KEY")]
-    accept_config_key: Vec<String>,
-    /// Use what is in the cache only
-    #[arg(long)]
-    offline: bool,
+    #[command(flatten)]
+    found: FindArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -120,12 +116,7 @@ impl How {
     fn open(&self, out: &Out) -> anyhow::Result<Opened> {
         let model = ModelArgs {
             model: self.model.clone(),
-            how: OpenArgs {
-                dtype: Dtype::F32,
-                accept_config_key: self.accept_config_key.clone(),
-                base: None,
-                offline: self.offline,
-            },
+            how: self.found.exact(),
         };
         let (opened, path) = model.find(out)?;
         let (tokenizer, template) = words(&opened, &path)?;

@@ -7,12 +7,7 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use crate::{
-    cli::{
-        Outcome,
-        args::{Dtype, OpenArgs},
-        interrupt,
-        output::Out,
-    },
+    cli::{Outcome, args::FindArgs, interrupt, output::Out},
     model::convert,
 };
 
@@ -26,15 +21,8 @@ pub struct Args {
     model: String,
     /// The folder to make
     out: PathBuf,
-    /// A config key that candlescope does not know and that you know not to change the forward pass; repeatable
-    #[arg(long, value_name = "KEY")]
-    accept_config_key: Vec<String>,
-    /// The base model of an adapter folder, instead of the one that its config names
-    #[arg(long, value_name = "MODEL")]
-    base: Option<String>,
-    /// Use what is in the cache only
-    #[arg(long)]
-    offline: bool,
+    #[command(flatten)]
+    found: FindArgs,
     /// What weights are written in: f32, f16 or bf16
     #[arg(
         long = "dtype",
@@ -74,13 +62,7 @@ impl Stored {
 
 pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
     // Weights are read in f32, so that they are rounded once at most.
-    let how = OpenArgs {
-        dtype: Dtype::F32,
-        accept_config_key: args.accept_config_key.clone(),
-        base: args.base.clone(),
-        offline: args.offline,
-    };
-    let checkpoint = how.open(&args.model, out)?;
+    let checkpoint = args.found.exact().open(&args.model, out)?;
     let (dtype, name) = args.stored.dtype();
     interrupt::check()?;
     let files = convert::to_folder(&checkpoint, &args.out, dtype)?;

@@ -6,13 +6,7 @@ use candle_core::DType;
 
 use super::convert::{Stored, Written};
 use crate::{
-    cli::{
-        Outcome,
-        args::{Dtype, OpenArgs},
-        failure::Usage,
-        interrupt,
-        output::Out,
-    },
+    cli::{Outcome, args::FindArgs, failure::Usage, interrupt, output::Out},
     model::{LoraAdapter, Opened, checkpoint::words, convert},
 };
 
@@ -30,15 +24,8 @@ pub struct Args {
     /// The folder to make
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// The base model, instead of the one that the adapter's config names
-    #[arg(long, value_name = "MODEL")]
-    base: Option<String>,
-    /// A config key that candlescope does not know and that you know not to change the forward pass; repeatable
-    #[arg(long, value_name = "KEY")]
-    accept_config_key: Vec<String>,
-    /// Use what is in the cache only
-    #[arg(long)]
-    offline: bool,
+    #[command(flatten)]
+    found: FindArgs,
     /// What weights are written in: f32, f16 or bf16
     #[arg(
         long = "dtype",
@@ -61,12 +48,7 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
         )
         .into());
     }
-    let how = OpenArgs {
-        dtype: Dtype::F32,
-        accept_config_key: args.accept_config_key.clone(),
-        base: args.base.clone(),
-        offline: args.offline,
-    };
+    let how = args.found.exact();
     let name = args.adapter.display().to_string();
     let path = how.path(&name, out)?;
     let (dtype, stored) = args.stored.dtype();

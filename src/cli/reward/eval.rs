@@ -9,13 +9,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::{
-    super::{
-        Outcome,
-        args::{Dtype, OpenArgs},
-        failure::Usage,
-        interrupt,
-        output::Out,
-    },
+    super::{Outcome, args::FindArgs, failure::Usage, interrupt, output::Out},
     show,
 };
 use crate::{
@@ -79,15 +73,8 @@ pub struct Args {
     /// Seed of the bootstrap
     #[arg(long, default_value_t = 0, value_name = "N")]
     seed: u64,
-    /// A config key that candlescope does not know and that you know not to matter; repeatable
-    #[arg(long, value_name = "KEY")]
-    accept_config_key: Vec<String>,
-    /// The base model of adapter folders, instead of the one that their configs name
-    #[arg(long, value_name = "MODEL")]
-    base: Option<String>,
-    /// Use what is in the cache only
-    #[arg(long)]
-    offline: bool,
+    #[command(flatten)]
+    found: FindArgs,
 }
 
 /// Pairs with where they stand.
@@ -188,12 +175,7 @@ impl Args {
         name: &str,
         out: &Out,
     ) -> anyhow::Result<(ScoreModel, Tokenizer, Option<ChatTemplate>)> {
-        let how = OpenArgs {
-            dtype: Dtype::F32,
-            accept_config_key: self.accept_config_key.clone(),
-            base: self.base.clone(),
-            offline: self.offline,
-        };
+        let how = self.found.exact();
         interrupt::check()?;
         let path = how.path(&last_checkpoint(name)?, out)?;
         let options = how.load_options();

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::{
     Outcome,
-    args::{Dtype, OpenArgs},
+    args::FindArgs,
     failure::Usage,
     interrupt::{self, Interrupted},
     output::Out,
@@ -245,12 +245,12 @@ impl RunArgs {
             let checkpoint = fresh(&config)?;
             return Ok(prepare(config, checkpoint)?);
         }
-        let open = OpenArgs {
-            dtype: Dtype::F32,
+        let found = FindArgs {
             accept_config_key: config.model.accept_config_keys.clone(),
             base: None,
             offline: self.offline,
         };
+        let open = found.exact();
         if let (true, Some(adapter)) = (config.model.name.is_empty(), &config.model.adapter) {
             config.model.name = base::spoken(adapter)?;
         }

@@ -18,6 +18,10 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 
+/// How names of fields begin that say how long something took, in seconds: `time/step_s`, and of a rollout and of the updates
+/// on it `time/rollout_s` and `time/update_s`.
+pub const TIMES: &str = "time/";
+
 /// What a row tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -94,6 +98,14 @@ impl Row {
         for (name, value) in metrics.iter() {
             self.fields.insert(name.to_owned(), number(value));
         }
+        self
+    }
+
+    /// Without what depends on the clock: `wall` is 0 and the fields under [`TIMES`] are left out. What is left is the same
+    /// in every run of a config and a seed.
+    pub fn timeless(mut self) -> Self {
+        self.wall = 0.0;
+        self.fields.retain(|name, _| !name.starts_with(TIMES));
         self
     }
 

@@ -8,6 +8,8 @@ mod critic;
 mod options;
 mod plan;
 
+use std::time::Instant;
+
 use candle_core::Tensor;
 use serde_json::{Map, Value, json};
 
@@ -16,7 +18,7 @@ use super::{
     bench::value,
     log::Numbers,
     loss::{Metric, Metrics, controller::KlController},
-    rollout::{Actor, Rollout, by_row, row, shuffled},
+    rollout::{Actor, Rollout, by_row, row, set_times, shuffled},
 };
 
 pub use critic::Critic;
@@ -67,7 +69,9 @@ impl Trainer {
     }
 
     fn update(&mut self, bench: &mut Bench) -> Result<Numbers, TrainError> {
+        let began = Instant::now();
         let rollout = self.actor.roll(bench, (self.answers, 1))?;
+        let rolled = began.elapsed();
         let beta = self.actor.controller.beta();
         let values = rollout.passes.iter().map(|pass| {
             let values = self.critic.values(&bench.policy, pass)?;
@@ -89,7 +93,9 @@ impl Trainer {
         self.actor.steer(&rollout);
         course.metrics.add(&rollout.metrics(beta));
         course.metrics.add(&plan.metrics());
-        Ok(course.row(self.steps, self.answers))
+        let mut numbers = course.row(self.steps, self.answers);
+        set_times(&mut numbers, began, rolled);
+        Ok(numbers)
     }
 
     /// One update by the passes of a minibatch.

@@ -3,6 +3,8 @@
 //! Always: a rollout's seed comes from the bench's generator, and each of its answers has a stream of its own, so that it does
 //! not depend on which others it is drawn beside.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Map, Value, json};
 
 use super::{Answer, Rollout, Sampling};
@@ -310,4 +312,11 @@ pub fn row(loss: f64, norm: f64, metrics: &Metrics) -> Numbers {
     numbers.set("grad_norm", norm);
     numbers.set_all(metrics);
     numbers
+}
+
+/// How long a rollout and the updates on it took, of a step that began then and is over now.
+pub fn set_times(numbers: &mut Numbers, began: Instant, rolled: Duration) {
+    let updated = began.elapsed().saturating_sub(rolled);
+    numbers.set("time/rollout_s", rolled.as_secs_f64());
+    numbers.set("time/update_s", updated.as_secs_f64());
 }

@@ -15,7 +15,7 @@ use candlescope_ops as ops;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::RngCore;
 
-pub use actor::{Actor, Setting, drawn, row, stops};
+pub use actor::{Actor, Setting, drawn, row, set_times, stops};
 pub use answer::Answer;
 pub use options::Sampling;
 pub use pass::{Pass, by_row, head_options};

@@ -535,24 +535,15 @@ fn scrolled(
 ) {
     let wide = usize::from(area.width.saturating_sub(2));
     let lines = lines(wide);
-    let most = lines
-        .len()
-        .saturating_sub(area.height.saturating_sub(2).into());
+    let (inner, shown, most) = pen::scrolled(
+        area,
+        (title, lines.len()),
+        (screen.scroll, ""),
+        view.theme,
+        buf,
+    );
     screen.most.set(most);
-    let from = screen.scroll.min(most);
-    let more = if most > 0 {
-        format!(", line {} of {}", from + 1, lines.len())
-    } else {
-        String::new()
-    };
-    let title = cells::prose(&format!("{title}{more}"), view.theme.ascii);
-    let inner = pen::panel(area, &title, view.theme, buf);
-    for (i, (text, style)) in lines
-        .iter()
-        .skip(from)
-        .take(inner.height.into())
-        .enumerate()
-    {
+    for (i, (text, style)) in lines[shown].iter().enumerate() {
         pen::line(inner, i as u16, text, *style, buf);
     }
 }

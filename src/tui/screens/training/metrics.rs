@@ -6,6 +6,7 @@
 
 use super::course::Course;
 use crate::audit::wording;
+use crate::train::log::TIMES;
 
 /// What evaluation puts before a name.
 pub(super) const EVAL: &str = "eval_";
@@ -45,7 +46,15 @@ const ONLINE: &[&str] = &[
     "val/ratio",
 ];
 /// What is the same in every run, and seldom news.
-const LAST: &[&str] = &["learning_rate", "lr", "num_tokens", "epoch"];
+const LAST: &[&str] = &[
+    "learning_rate",
+    "lr",
+    "num_tokens",
+    "epoch",
+    "time/step_s",
+    "time/rollout_s",
+    "time/update_s",
+];
 
 fn first(method: &str) -> &'static [&'static str] {
     match method {
@@ -87,6 +96,7 @@ pub(super) fn unit(name: &str, method: &str) -> &'static str {
         "grad_norm" => "L2 norm before clipping",
         "num_tokens" | "mean_length" | "min_length" | "max_length" => "tokens",
         "epoch" => "times through the data",
+        _ if name.starts_with(TIMES) => "seconds",
         _ if part.contains("accurac") || part.contains("frac") => "share, 0 to 1",
         _ if part.contains("kl") || part.contains("entropy") || name.starts_with("logps/") => {
             "nats"

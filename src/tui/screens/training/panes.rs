@@ -256,24 +256,15 @@ fn text(
     area: Rect,
     buf: &mut Buffer,
 ) {
-    let most = lines
-        .len()
-        .saturating_sub(area.height.saturating_sub(2).into());
+    let (inner, shown, most) = pen::scrolled(
+        area,
+        (title, lines.len()),
+        (screen.scroll, " (ctrl-d: more)"),
+        view.theme,
+        buf,
+    );
     screen.most.set(most);
-    let from = screen.scroll.min(most);
-    let more = if most > 0 {
-        format!(", line {} of {} (ctrl-d: more)", from + 1, lines.len())
-    } else {
-        String::new()
-    };
-    let title = cells::prose(&format!("{title}{more}"), view.theme.ascii);
-    let inner = pen::panel(area, &title, view.theme, buf);
-    for (row, line) in lines
-        .iter()
-        .skip(from)
-        .take(inner.height.into())
-        .enumerate()
-    {
+    for (row, line) in lines[shown].iter().enumerate() {
         let mut at = 0;
         for (text, style) in line {
             at = put(buf, inner, at, row as u16, text, *style);

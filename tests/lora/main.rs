@@ -1,8 +1,11 @@
 //! Adapters: what PEFT computes with its files is what is computed here; nothing but the adapter trains; what it is on, off,
 //! merged, frozen, written and read.
 //!
-//! `tests/fixtures/peft/make.py` made the files, with the logits that PEFT gives.
+//! `tests/fixtures/peft/make.py` made the files, with the logits that PEFT gives. Folders named where a model is asked for are in
+//! `folders.rs`.
 #![allow(clippy::unwrap_used)]
+
+mod folders;
 
 use std::path::{Path, PathBuf};
 

@@ -1,7 +1,6 @@
 //! Adapter folders where a model is asked for: the base they name is found, both are opened as one, merged and described.
-#![allow(clippy::unwrap_used)]
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use candle_core::{DType, Tensor};
@@ -12,20 +11,7 @@ use candlescope::model::{
     Trainable, check,
 };
 
-const PEFT: [(&str, &str); 6] = [
-    ("llama", "llama"),
-    ("llama_all_rslora", "llama"),
-    ("llama_one_layer", "llama"),
-    ("gpt2", "gpt2"),
-    ("gpt_neox", "gpt_neox"),
-    ("phi3", "phi3"),
-];
-
-fn fixtures(kind: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/fixtures")
-        .join(kind)
-}
+use super::{PEFT, fixtures};
 
 fn on(base: &Path) -> LoadOptions {
     LoadOptions {
