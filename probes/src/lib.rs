@@ -3,6 +3,7 @@
 //! This crate knows no language model: activations come in as `[n, d]` arrays of f32, labels as `&[bool]`, and every
 //! result says on how many items it rests and how sure it is. Seeds are explicit, and the number of threads never changes a result.
 
+pub mod components;
 pub mod controls;
 pub mod design;
 pub mod direction;

@@ -112,6 +112,14 @@ pub enum SteerError {
         /// The reason.
         why: String,
     },
+    /// Measures that cannot be kept, or belong to something else.
+    #[error("{file}: {why}")]
+    Ledger {
+        /// The file.
+        file: String,
+        /// The reason, and what to try.
+        why: String,
+    },
     /// The caller asked to stop.
     #[error("interrupted")]
     Interrupted,

@@ -10,7 +10,10 @@ mod contrast;
 mod direction;
 mod error;
 pub mod file;
+pub mod grid_file;
 mod kl;
+mod ledger;
+mod method;
 mod pass;
 pub mod perturb;
 mod policy;
@@ -23,15 +26,17 @@ mod steering;
 pub use completions::{Completion, completions};
 pub use contrast::{Contrast, StreamScale, contrast, stream_scale};
 pub use direction::{
-    Candidate, ablation, ablation_subspace, addition, candidates, covariance_matched_directions,
-    random_directions,
+    Candidate, ablation, ablation_subspace, addition, candidates, candidates_by,
+    covariance_matched_directions, random_directions,
 };
 pub use error::SteerError;
 pub use kl::kl;
+pub use ledger::{Ledger, Measures, Unwritten};
+pub use method::Method;
 pub use pass::{Options, last_logits};
 pub use policy::{GridCell, KlLimit, NullKind, SelectionPolicy, admissible, choose};
 pub use prompts::{EncodedPrompt, PromptSet, encode_all};
 pub use refusal::{RefusalTokens, log_odds, refusal_scores, refusal_tokens, wide_refusal_tokens};
 pub use residuals::{Residuals, Where, residuals};
-pub use select::{FilterCounts, Scored, Selection, Validation, select};
+pub use select::{FilterCounts, Scored, Selection, Validation, select, select_noting};
 pub use steering::{Source, Steering, Way};
