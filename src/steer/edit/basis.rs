@@ -69,6 +69,11 @@ impl Basis {
         Ok(basis)
     }
 
+    /// Of rows that are orthonormal already.
+    pub(super) fn of_rows(rows: Vec<Vec<f64>>, width: usize) -> Self {
+        Self { rows, width }
+    }
+
     /// Directions.
     pub fn rank(&self) -> usize {
         self.rows.len()

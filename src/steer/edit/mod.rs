@@ -9,13 +9,18 @@
 mod basis;
 mod certificate;
 mod error;
+pub mod forensics;
 mod matrix;
 mod plan;
+mod save;
 mod writer;
 
 pub use basis::Basis;
-pub use certificate::{Certificate, Left, LogitDifference, Outcome, certificate, logit_difference};
+pub use certificate::{
+    Certificate, Gap, Left, LogitDifference, Outcome, REMOVED, certificate, logit_difference,
+};
 pub use error::EditError;
 pub use matrix::{Axis, Removal, removed, written, written_length};
 pub use plan::{Amounts, Tied, WeightEdit};
+pub use save::{Form, Ingredient, NOTE, Note, Order, PURPOSE, SCHEMA, Saved, save};
 pub use writer::{Reader, Site, Through, Writer, readers, writers};

@@ -4,6 +4,9 @@
 //! Planted edits here are made with plain tensor arithmetic, not by the code under test.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod command;
+mod forensics;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -280,11 +283,9 @@ fn naive(model: &Decoder, r: &[f32]) -> Decoder {
     model
 }
 
-#[test]
-fn the_usual_edit_of_gemma3_leaves_most_of_the_component() {
-    let mut model = open("gemma3", DType::F32);
-    // The fixture's gains are near 1, as of a model that has learnt nothing; those of a trained one spread over a factor of ten
-    // (refusal-direction notes: Gemma 3 270M keeps 47 to 98 %). Here log-normal with σ = 1.
+/// The fixtures' gains are near 1, as of a model that has learnt nothing; those of a trained one spread over a factor of ten
+/// (on Gemma 3 270M the usual edit leaves 47 to 98 % of an attention writer's component). Here log-normal with σ about 1.
+fn with_spread_gains(mut model: Decoder) -> Decoder {
     for (i, layer) in model.weights_mut().layers.iter_mut().enumerate() {
         let post = [&mut layer.attn_post_norm, &mut layer.mlp_post_norm];
         for (j, norm) in post.into_iter().flatten().enumerate() {
@@ -294,6 +295,12 @@ fn the_usual_edit_of_gemma3_leaves_most_of_the_component() {
             norm.gain = Tensor::from_vec(gain, n, &Device::Cpu).unwrap();
         }
     }
+    model
+}
+
+#[test]
+fn the_usual_edit_of_gemma3_leaves_most_of_the_component() {
+    let model = with_spread_gains(open("gemma3", DType::F32));
     let (mut left, mut ours) = (Vec::new(), Vec::new());
     for r in directions(&model, 6, 1) {
         let basis = Basis::new(std::slice::from_ref(&r)).unwrap();
