@@ -67,7 +67,9 @@ fn our_edit_is_recognised_with_its_direction_and_strength() {
         let found = forensics(&after, &model, Some(&edit.basis), 0).unwrap();
         let case = format!("{name} {strength} {keep_norms}: {}", found.says);
         assert_eq!(found.verdict, Verdict::Abliteration, "{case}");
-        assert!((found.strength.unwrap() - strength).abs() < 0.02, "{case}");
+        // Restored norms bring a change of other directions with them, large in a stream of 48 channels.
+        let off = if keep_norms { 0.05 } else { 0.01 };
+        assert!((found.strength.unwrap() - strength).abs() < off, "{case}");
         assert_eq!(found.norms_kept, keep_norms, "{case}");
         assert!(found.cosine.unwrap() > 0.99, "{case}: {:?}", found.cosine);
         assert!(found.embedding_changed, "{case}");

@@ -283,22 +283,15 @@ fn prompts(n: usize, checkpoint: &Checkpoint) -> anyhow::Result<Vec<Vec<u32>>> {
 
 fn show(baked: &Baked, out: &Out) -> anyhow::Result<()> {
     let certificate = baked.certificate;
-    let mut table = Table::new([
-        "weight",
-        "through",
-        "along it before",
-        "after",
-        "left",
-        "bias left",
-    ]);
+    let mut table = Table::new(["left", "after", "before", "bias left", "through", "weight"]);
     for writer in &certificate.writers {
         table.row([
-            writer.name.clone(),
-            writer.through.describe().to_owned(),
-            format!("{:.3e}", writer.before),
-            format!("{:.1e}", writer.after),
             format!("{:.1e}", writer.left),
+            format!("{:.1e}", writer.after),
+            format!("{:.3}", writer.before),
             bias_left(writer),
+            writer.through.describe().to_owned(),
+            writer.name.clone(),
         ]);
     }
     table.print(out)?;

@@ -11,7 +11,7 @@ use crate::{
     },
     steer::edit::{
         Basis,
-        forensics::{Forensics, Kind, MatrixFinding, forensics},
+        forensics::{Forensics, Kind, MatrixFinding, RANDOM, forensics},
     },
 };
 
@@ -52,7 +52,7 @@ struct Found<'a> {
     baseline: &'a str,
     direction: Option<&'a str>,
     #[serde(flatten)]
-    found: &'a Forensics,
+    forensics: &'a Forensics,
 }
 
 pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
@@ -82,7 +82,7 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
             model: &args.model.model,
             baseline: &args.baseline,
             direction: args.direction.as_deref(),
-            found: &found,
+            forensics: &found,
         };
         out.json("candlescope.direction.forensics/1", &found)?;
     } else {
@@ -93,15 +93,7 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
 
 fn show(args: &Args, found: &Forensics, out: &Out) -> anyhow::Result<()> {
     let mut table = Table::new([
-        "matrix",
-        "change",
-        "relative",
-        "rank-1",
-        "eff. rank",
-        "own row",
-        "strength",
-        "along",
-        "random",
+        "change", "size", "rank-1", "rank", "gone", "along", "matrix",
     ]);
     let listed = found
         .matrices
@@ -114,7 +106,7 @@ fn show(args: &Args, found: &Forensics, out: &Out) -> anyhow::Result<()> {
     }
     if rows > 0 {
         table.print(out)?;
-        out.line("")?;
+        out.line(&format!("{LEGEND} (least of {RANDOM} random ones)\n"))?;
     }
     out.line(&format!("{}: {}", found.verdict.describe(), found.says))?;
     if let Some(common) = &found.common {
@@ -141,18 +133,25 @@ fn show(args: &Args, found: &Forensics, out: &Out) -> anyhow::Result<()> {
     ))
 }
 
-fn cells(matrix: &MatrixFinding) -> [String; 9] {
-    let number = |x: Option<f64>| x.map_or_else(|| "-".to_owned(), |x| format!("{x:.3}"));
+/// What the columns are.
+const LEGEND: &str = "size: of the change beside the matrix; rank-1: share of its energy in one singular value; rank: as many \
+equal ones; gone: share of the matrix's own output along the change's leading direction; along: output along the direction \
+beside the baseline's";
+
+fn cells(matrix: &MatrixFinding) -> [String; 7] {
+    let number = |x: Option<f64>| x.map_or_else(|| "-".to_owned(), |x| format!("{x:.2}"));
     let spectrum = matrix.spectrum.as_ref();
+    let along = matrix.along.map_or_else(
+        || "-".to_owned(),
+        |along| format!("{:.2} ({:.2})", along.ratio, along.least_random),
+    );
     [
-        matrix.name.clone(),
         matrix.kind.describe().to_owned(),
-        format!("{:.1e}", matrix.relative),
+        format!("{:.0e}", matrix.relative),
         number(spectrum.map(|s| s.rank1_share)),
-        spectrum.map_or_else(|| "-".to_owned(), |s| format!("{:.1}", s.effective_rank)),
-        number(matrix.own_row),
+        spectrum.map_or_else(|| "-".to_owned(), |s| format!("{:.0}", s.effective_rank)),
         number(matrix.strength),
-        number(matrix.along.map(|a| a.ratio)),
-        number(matrix.along.map(|a| a.least_random)),
+        along,
+        matrix.name.clone(),
     ]
 }

@@ -164,7 +164,9 @@ fn normalise(x: &mut [f64]) -> bool {
     let length = length(x);
     let there = length > 0.0 && length.is_finite();
     if there {
-        x.iter_mut().for_each(|x| *x /= length);
+        for x in x {
+            *x /= length;
+        }
     }
     there
 }

@@ -242,7 +242,9 @@ impl Writer {
             Through::Layer => basis.mapped(|row| {
                 let mut row = scaled(row);
                 let mean = row.iter().sum::<f64>() / row.len() as f64;
-                row.iter_mut().for_each(|x| *x -= mean);
+                for x in &mut row {
+                    *x -= mean;
+                }
                 row
             }),
         })

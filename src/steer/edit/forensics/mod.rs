@@ -134,9 +134,10 @@ struct Subject<'a> {
 fn subjects<'a>(subject: &'a Decoder, baseline: &'a Decoder) -> Vec<Subject<'a>> {
     let (new, old) = (subject.weights(), baseline.weights());
     // Of a tied and an untied model, the untied one names the unembedding; in memory both have it.
-    let untied = match baseline.config().tied {
-        true => subject.config(),
-        false => baseline.config(),
+    let untied = if baseline.config().tied {
+        subject.config()
+    } else {
+        baseline.config()
     };
     let written = writers(baseline.config()).into_iter().filter_map(|writer| {
         Some(Subject {

@@ -153,7 +153,9 @@ fn leading(vectors: &[Vec<f64>]) -> (f64, Vec<f64>) {
             .for_each(|(d, v)| *d += weight * v);
     }
     let size = length(&direction).max(f64::MIN_POSITIVE);
-    direction.iter_mut().for_each(|d| *d /= size);
+    for d in &mut direction {
+        *d /= size;
+    }
     (value / n.max(1) as f64, direction)
 }
 
@@ -194,9 +196,10 @@ pub(super) fn verdict(found: &Forensics) -> Verdict {
     let count = |kind| of_kind(matrices, kind).count();
     let changed = matrices.len() - count(Kind::Unchanged);
     if changed == 0 {
-        return match found.new_biases.is_empty() && found.changed_vectors.is_empty() {
-            true => Verdict::Identical,
-            false => Verdict::VectorsOnly,
+        return if found.new_biases.is_empty() && found.changed_vectors.is_empty() {
+            Verdict::Identical
+        } else {
+            Verdict::VectorsOnly
         };
     }
     let block = |m: &&MatrixFinding| matches!(m.site, Some(Site::Attn(_) | Site::Mlp(_)));
