@@ -228,9 +228,9 @@ fn quantised(w: &Tensor, levels: f32, by_row: bool) -> Tensor {
     let size = if by_row { columns } else { rows * columns };
     for group in values.chunks_mut(size) {
         let step = group.iter().fold(0f32, |m, x| m.max(x.abs())) / levels;
-        group
-            .iter_mut()
-            .for_each(|x| *x = (*x / step).round() * step);
+        for x in group {
+            *x = (*x / step).round() * step;
+        }
     }
     Tensor::from_vec(values, (rows, columns), &Device::Cpu).unwrap()
 }

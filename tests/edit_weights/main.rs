@@ -2,7 +2,8 @@
 //! the usual edit leaves most of it under a post-norm.
 //!
 //! Planted edits here are made with plain tensor arithmetic, not by the code under test.
-#![allow(clippy::unwrap_used, missing_docs)]
+// What was measured is printed for whoever runs with --nocapture.
+#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
 mod algebra;
 mod command;
@@ -71,7 +72,9 @@ fn with_biases(mut model: Decoder) -> Decoder {
     };
     for layer in &mut model.weights_mut().layers {
         let linears = [&mut layer.q, &mut layer.k, &mut layer.v, &mut layer.o];
-        linears.into_iter().for_each(|l| draw(&mut l.bias));
+        for linear in linears {
+            draw(&mut linear.bias);
+        }
         draw(&mut layer.up.bias);
         draw(&mut layer.down.bias);
         let norms = [
