@@ -10,6 +10,7 @@ mod audit;
 mod capture;
 mod completions;
 mod data;
+mod direction;
 mod doctor;
 mod edits;
 pub mod failure;
@@ -67,6 +68,7 @@ enum Command {
     Lens(Box<lens::Args>),
     Attn(Box<attn::Args>),
     Capture(Box<capture::Args>),
+    Direction(direction::Args),
     Audit(audit::Args),
     Data(Box<data::Args>),
     Train(train::Args),
@@ -87,6 +89,7 @@ impl Command {
             Self::Lens(args) => lens::run(args, out),
             Self::Attn(args) => attn::run(args, out),
             Self::Capture(args) => capture::run(args, out),
+            Self::Direction(args) => direction::run(args, out),
             Self::Audit(args) => audit::run(args, out),
             Self::Data(args) => data::run(args, out),
             Self::Train(args) => train::run(args, out),

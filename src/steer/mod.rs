@@ -3,11 +3,12 @@
 //! `prompts.rs` encodes a suite, `pass.rs`, `residuals.rs` and `completions.rs` run it in batches over a shared prefix,
 //! `refusal.rs` and `kl.rs` are the two scores, `direction.rs` makes candidates and edits, `select.rs` decides between
 //! candidates by `policy.rs`, `file.rs` keeps a direction on disk, `contrast.rs` makes one without choosing, `steering.rs`
-//! reads and writes what is done with one. Nothing here prints, and every random draw has a seed.
+//! reads and writes what is done with one; `edit/` does it to weights. Nothing here prints, and every random draw has a seed.
 
 mod completions;
 mod contrast;
 mod direction;
+pub mod edit;
 mod error;
 pub mod file;
 pub mod grid_file;
