@@ -112,6 +112,14 @@ pub enum SteerError {
         /// The reason.
         why: String,
     },
+    /// Prompts that stand in more than one of train, validation and test.
+    #[error("{count} prompts stand in two of train, validation and test: {list}; leave each in one")]
+    Straddling {
+        /// How many.
+        count: usize,
+        /// The first of them.
+        list: String,
+    },
     /// Measures that cannot be kept, or belong to something else.
     #[error("{file}: {why}")]
     Ledger {
