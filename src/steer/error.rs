@@ -113,7 +113,9 @@ pub enum SteerError {
         why: String,
     },
     /// Prompts that stand in more than one of train, validation and test.
-    #[error("{count} prompts stand in two of train, validation and test: {list}; leave each in one")]
+    #[error(
+        "{count} prompts stand in two of train, validation and test: {list}; leave each in one"
+    )]
     Straddling {
         /// How many.
         count: usize,

@@ -40,6 +40,6 @@ pub use policy::{GridCell, KlLimit, NullKind, SelectionPolicy, admissible, choos
 pub use prompts::{EncodedPrompt, PromptSet, encode_all};
 pub use refusal::{RefusalTokens, log_odds, refusal_scores, refusal_tokens, wide_refusal_tokens};
 pub use residuals::{Residuals, Where, residuals};
-pub use sets::{Sets, Sizes};
 pub use select::{FilterCounts, Scored, Selection, Validation, select, select_noting};
+pub use sets::{Sets, Sizes};
 pub use steering::{Source, Steering, Way};

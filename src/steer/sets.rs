@@ -58,13 +58,31 @@ impl Sets {
             harmless: class(Label::Harmless),
         };
         for (rows, whats) in [
-            (&sets.harmful, ["harmful train prompts", "harmful validation prompts", "harmful test prompts"]),
-            (&sets.harmless, ["harmless train prompts", "harmless validation prompts", "harmless test prompts"]),
+            (
+                &sets.harmful,
+                [
+                    "harmful train prompts",
+                    "harmful validation prompts",
+                    "harmful test prompts",
+                ],
+            ),
+            (
+                &sets.harmless,
+                [
+                    "harmless train prompts",
+                    "harmless validation prompts",
+                    "harmless test prompts",
+                ],
+            ),
         ] {
             for ((rows, what), needed) in rows.iter().zip(whats).zip([4, 2, 2]) {
                 let found = rows.len();
                 if found < needed {
-                    return Err(SteerError::TooFew { what, needed, found });
+                    return Err(SteerError::TooFew {
+                        what,
+                        needed,
+                        found,
+                    });
                 }
             }
         }
@@ -95,11 +113,22 @@ impl Sets {
         let mut seen: BTreeMap<String, (usize, &str)> = BTreeMap::new();
         let mut twice = Vec::new();
         for class in [&self.harmful, &self.harmless] {
-            for (at, row) in class.iter().enumerate().flat_map(|(i, rows)| rows.iter().map(move |row| (i, row))) {
-                let words: Vec<String> = row.prompt.split_whitespace().map(str::to_lowercase).collect();
+            for (at, row) in class
+                .iter()
+                .enumerate()
+                .flat_map(|(i, rows)| rows.iter().map(move |row| (i, row)))
+            {
+                let words: Vec<String> = row
+                    .prompt
+                    .split_whitespace()
+                    .map(str::to_lowercase)
+                    .collect();
                 let first = *seen.entry(words.join(" ")).or_insert((at, &row.id));
                 if first.0 != at {
-                    twice.push(format!("`{}` ({}) and `{}` ({})", first.1, USES[first.0], row.id, USES[at]));
+                    twice.push(format!(
+                        "`{}` ({}) and `{}` ({})",
+                        first.1, USES[first.0], row.id, USES[at]
+                    ));
                 }
             }
         }
@@ -122,7 +151,9 @@ mod tests {
     use super::*;
 
     fn suites() -> Vec<Suite> {
-        ["harmful", "harmless"].map(|name| Suite::builtin(name).unwrap()).into()
+        ["harmful", "harmless"]
+            .map(|name| Suite::builtin(name).unwrap())
+            .into()
     }
 
     #[test]
@@ -132,7 +163,10 @@ mod tests {
         assert_eq!(counts(&sets.harmful), [128, 32, 100]);
         assert_eq!(counts(&sets.harmless), [128, 32, 100]);
         assert_eq!(sets, Sets::new(&suites(), Sizes::default(), 0).unwrap());
-        assert_ne!(sets.hash(), Sets::new(&suites(), Sizes::default(), 1).unwrap().hash());
+        assert_ne!(
+            sets.hash(),
+            Sets::new(&suites(), Sizes::default(), 1).unwrap().hash()
+        );
     }
 
     #[test]
@@ -153,8 +187,13 @@ mod tests {
             ..Sizes::default()
         };
         let error = Sets::new(&suites(), sizes, 0).unwrap_err().to_string();
-        assert!(error.contains("harmful validation prompts: needs at least 2, found 1"), "{error}");
-        let error = Sets::new(&suites()[..1], Sizes::default(), 0).unwrap_err().to_string();
+        assert!(
+            error.contains("harmful validation prompts: needs at least 2, found 1"),
+            "{error}"
+        );
+        let error = Sets::new(&suites()[..1], Sizes::default(), 0)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("harmless train prompts"), "{error}");
     }
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::{
     cli::{
         Outcome,
-        args::{Dtype, OpenArgs},
+        args::FindArgs,
         edits,
         failure::Usage,
         interrupt,
@@ -86,15 +86,8 @@ pub struct Args {
     /// Use a direction that was made on another model, or on this one before a change
     #[arg(long)]
     accept_foreign_direction: bool,
-    /// A config key that candlescope does not know and that you know not to change the forward pass; repeatable
-    #[arg(long, value_name = "KEY")]
-    accept_config_key: Vec<String>,
-    /// The base model of an adapter folder, instead of the one that its config names
-    #[arg(long, value_name = "MODEL")]
-    base: Option<String>,
-    /// Use what is in the cache only
-    #[arg(long)]
-    offline: bool,
+    #[command(flatten)]
+    found: FindArgs,
     /// What weights are written in: f32, f16 or bf16; below f32 rounding brings some of the direction back, and the
     /// certificate says how much
     #[arg(
@@ -125,13 +118,7 @@ struct Baked<'a> {
 
 pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
     args.check()?;
-    let how = OpenArgs {
-        dtype: Dtype::F32,
-        accept_config_key: args.accept_config_key.clone(),
-        base: args.base.clone(),
-        offline: args.offline,
-    };
-    let checkpoint = how.open(&args.checkpoint, out)?;
+    let checkpoint = args.found.exact().open(&args.checkpoint, out)?;
     let (directions, from) = args.vectors(&args.direction, &checkpoint)?;
     let (kept, projected_out) = args.vectors(&args.project_out, &checkpoint)?;
     let basis = Basis::projected(&directions, &kept)?;

@@ -95,7 +95,7 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
         validation: counts(1),
         candidates: &rows,
     };
-    crate::files::write::write_file(
+    crate::files::write::write_atomic(
         &args.out.join("candidates.json"),
         serde_json::to_string_pretty(&report)?.as_bytes(),
     )?;

@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::{
     cli::{
         Outcome,
-        args::{ModelArgs, OpenArgs},
+        args::ModelArgs,
         edits, interrupt,
         output::{Out, Table},
     },
@@ -58,10 +58,8 @@ struct Found<'a> {
 pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
     let subject = args.model.open(out)?;
     // The base that was named belongs to the suspect.
-    let how = OpenArgs {
-        base: None,
-        ..args.model.how.clone()
-    };
+    let mut how = args.model.how.clone();
+    how.found.base = None;
     let baseline = how.open(&args.baseline, out)?;
     let direction = match &args.direction {
         None => None,

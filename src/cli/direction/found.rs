@@ -182,7 +182,10 @@ impl FindArgs {
                 let kept = |score: f64| if class == 0 { score > 0.0 } else { score < 0.0 };
                 let mut scores = scores.into_iter();
                 prompts.retain(|_| scores.next().is_some_and(kept));
-                out.note(&format!("filter: {} of {before} {name} kept", prompts.len()));
+                out.note(&format!(
+                    "filter: {} of {before} {name} kept",
+                    prompts.len()
+                ));
                 if prompts.len() < 4 {
                     return Err(Usage::new(
                         format!("the filter leaves {} of {before} {name}, at least 4 are needed", prompts.len()),
