@@ -3,13 +3,20 @@
 //! `prompts.rs` encodes a suite, `pass.rs`, `residuals.rs` and `completions.rs` run it in batches over a shared prefix,
 //! `refusal.rs` and `kl.rs` are the two scores, `direction.rs` makes candidates and edits, `select.rs` decides between
 //! candidates by `policy.rs`, `file.rs` keeps a direction on disk, `contrast.rs` makes one without choosing, `steering.rs`
-//! reads and writes what is done with one. Nothing here prints, and every random draw has a seed.
+//! reads and writes what is done with one: its form (`form.rs`), its weight by layer (`kernel.rs`), the prompts it is for
+//! (`condition/`). `dose.rs` and `evaluate.rs` say what a dose does. Nothing here prints, and every random draw has a seed.
 
 mod completions;
+pub mod condition;
+mod content;
 mod contrast;
 mod direction;
+mod dose;
 mod error;
+mod evaluate;
 pub mod file;
+mod form;
+mod kernel;
 mod kl;
 mod pass;
 pub mod perturb;
@@ -21,12 +28,17 @@ mod select;
 mod steering;
 
 pub use completions::{Completion, completions};
+pub use content::{content, mean_states};
 pub use contrast::{Contrast, StreamScale, contrast, stream_scale};
 pub use direction::{
     Candidate, ablation, ablation_subspace, addition, candidates, covariance_matched_directions,
     random_directions,
 };
+pub use dose::{Aim, Health, LARGE, RelativeDose, health, relative_doses};
 pub use error::SteerError;
+pub use evaluate::{Dosed, Null, Scorer, Sweep, sweep};
+pub use form::{Form, Span};
+pub use kernel::{Kernel, Kernels};
 pub use kl::kl;
 pub use pass::{Options, last_logits};
 pub use policy::{GridCell, KlLimit, NullKind, SelectionPolicy, admissible, choose};
