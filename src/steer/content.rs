@@ -75,33 +75,40 @@ pub fn mean_states(
     let hooks = points
         .iter()
         .fold(Hooks::new(), |hooks, &at| hooks.capture(at));
-    let mut means = vec![Array2::<f32>::zeros((prompts.len(), model.config().d_model)); layers.len()];
+    let mut means =
+        vec![Array2::<f32>::zeros((prompts.len(), model.config().d_model)); layers.len()];
     // Whole rows: the content may begin where prompts still agree by chance.
     let set = PromptSet::keeping(prompts, |_| 0);
-    each_batch(model, &set, &Hooks::new(), options, &mut |_, indices, rows| {
-        let batch = Batch::new(rows)?;
-        let captured = model.forward(&batch, &hooks, LogitsAt::None)?.captured;
-        for (means, at) in means.iter_mut().zip(&points) {
-            let states = captured[at].to_dtype(DType::F32)?;
-            for (row, &index) in indices.iter().enumerate() {
-                let Range { start, end } = content[index].clone();
-                let own = states
-                    .get(row)?
-                    .narrow(0, batch.pad()[row] + start, end - start)?
-                    .to_vec2::<f32>()?;
-                for (j, mean) in means.row_mut(index).iter_mut().enumerate() {
-                    let sum: f64 = own.iter().map(|state| f64::from(state[j])).sum();
-                    *mean = (sum / own.len() as f64) as f32;
-                    if !mean.is_finite() {
-                        return Err(SteerError::NotFinite {
-                            id: prompts[index].id.clone(),
-                            what: "residual stream",
-                        });
+    each_batch(
+        model,
+        &set,
+        &Hooks::new(),
+        options,
+        &mut |_, indices, rows| {
+            let batch = Batch::new(rows)?;
+            let captured = model.forward(&batch, &hooks, LogitsAt::None)?.captured;
+            for (means, at) in means.iter_mut().zip(&points) {
+                let states = captured[at].to_dtype(DType::F32)?;
+                for (row, &index) in indices.iter().enumerate() {
+                    let Range { start, end } = content[index].clone();
+                    let own = states
+                        .get(row)?
+                        .narrow(0, batch.pad()[row] + start, end - start)?
+                        .to_vec2::<f32>()?;
+                    for (j, mean) in means.row_mut(index).iter_mut().enumerate() {
+                        let sum: f64 = own.iter().map(|state| f64::from(state[j])).sum();
+                        *mean = (sum / own.len() as f64) as f32;
+                        if !mean.is_finite() {
+                            return Err(SteerError::NotFinite {
+                                id: prompts[index].id.clone(),
+                                what: "residual stream",
+                            });
+                        }
                     }
                 }
             }
-        }
-        Ok(())
-    })?;
+            Ok(())
+        },
+    )?;
     Ok(means)
 }

@@ -65,7 +65,9 @@ pub fn relative_doses(
             let before = &captured[at];
             let mut after = before.clone();
             for edit in edits.iter().filter(|edit| edit.at == *at) {
-                after = edit.preview(&after, model.config()).map_err(ModelError::from)?;
+                after = edit
+                    .preview(&after, model.config())
+                    .map_err(ModelError::from)?;
             }
             let lengths = |x: &candle_core::Tensor| -> Result<Vec<Vec<f32>>, SteerError> {
                 let x = x.to_dtype(DType::F32)?.flatten_from(2)?;

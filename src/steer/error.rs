@@ -125,7 +125,9 @@ pub enum SteerError {
         why: &'static str,
     },
     /// Pairs of which one side is missing.
-    #[error("pairs need as many prompts that meet the condition as that do not, found {positive} and {negative}")]
+    #[error(
+        "pairs need as many prompts that meet the condition as that do not, found {positive} and {negative}"
+    )]
     Pairs {
         /// That meet it.
         positive: usize,

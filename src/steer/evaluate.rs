@@ -11,8 +11,8 @@ use serde::Serialize;
 use super::form::{dot, norm, times};
 use super::pass::each_batch;
 use super::{
-    Aim, EncodedPrompt, Health, Options, PromptSet, RefusalTokens, Span, SteerError, Steering, health,
-    kl, log_odds, random_directions,
+    Aim, EncodedPrompt, Health, Options, PromptSet, RefusalTokens, Span, SteerError, Steering,
+    health, kl, log_odds, random_directions,
 };
 use crate::hooks::{Edit, HookPoint, Hooks, Keep, Point, Vector};
 use crate::model::{Decoder, LogitsAt};
@@ -201,11 +201,16 @@ impl Runs<'_> {
         // Prompts with equally many tokens after the instruction run together.
         let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         for (i, prompt) in self.prompts.iter().enumerate() {
-            let tail = if self.span == Span::After { prompt.tail.len() } else { 0 };
+            let tail = if self.span == Span::After {
+                prompt.tail.len()
+            } else {
+                0
+            };
             groups.entry(tail).or_default().push(i);
         }
         for (tail, members) in groups {
-            let own: Vec<EncodedPrompt> = members.iter().map(|&i| self.prompts[i].clone()).collect();
+            let own: Vec<EncodedPrompt> =
+                members.iter().map(|&i| self.prompts[i].clone()).collect();
             let hooks = Hooks::new().edits(self.span.restrict(edits.clone(), tail));
             self.visit(&own, &hooks, &options, &mut |index, logits, along| {
                 let i = members[index];
@@ -253,7 +258,11 @@ impl Runs<'_> {
                 let values = logits.get(row)?.to_vec1::<f32>()?;
                 let component = match (&along, &last) {
                     (Some(direction), Some(last)) => {
-                        let state = last.get(row)?.get(0)?.to_dtype(DType::F32)?.to_vec1::<f32>()?;
+                        let state = last
+                            .get(row)?
+                            .get(0)?
+                            .to_dtype(DType::F32)?
+                            .to_vec1::<f32>()?;
                         dot(&state, direction)
                     }
                     _ => 0.0,

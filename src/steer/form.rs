@@ -70,7 +70,10 @@ impl Form {
 
     /// Whether a weight by layer makes sense: it scales what is an amount, not what is a place.
     pub fn weighted(self) -> bool {
-        matches!(self, Self::Add | Self::Subspace | Self::OneSided | Self::Rotate)
+        matches!(
+            self,
+            Self::Add | Self::Subspace | Self::OneSided | Self::Rotate
+        )
     }
 
     /// The operation at one point, of the vectors in the order given.

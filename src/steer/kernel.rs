@@ -78,10 +78,9 @@ impl Kernel {
             }
             Self::List(list) => {
                 for &(layer, weight) in list {
-                    *weights.get_mut(layer).ok_or(SteerError::Layer {
-                        layer,
-                        n_layers: n,
-                    })? = weight;
+                    *weights
+                        .get_mut(layer)
+                        .ok_or(SteerError::Layer { layer, n_layers: n })? = weight;
                 }
             }
         }
@@ -89,13 +88,21 @@ impl Kernel {
     }
 
     fn parse(text: &str) -> Option<Self> {
-        let inside = |name: &str| text.strip_prefix(name)?.strip_prefix('(')?.strip_suffix(')');
+        let inside = |name: &str| {
+            text.strip_prefix(name)?
+                .strip_prefix('(')?
+                .strip_suffix(')')
+        };
         if let Some(list) = inside("list") {
             let pair = |part: &str| {
                 let (layer, weight) = part.split_once(':')?;
                 Some((layer.trim().parse().ok()?, number(weight)?))
             };
-            return list.split(',').map(pair).collect::<Option<_>>().map(Self::List);
+            return list
+                .split(',')
+                .map(pair)
+                .collect::<Option<_>>()
+                .map(Self::List);
         }
         if let Some(list) = inside("peak") {
             return Self::peak(list);
@@ -254,8 +261,16 @@ mod tests {
             assert_eq!(text.parse::<Kernels>().unwrap().to_string(), text);
         }
         for text in [
-            "", "x", "peak(3,4)", "peak(p=1)", "peak(p=1,d=-1)", "peak(p=1,d=1,min=2)",
-            "list(1)", "attn=1+attn=2", "head=3", "peak(p=nan,d=1)",
+            "",
+            "x",
+            "peak(3,4)",
+            "peak(p=1)",
+            "peak(p=1,d=-1)",
+            "peak(p=1,d=1,min=2)",
+            "list(1)",
+            "attn=1+attn=2",
+            "head=3",
+            "peak(p=nan,d=1)",
         ] {
             let error = text.parse::<Kernels>().unwrap_err().to_string();
             assert!(error.contains("peak(p=LAYER"), "{text}: {error}");

@@ -151,7 +151,8 @@ impl Steering {
             if let Some((before, place)) = rest.rsplit_once('@') {
                 (rest, layers) = (before, place);
             }
-            if rest.contains(',') && !Path::new(rest).exists() && layers.parse::<Kernels>().is_ok() {
+            if rest.contains(',') && !Path::new(rest).exists() && layers.parse::<Kernels>().is_ok()
+            {
                 return Self::form(Form::Subspace, &format!("{rest}@{layers}*{dose}"));
             }
         }
@@ -378,7 +379,9 @@ fn weighted(
     };
     let plain = matches!(kernels, Kernels::Both(Kernel::Layers(_)));
     if !plain && !form.weighted() {
-        return Err(refuse("its number is a place, which has no weight by layer; give layers"));
+        return Err(refuse(
+            "its number is a place, which has no weight by layer; give layers",
+        ));
     }
     let parts = match (&kernels, form) {
         (Kernels::Both(kernel), Form::Subspace) => {
@@ -393,7 +396,9 @@ fn weighted(
             attn.into_iter().chain(mlp).collect()
         }
         (Kernels::Apart { .. }, _) => {
-            return Err(refuse("it acts on the stream, not on what attention and MLP add; leave attn= and mlp= out"));
+            return Err(refuse(
+                "it acts on the stream, not on what attention and MLP add; leave attn= and mlp= out",
+            ));
         }
     };
     let mut edits = Vec::new();

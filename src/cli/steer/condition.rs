@@ -175,14 +175,25 @@ fn fit_one(args: &FitArgs, out: &Out) -> anyhow::Result<Outcome> {
     let held_out = classes.held_out(&fitted.condition, &test, &model, out)?;
     condition::save(&args.out, &fitted.condition)?;
     out.note(&format!("wrote {}", args.out.display()));
-    tell(&fitted.condition, (&args.out, &model), held_out, fitted.layers, out)
+    tell(
+        &fitted.condition,
+        (&args.out, &model),
+        held_out,
+        fitted.layers,
+        out,
+    )
 }
 
 fn eval(args: &EvalArgs, out: &Out) -> anyhow::Result<Outcome> {
     let condition = condition::load(&args.file)?;
     let test = args.classes.rows(args.split.into(), args.classes.n)?;
     let model = args.model.open(out)?;
-    fits(&condition, &model, &args.file, args.accept_foreign_direction)?;
+    fits(
+        &condition,
+        &model,
+        &args.file,
+        args.accept_foreign_direction,
+    )?;
     let held_out = args.classes.held_out(&condition, &test, &model, out)?;
     tell(&condition, (&args.file, &model), held_out, Vec::new(), out)
 }
@@ -209,7 +220,9 @@ pub(super) fn fits(
         .into());
     }
     if let (Some(made_on), false) = (&condition.fingerprint, foreign) {
-        model.fingerprint()?.expect(made_on, &file.display().to_string())?;
+        model
+            .fingerprint()?
+            .expect(made_on, &file.display().to_string())?;
     }
     Ok(())
 }
@@ -258,8 +271,12 @@ impl Classes {
 
 /// A prompt that a condition was made of says nothing about it.
 fn disjoint(train: &Pair, test: &Pair) -> anyhow::Result<()> {
-    let seen: std::collections::BTreeSet<&str> =
-        train.0.iter().chain(&train.1).map(|row| row.prompt.trim()).collect();
+    let seen: std::collections::BTreeSet<&str> = train
+        .0
+        .iter()
+        .chain(&train.1)
+        .map(|row| row.prompt.trim())
+        .collect();
     let twice: Vec<&str> = test
         .0
         .iter()
@@ -270,9 +287,17 @@ fn disjoint(train: &Pair, test: &Pair) -> anyhow::Result<()> {
     if twice.is_empty() {
         return Ok(());
     }
-    let listed = twice.iter().take(10).copied().collect::<Vec<_>>().join(", ");
+    let listed = twice
+        .iter()
+        .take(10)
+        .copied()
+        .collect::<Vec<_>>()
+        .join(", ");
     Err(Usage::new(
-        format!("{} held-out prompts are training prompts too: {listed}", twice.len()),
+        format!(
+            "{} held-out prompts are training prompts too: {listed}",
+            twice.len()
+        ),
         "take them out of one of the splits",
     )
     .into())
@@ -303,7 +328,11 @@ fn tell(
         return Ok(Outcome::Done);
     }
     let mut best: Vec<&LayerFit> = report.layers.iter().collect();
-    best.sort_by(|a, b| (b.f1, b.margin).partial_cmp(&(a.f1, a.margin)).unwrap_or(std::cmp::Ordering::Equal));
+    best.sort_by(|a, b| {
+        (b.f1, b.margin)
+            .partial_cmp(&(a.f1, a.margin))
+            .unwrap_or(std::cmp::Ordering::Equal)
+    });
     if !best.is_empty() {
         let mut table = Table::new(["layer", "F1 (out of fold)", "AUROC", "fires", "gap"]);
         for fit in best.iter().take(5) {

@@ -115,7 +115,11 @@ struct Rates {
 
 pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
     let rows = args.prompts.rows()?;
-    let rules: Vec<Rule> = args.rule.iter().map(|rule| rule.parse()).collect::<Result<_, _>>()?;
+    let rules: Vec<Rule> = args
+        .rule
+        .iter()
+        .map(|rule| rule.parse())
+        .collect::<Result<_, _>>()?;
     if args.max_new == 0 {
         return Err(Usage::new("--max-new 0 leaves nothing to generate", "give 1 or more").into());
     }
@@ -129,7 +133,11 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
     let actions = args.actions(&rules, &model)?;
     let refs: Vec<&PromptRow> = rows.iter().collect();
     let prompts = encode_all(&model, &refs)?;
-    let all: Vec<Edit> = edits.iter().chain(actions.iter().flatten()).cloned().collect();
+    let all: Vec<Edit> = edits
+        .iter()
+        .chain(actions.iter().flatten())
+        .cloned()
+        .collect();
     let dose = relative_doses(&model, &prompts, &all, &Options::default())?;
     tell_doses(&dose, out);
     let held: Vec<&Condition> = conditions.iter().map(|(_, condition)| condition).collect();
@@ -202,7 +210,9 @@ impl Args {
         let mut found: Vec<(String, Condition)> = Vec::new();
         for spec in &self.condition {
             let (name, file) = match spec.split_once('=') {
-                Some((name, file)) if !Path::new(spec).exists() => (name.to_owned(), Path::new(file)),
+                Some((name, file)) if !Path::new(spec).exists() => {
+                    (name.to_owned(), Path::new(file))
+                }
                 _ => {
                     let file = Path::new(spec);
                     let stem = file.file_stem().map(|s| s.to_string_lossy().into_owned());
@@ -219,7 +229,12 @@ impl Args {
                 .into());
             }
             let condition = condition::load(file)?;
-            super::condition::fits(&condition, model, file, self.forms.edits.accept_foreign_direction)?;
+            super::condition::fits(
+                &condition,
+                model,
+                file,
+                self.forms.edits.accept_foreign_direction,
+            )?;
             found.push((name, condition));
         }
         Ok(found)
@@ -292,7 +307,12 @@ fn show(report: &Report, out: &Out) -> anyhow::Result<()> {
     }
     out.line("")?;
     let mut table = Table::new([
-        "prompts", "n", "steered", "refuses unedited", "refuses edited", "loops edited",
+        "prompts",
+        "n",
+        "steered",
+        "refuses unedited",
+        "refuses edited",
+        "loops edited",
     ]);
     for row in &report.rates {
         table.row([
@@ -305,7 +325,9 @@ fn show(report: &Report, out: &Out) -> anyhow::Result<()> {
         ]);
     }
     table.print(out)?;
-    out.line("95 % Wilson intervals; a reply refuses by the vote of three text detectors on its opening")
+    out.line(
+        "95 % Wilson intervals; a reply refuses by the vote of three text detectors on its opening",
+    )
 }
 
 /// `12/32 = 37.5 % [22.9, 54.7]`

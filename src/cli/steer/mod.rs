@@ -11,13 +11,7 @@ mod sweep;
 use anyhow::Context;
 use clap::{Subcommand, ValueEnum};
 
-use super::{
-    Outcome,
-    edits::EditArgs,
-    interrupt,
-    output::Out,
-    progress::Bar,
-};
+use super::{Outcome, edits::EditArgs, interrupt, output::Out, progress::Bar};
 use crate::{
     hooks::{Edit, Hooks, Plan},
     model::{Checkpoint, fetch::Progress as _},
@@ -78,7 +72,13 @@ struct FormArgs {
     #[arg(long, value_name = "DIR,DIR@LAYERS*DEGREES", help_heading = "Edits")]
     rotate_to: Vec<String>,
     /// Positions that all edits touch: all, the prompt, what is generated, or what comes after the instruction
-    #[arg(long, value_enum, default_value = "all", value_name = "WHICH", help_heading = "Edits")]
+    #[arg(
+        long,
+        value_enum,
+        default_value = "all",
+        value_name = "WHICH",
+        help_heading = "Edits"
+    )]
     positions: Positions,
 }
 
@@ -121,7 +121,11 @@ impl FormArgs {
             edits.extend(made);
         }
         let hooks = Hooks::new().edits(edits.clone());
-        Plan::new(&hooks, checkpoint.config(), checkpoint.decoder.compute_dtype())?;
+        Plan::new(
+            &hooks,
+            checkpoint.config(),
+            checkpoint.decoder.compute_dtype(),
+        )?;
         Ok(edits)
     }
 

@@ -77,7 +77,12 @@ impl PromptArgs {
 }
 
 /// At most `n` rows of a split of a suite.
-pub(super) fn drawn(name: &str, split: Split, n: usize, seed: u64) -> anyhow::Result<Vec<PromptRow>> {
+pub(super) fn drawn(
+    name: &str,
+    split: Split,
+    n: usize,
+    seed: u64,
+) -> anyhow::Result<Vec<PromptRow>> {
     let suite = if Suite::names().contains(&name) {
         Suite::builtin(name)?
     } else if Path::new(name).is_file() {

@@ -20,8 +20,8 @@ use crate::{
     hooks::Edit,
     model::Checkpoint,
     steer::{
-        Aim, EncodedPrompt, LARGE, Options, RefusalTokens, RelativeDose, Scorer, Span, Steering, Sweep,
-        condition::conditional, encode_all, refusal_tokens, relative_doses, sweep,
+        Aim, EncodedPrompt, LARGE, Options, RefusalTokens, RelativeDose, Scorer, Span, Steering,
+        Sweep, condition::conditional, encode_all, refusal_tokens, relative_doses, sweep,
     },
     text::suites::{Label, PromptRow},
 };
@@ -40,7 +40,12 @@ pub struct Args {
     #[command(flatten)]
     forms: FormArgs,
     /// Doses to try in place of the one that is written; 0 is always tried [default: quarters of it up to it]
-    #[arg(long, value_name = "LIST", value_delimiter = ',', allow_hyphen_values = true)]
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        allow_hyphen_values = true
+    )]
     doses: Vec<f64>,
     /// What is scored
     #[arg(long, value_enum, default_value = "refusal", value_name = "WHAT")]
@@ -144,7 +149,15 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
     let found = counted("doses", total, args.batch, out, |options| {
         let how = (&scorer, aim, span);
         let null = (args.random, args.prompts.seed);
-        sweep(&model, &prompts, (&steering, &vectors), &doses, how, null, options)
+        sweep(
+            &model,
+            &prompts,
+            (&steering, &vectors),
+            &doses,
+            how,
+            null,
+            options,
+        )
     })?;
     let mut coherence = Vec::new();
     if args.tokens > 0 {
@@ -192,13 +205,17 @@ impl Args {
 
     fn grid(&self, steering: &Steering) -> anyhow::Result<Vec<f64>> {
         let doses = if self.doses.is_empty() {
-            [0.25, 0.5, 0.75, 1.0].map(|part| part * steering.dose).to_vec()
+            [0.25, 0.5, 0.75, 1.0]
+                .map(|part| part * steering.dose)
+                .to_vec()
         } else {
             self.doses.clone()
         };
         if doses.iter().any(|dose| !dose.is_finite()) || doses.iter().all(|dose| *dose == 0.0) {
             let hint = "for example `--doses -2,-1,1,2`";
-            return Err(Usage::new("--doses: expected finite numbers, one of them not 0", hint).into());
+            return Err(
+                Usage::new("--doses: expected finite numbers, one of them not 0", hint).into(),
+            );
         }
         let mut doses: Vec<f64> = doses.into_iter().filter(|dose| *dose != 0.0).collect();
         doses.sort_by(f64::total_cmp);
@@ -214,7 +231,9 @@ impl Args {
         };
         if unused {
             let hint = "--token belongs to `--score token`, --direction to `--score projection`";
-            return Err(Usage::new("an option has no effect on what --score asks for", hint).into());
+            return Err(
+                Usage::new("an option has no effect on what --score asks for", hint).into(),
+            );
         }
         Ok(match (self.score, &self.token, &self.direction) {
             (ScoreArg::Token, Some(text), _) => Scorer::LogOdds(RefusalTokens {
@@ -263,7 +282,11 @@ impl Args {
 }
 
 fn show(report: &Report, doses: &[f64], out: &Out) -> anyhow::Result<()> {
-    out.line(&format!("{} over {} prompts", report.steering.join(" "), report.ids.len()))?;
+    out.line(&format!(
+        "{} over {} prompts",
+        report.steering.join(" "),
+        report.ids.len()
+    ))?;
     let mut table = Table::new(["dose", "of the stream", "score", "KL", "loops"]);
     for dosed in &report.sweep.doses {
         let size = doses.iter().position(|dose| *dose == dosed.dose);

@@ -75,7 +75,12 @@ pub fn fired(rules: &[Rule], names: &[&str], prompt: &Fired) -> Result<Vec<bool>
     rules
         .iter()
         .map(|rule| {
-            if let Some(name) = rule.when.names().into_iter().find(|name| !names.contains(name)) {
+            if let Some(name) = rule
+                .when
+                .names()
+                .into_iter()
+                .find(|name| !names.contains(name))
+            {
                 return Err(SteerError::Condition {
                     name: name.to_owned(),
                     why: "is not given",

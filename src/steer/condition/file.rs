@@ -63,7 +63,10 @@ pub fn save(file: &Path, condition: &Condition) -> Result<(), FileError> {
         ..WriteOptions::default()
     };
     let width = condition.direction.len();
-    let plan = [(CENTRE.to_owned(), vec![width]), (DIRECTION.to_owned(), vec![width])];
+    let plan = [
+        (CENTRE.to_owned(), vec![width]),
+        (DIRECTION.to_owned(), vec![width]),
+    ];
     write_safetensors_file(file, &plan, &options, |name| {
         let values = if name == CENTRE {
             &condition.centre
@@ -90,14 +93,27 @@ pub fn load(file: &Path) -> Result<Condition, FileError> {
     let metadata = open.metadata();
     let schema = metadata.get("schema").cloned().unwrap_or_default();
     if schema != SCHEMA {
-        let found = if schema.is_empty() { "none".into() } else { schema };
+        let found = if schema.is_empty() {
+            "none".into()
+        } else {
+            schema
+        };
         return Err(invalid("metadata `schema`", SCHEMA, found));
     }
     let text = metadata.get("condition").map_or("", String::as_str);
-    let numbers: Numbers = serde_json::from_str(text)
-        .map_err(|error| invalid("metadata `condition`", "a condition's numbers", error.to_string()))?;
+    let numbers: Numbers = serde_json::from_str(text).map_err(|error| {
+        invalid(
+            "metadata `condition`",
+            "a condition's numbers",
+            error.to_string(),
+        )
+    })?;
     if !numbers.threshold.is_finite() {
-        return Err(invalid("threshold", "a finite number", numbers.threshold.to_string()));
+        return Err(invalid(
+            "threshold",
+            "a finite number",
+            numbers.threshold.to_string(),
+        ));
     }
     let vector = |name: &str| -> Result<Vec<f32>, FileError> {
         let stored = open.load(name, DType::F32)?;

@@ -100,7 +100,12 @@ pub fn fit(
     }
     let found = chosen.and_then(|(fit, i)| {
         let (positive, negative) = (positive[*i].view(), negative[*i].view());
-        Some((fit, direction(positive, negative, options.method)?, positive, negative))
+        Some((
+            fit,
+            direction(positive, negative, options.method)?,
+            positive,
+            negative,
+        ))
     });
     let Some((fit, direction, positive, negative)) = found else {
         return Err(SteerError::TooFew {
@@ -129,9 +134,9 @@ pub fn fit(
 }
 
 /// Scores of the positives and then the negatives; none where a fold has equal classes.
-fn out_of_fold(
-    positive: ArrayView2<f32>,
-    negative: ArrayView2<f32>,
+fn out_of_fold<'a>(
+    positive: ArrayView2<'a, f32>,
+    negative: ArrayView2<'a, f32>,
     options: &ConditionOptions,
 ) -> Result<Option<Vec<f64>>, SteerError> {
     let n = (positive.nrows(), negative.nrows());
@@ -147,7 +152,8 @@ fn out_of_fold(
     for fold in 0..FOLDS {
         let part = |from: usize, count: usize, inside: bool| -> Vec<usize> {
             let rows = 0..count;
-            rows.filter(|i| (folds[from + i] == fold) == inside).collect()
+            rows.filter(|i| (folds[from + i] == fold) == inside)
+                .collect()
         };
         let others = (
             positive.select(Axis(0), &part(0, n.0, false)),
@@ -224,7 +230,11 @@ fn first_component(positive: ArrayView2<f32>, negative: ArrayView2<f32>) -> Arra
 
 /// The threshold and side of the highest F1; of equals the widest gap.
 fn best(layer: usize, scores: &[f64], n: (usize, usize)) -> Result<LayerFit, SteerError> {
-    let mut sorted: Vec<(f64, bool)> = scores.iter().enumerate().map(|(i, &s)| (s, i < n.0)).collect();
+    let mut sorted: Vec<(f64, bool)> = scores
+        .iter()
+        .enumerate()
+        .map(|(i, &s)| (s, i < n.0))
+        .collect();
     sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
     let mean = scores.iter().sum::<f64>() / scores.len() as f64;
     let spread = scores.iter().map(|s| (s - mean).powi(2)).sum::<f64>() / scores.len() as f64;
@@ -330,7 +340,10 @@ mod tests {
         let positive = array![[2f32, 0.1], [3.0, -0.1], [2.5, 0.0]];
         let negative = array![[0f32, 0.0], [1.0, 0.0], [0.5, 0.0]];
         let unit = direction(positive.view(), negative.view(), Method::PairwisePca).unwrap();
-        assert!((unit[0] - 1.0).abs() < 1e-6 && unit[1].abs() < 1e-3, "{unit:?}");
+        assert!(
+            (unit[0] - 1.0).abs() < 1e-6 && unit[1].abs() < 1e-3,
+            "{unit:?}"
+        );
         let unit = direction(negative.view(), positive.view(), Method::PairwisePca).unwrap();
         assert!((unit[0] + 1.0).abs() < 1e-6, "{unit:?}");
         assert!(direction(positive.view(), positive.view(), Method::Difference).is_none());

@@ -12,7 +12,7 @@ mod rule;
 use ndarray::ArrayView2;
 use serde::{Deserialize, Serialize};
 
-pub use apply::{Fired, Steered, fired, firing, conditional};
+pub use apply::{Fired, Steered, conditional, fired, firing};
 pub use file::{load, save};
 pub use fit::{ConditionOptions, Errors, Fitted, LayerFit, errors, fit};
 pub use rule::{Expression, Rule};
@@ -50,7 +50,11 @@ impl Score {
         let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
         let cosine = |a: &[f64], b: &[f64]| {
             let lengths = (dot(a, a) * dot(b, b)).sqrt();
-            if lengths > 0.0 { dot(a, b) / lengths } else { 0.0 }
+            if lengths > 0.0 {
+                dot(a, b) / lengths
+            } else {
+                0.0
+            }
         };
         match self {
             Self::Projected => {

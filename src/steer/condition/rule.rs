@@ -90,9 +90,15 @@ impl FromStr for Rule {
             what,
         };
         let form = "expected `if CONDITIONS then +DIR@LAYER*ALPHA` (or -DIR[@LAYERS][*AMOUNT], or a form's name and DIR@LAYERS*NUMBER)";
-        let rest = text.trim().strip_prefix("if ").ok_or_else(|| refuse(form.into()))?;
-        let (when, then) = rest.split_once(" then ").ok_or_else(|| refuse(form.into()))?;
-        let then = steering(then.trim()).map_err(|error| refuse(format!("after `then`: {error}")))?;
+        let rest = text
+            .trim()
+            .strip_prefix("if ")
+            .ok_or_else(|| refuse(form.into()))?;
+        let (when, then) = rest
+            .split_once(" then ")
+            .ok_or_else(|| refuse(form.into()))?;
+        let then =
+            steering(then.trim()).map_err(|error| refuse(format!("after `then`: {error}")))?;
         Ok(Self {
             text: text.trim().to_owned(),
             when: when.parse()?,
@@ -251,9 +257,14 @@ mod tests {
 
     #[test]
     fn a_rule_says_when_and_what() {
-        let rule: Rule = "if harmful and not medical then +r.safetensors@12*1.5".parse().unwrap();
+        let rule: Rule = "if harmful and not medical then +r.safetensors@12*1.5"
+            .parse()
+            .unwrap();
         assert_eq!(rule.when.names(), ["harmful", "medical"]);
-        assert_eq!(rule.then, Steering::addition("r.safetensors@12*1.5").unwrap());
+        assert_eq!(
+            rule.then,
+            Steering::addition("r.safetensors@12*1.5").unwrap()
+        );
         let rule: Rule = "if a then -r@3-9".parse().unwrap();
         assert_eq!(rule.then, Steering::ablation("r@3-9").unwrap());
         let rule: Rule = "if a then clamp r@3*0".parse().unwrap();
@@ -265,8 +276,14 @@ mod tests {
         for (text, expected) in [
             ("harmful then +r@1*1", "expected `if CONDITIONS then"),
             ("if harmful +r@1*1", "expected `if CONDITIONS then"),
-            ("if a and then +r@1*1", "the name of a condition, `not` or `(` at the end"),
-            ("if a b then +r@1*1", "`and`, `or` or the end at character 3, found `b`"),
+            (
+                "if a and then +r@1*1",
+                "the name of a condition, `not` or `(` at the end",
+            ),
+            (
+                "if a b then +r@1*1",
+                "`and`, `or` or the end at character 3, found `b`",
+            ),
             ("if (a or b then +r@1*1", "`)`, `and` or `or` at the end"),
             ("if a && b then +r@1*1", "at character 3, found `&&`"),
             ("if a then r@1*1", "after `then`: expected +DIR"),
@@ -276,6 +293,11 @@ mod tests {
             assert!(error.contains(expected), "{text}: {error}");
         }
         let deep = format!("{}a", "not ".repeat(100_000));
-        assert!(deep.parse::<Expression>().unwrap_err().to_string().contains("less nesting"));
+        assert!(
+            deep.parse::<Expression>()
+                .unwrap_err()
+                .to_string()
+                .contains("less nesting")
+        );
     }
 }
