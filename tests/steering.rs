@@ -625,3 +625,109 @@ fn padding_is_never_read_by_a_form() {
     }
     assert!(batch.pad().iter().any(|&pad| pad > 0));
 }
+
+/// Runs the program; its stdout as JSON, or its stderr where it fails.
+fn program(args: &[&str]) -> Result<serde_json::Value, String> {
+    let out = std::process::Command::new(env!("CARGO_BIN_EXE_candlescope"))
+        .args(args)
+        .arg("--json")
+        .output()
+        .unwrap();
+    if out.status.success() {
+        Ok(serde_json::from_slice(&out.stdout).unwrap())
+    } else {
+        Err(String::from_utf8(out.stderr).unwrap())
+    }
+}
+
+#[test]
+fn the_program_fits_a_condition_and_steers_by_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("harmful.safetensors");
+    let file = file.to_str().unwrap();
+    let fitted = program(&[
+        "steer",
+        "condition",
+        "fit",
+        "toy",
+        "--train",
+        "12",
+        "-n",
+        "8",
+        "--out",
+        file,
+    ])
+    .unwrap();
+    assert_eq!(fitted["schema"], "candlescope.steer.condition/1");
+    assert_eq!(fitted["held_out"]["missed"]["n"], 8);
+    assert!(
+        fitted["held_out"]["missed"]["interval"]["high"]
+            .as_f64()
+            .unwrap()
+            <= 1.0
+    );
+
+    let condition = format!("harmful={file}");
+    let generate = |rule: &str| {
+        program(&[
+            "steer",
+            "generate",
+            "toy",
+            "--suite",
+            "harmful",
+            "--suite",
+            "harmless",
+            "-n",
+            "3",
+            "--max-new",
+            "30",
+            "--condition",
+            &condition,
+            "--rule",
+            rule,
+        ])
+    };
+    let told = generate("if harmful then +contrast:1@1*3").unwrap();
+    let items = told["items"].as_array().unwrap();
+    assert_eq!(items.len(), 6);
+    for item in items {
+        assert_eq!(item["fired"], item["applied"]);
+        if item["applied"][0] == false {
+            assert_eq!(item["edited"], item["unedited"]);
+        }
+        let text = item["edited"]["text"].as_str().unwrap();
+        if item["label"] == "harmful" {
+            assert!(
+                text.chars().count() <= 80 + " [truncated: harmful prompt]".len(),
+                "{text}"
+            );
+        }
+    }
+    assert!(told["dose"][0]["share"].as_f64().unwrap() > 0.0);
+    let error = generate("if harmless then +contrast:1@1*3").unwrap_err();
+    assert!(error.contains("`harmless` is not given"), "{error}");
+    let error = generate("if harmful and then +contrast:1@1*3").unwrap_err();
+    assert!(error.contains("the name of a condition"), "{error}");
+    let sweep = program(&[
+        "steer",
+        "sweep",
+        "toy",
+        "--add",
+        "contrast:1@1*2",
+        "--doses",
+        "1,2",
+        "--suite",
+        "harmless",
+        "-n",
+        "4",
+        "--random",
+        "8",
+        "--tokens",
+        "4",
+    ])
+    .unwrap();
+    assert_eq!(sweep["doses"].as_array().unwrap().len(), 3);
+    assert_eq!(sweep["coherence"].as_array().unwrap().len(), 3);
+    let error = program(&["steer", "sweep", "toy", "--suite", "harmless"]).unwrap_err();
+    assert!(error.contains("a sweep has one steering"), "{error}");
+}

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::pass::each_batch;
 use super::{EncodedPrompt, Options, PromptSet, SteerError};
-use crate::hooks::{Edit, HookPoint, Hooks};
+use crate::hooks::{Edit, HookPoint, Hooks, Point};
 use crate::model::{Batch, Decoder, LogitsAt, ModelError};
 
 /// Above this a change is larger than what it is made to (hidden-directions' warning).
@@ -45,7 +45,10 @@ pub fn relative_doses(
 ) -> Result<Vec<RelativeDose>, SteerError> {
     let model = model.as_ref();
     let prompts = &prompts[..prompts.len().min(PROMPTS)];
+    // Scores and patterns are between positions and have no stream to be measured against.
+    let between = |at: HookPoint| matches!(at.point, Point::AttnScores | Point::Pattern);
     let mut points: Vec<HookPoint> = edits.iter().map(|edit| edit.at).collect();
+    points.retain(|&at| !between(at));
     points.sort_unstable();
     points.dedup();
     let hooks = points
