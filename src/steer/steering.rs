@@ -269,8 +269,9 @@ impl Steering {
                 layers,
                 others,
             } => {
-                let others: String = others.iter().map(|other| format!(",{other}")).collect();
-                let text = format!("{source}{others}@{layers}*{dose}");
+                let sources = std::iter::once(source).chain(others);
+                let sources: Vec<String> = sources.map(ToString::to_string).collect();
+                let text = format!("{}@{layers}*{dose}", sources.join(","));
                 [format!("--{}", form.name()), text]
             }
             Way::Ablate { layers } => {

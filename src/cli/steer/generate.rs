@@ -150,12 +150,11 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
             firing(&model, &prompts, &content, &held, options)
         })?
     };
-    let applied = match decided.is_empty() {
-        true => vec![Vec::new(); prompts.len()],
-        false => decided
-            .iter()
-            .map(|prompt| fired(&rules, &names, prompt))
-            .collect::<Result<Vec<_>, _>>()?,
+    let applied = if decided.is_empty() {
+        vec![Vec::new(); prompts.len()]
+    } else {
+        let hold = |prompt| fired(&rules, &names, prompt);
+        decided.iter().map(hold).collect::<Result<Vec<_>, _>>()?
     };
     let span = args.forms.span();
     let answers = |what: &str, always: &[Edit], applied: &[Vec<bool>]| {
@@ -299,7 +298,7 @@ fn show(report: &Report, out: &Out) -> anyhow::Result<()> {
             (true, true) => "  [a rule fired]".into(),
             (true, false) => "  [no rule fired]".into(),
         };
-        out.line(&format!("{}: {}{steered}", item.id, visible(&item.prompt)))?;
+        out.line(&format!("{}: {}{steered}", item.id, visible(item.prompt)))?;
         for (name, answer) in [("unedited", &item.unedited), ("edited", &item.edited)] {
             let text = visible(&answer.text);
             out.line(&format!("  {name:<9} {text}"))?;

@@ -34,7 +34,7 @@ pub struct Args {
 enum Command {
     Generate(Box<generate::Args>),
     Sweep(Box<sweep::Args>),
-    Condition(condition::Args),
+    Condition(Box<condition::Args>),
 }
 
 pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
