@@ -23,6 +23,7 @@ pub mod progress;
 mod reward;
 mod run;
 mod runs;
+mod steer;
 mod system;
 mod train;
 mod tui;
@@ -69,6 +70,7 @@ enum Command {
     Attn(Box<attn::Args>),
     Capture(Box<capture::Args>),
     Direction(direction::Args),
+    Steer(steer::Args),
     Audit(audit::Args),
     Data(Box<data::Args>),
     Train(train::Args),
@@ -90,6 +92,7 @@ impl Command {
             Self::Attn(args) => attn::run(args, out),
             Self::Capture(args) => capture::run(args, out),
             Self::Direction(args) => direction::run(args, out),
+            Self::Steer(args) => steer::run(args, out),
             Self::Audit(args) => audit::run(args, out),
             Self::Data(args) => data::run(args, out),
             Self::Train(args) => train::run(args, out),

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use crate::hooks::Hooks;
+use crate::hooks::{Hooks, tail};
 use crate::model::generate::Prefix;
 use crate::model::{Checkpoint, Decoder};
 use crate::text::suites::PromptRow;
@@ -74,6 +74,12 @@ impl<'a> PromptSet<'a> {
     /// Sorts prompts by length and finds the prefix they share; each keeps at least its last token for itself.
     pub fn new(prompts: &'a [EncodedPrompt]) -> Self {
         Self::keeping(prompts, |prompt| prompt.ids.len().saturating_sub(1))
+    }
+
+    /// The same, and the tokens that edits count from a prompt's end stay outside the prefix too.
+    pub(super) fn under(prompts: &'a [EncodedPrompt], model: &Decoder, hooks: &Hooks) -> Self {
+        let own = tail(model.standing_edits().iter().chain(hooks.edit_list())).max(1);
+        Self::keeping(prompts, |prompt| prompt.ids.len().saturating_sub(own))
     }
 
     /// The same, and the token at `first` of each prompt stays outside the prefix, so that it can be captured.
