@@ -18,6 +18,7 @@ pub mod interrupt;
 mod lens;
 mod model;
 pub mod output;
+mod probe;
 pub mod progress;
 mod reward;
 mod run;
@@ -67,6 +68,7 @@ enum Command {
     Lens(Box<lens::Args>),
     Attn(Box<attn::Args>),
     Capture(Box<capture::Args>),
+    Probe(probe::Args),
     Audit(audit::Args),
     Data(Box<data::Args>),
     Train(train::Args),
@@ -87,6 +89,7 @@ impl Command {
             Self::Lens(args) => lens::run(args, out),
             Self::Attn(args) => attn::run(args, out),
             Self::Capture(args) => capture::run(args, out),
+            Self::Probe(args) => probe::run(args, out),
             Self::Audit(args) => audit::run(args, out),
             Self::Data(args) => data::run(args, out),
             Self::Train(args) => train::run(args, out),
