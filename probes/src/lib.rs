@@ -4,6 +4,7 @@
 //! result says on how many items it rests and how sure it is. Seeds are explicit, and the number of threads never changes a result.
 
 pub mod calibration;
+pub mod ccs;
 pub mod controls;
 pub mod design;
 pub mod direction;
@@ -19,6 +20,7 @@ mod random;
 pub mod roc;
 pub mod shared;
 pub mod similarity;
+pub mod softmax;
 pub mod sparse;
 pub mod stats;
 

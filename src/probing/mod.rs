@@ -15,6 +15,7 @@ mod place;
 mod score;
 mod split;
 mod sweep;
+pub mod transfer;
 
 pub use baselines::{Baseline, baselines};
 pub use controls::{Controls, Nulls};

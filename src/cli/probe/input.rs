@@ -132,6 +132,14 @@ impl ReadArgs {
     }
 }
 
+/// The patterns asked for; without any, the residual stream before the first block and after each.
+pub fn points(given: &[String]) -> Vec<&str> {
+    match given {
+        [] => vec!["resid_pre.0", "resid_post.*"],
+        given => given.iter().map(String::as_str).collect(),
+    }
+}
+
 /// An interruption in the words of the command line.
 pub fn told(error: ProbingError) -> anyhow::Error {
     match error {

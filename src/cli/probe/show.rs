@@ -1,12 +1,14 @@
-//! How a sweep is shown: what was chosen and what it beats, a table by point for the chosen position, a heat map of all.
+//! How probes are shown: a sweep's choice and what it beats, its table and heat map; metrics, matrices, transfers.
 
 use std::fmt::Write as _;
 
 use candlescope_probes::{Auroc, Interval};
 
+use super::transfer::CarriedAt;
 use crate::cli::output::Out;
 use crate::hooks::HookPoint;
-use crate::probing::{CellResult, Labelled, Position, Sweep};
+use crate::probing::transfer::Matrix;
+use crate::probing::{CellResult, HeldOut, Labelled, Position, Sweep};
 
 /// The whole text of a sweep.
 pub fn sweep(sweep: &Sweep, data: &Labelled, out: &Out) -> String {
@@ -253,4 +255,96 @@ fn interval(interval: &Interval) -> String {
 
 fn percent(share: f64) -> String {
     format!("{} %", share * 100.0)
+}
+
+/// The metrics of one probe.
+pub fn held_out(found: &HeldOut, what: &str) -> String {
+    let mut text = format!(
+        "on {what}: AUROC {}, balanced accuracy {:.3} {}\n  recall {} at {} false positives{}\n",
+        area(&found.auroc),
+        found.balanced_accuracy.value,
+        interval(&found.balanced_accuracy.interval),
+        rate(&found.recall_at_fpr.recall),
+        percent(found.recall_at_fpr.target),
+        if found.recall_at_fpr.resolved {
+            ""
+        } else {
+            " (too few negatives to tell this rate from 0)"
+        },
+    );
+    if let Some(frozen) = &found.frozen {
+        let _ = writeln!(
+            text,
+            "  at its own threshold: recall {}, false-positive rate {}",
+            rate(&frozen.recall),
+            rate(&frozen.false_positives)
+        );
+    }
+    if let Some(calibration) = &found.calibration {
+        let _ = writeln!(
+            text,
+            "  calibration error {:.3} over {} bins, Brier score {:.3}",
+            calibration.ece, calibration.bins, calibration.brier
+        );
+    }
+    text
+}
+
+/// Probe of the row on the test rows of the column.
+pub fn matrix(found: &Matrix, out: &Out) -> String {
+    let first = found.from.iter().map(|n| n.len()).max().unwrap_or(0).max(5);
+    let wide = found.to.iter().map(|n| n.len()).max().unwrap_or(0).max(7);
+    let mut head = format!("{:first$}", "AUROC");
+    for to in &found.to {
+        let _ = write!(head, "  {to:<wide$}");
+    }
+    let mut text = format!(
+        "probe of the row, fitted there, on the test rows of the column\n{}\n",
+        out.paint("1", head.trim_end())
+    );
+    for (from, row) in found.from.iter().zip(&found.auroc) {
+        let mut line = format!("{from:first$}");
+        for cell in row {
+            let shown = format!("{} {:.3}", shade(cell.value), cell.value);
+            let _ = write!(line, "  {shown:<wide$}");
+        }
+        text += line.trim_end();
+        text.push('\n');
+    }
+    text
+}
+
+/// Probes of one checkpoint on another.
+pub fn carried(from: &str, to: &str, carried: &[CarriedAt], out: &Out) -> String {
+    let head = [
+        "place",
+        "frozen",
+        "",
+        "re-aligned",
+        "",
+        "refitted",
+        "",
+        "gap",
+        "",
+        "p",
+    ];
+    let mut rows = vec![head.map(str::to_owned)];
+    for CarriedAt { place, carried: c } in carried {
+        rows.push([
+            place.to_string(),
+            format!("{:.3}", c.frozen.value),
+            interval(&c.frozen.interval),
+            format!("{:.3}", c.realigned.value),
+            interval(&c.realigned.interval),
+            format!("{:.3}", c.refitted.value),
+            interval(&c.refitted.interval),
+            format!("{:+.3}", c.gap.difference),
+            interval(&c.gap.interval),
+            format!("{:.3}", c.gap.p_value),
+        ]);
+    }
+    format!(
+        "probes of {from} on {to}; gap: refitted minus re-aligned (paired DeLong)\n{}",
+        lines(&rows, out)
+    )
 }

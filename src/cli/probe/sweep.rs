@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::input::{DataArgs, FitArgs, ReadArgs, told};
+use super::input::{DataArgs, FitArgs, ReadArgs, points, told};
 use super::show;
 use crate::cli::{Outcome, args::ModelArgs, interrupt, output::Out, progress::Bar};
 use crate::model::{Fingerprint, fetch::Progress as _};
@@ -58,11 +58,7 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
     let positive = data.positive(args.data.positive.as_deref())?;
     let splits = Splits::of(&data, positive, fitting.seed)?;
     let model = args.model.open(out)?;
-    let patterns: Vec<&str> = match args.points.as_slice() {
-        [] => vec!["resid_pre.0", "resid_post.*"],
-        given => given.iter().map(String::as_str).collect(),
-    };
-    let plan = Plan::new(&patterns, &args.positions, model.config())?;
+    let plan = Plan::new(&points(&args.points), &args.positions, model.config())?;
     let encoded = encode(&model, &data.rows)?;
     let harvest = args.read.harvest(&model, &encoded, &plan, out)?;
     let bar = Bar::counting(out);
