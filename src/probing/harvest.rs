@@ -224,7 +224,7 @@ pub fn harvest(
             .iter()
             .fold(Hooks::new(), |hooks, &at| hooks.capture_kept(at, keep));
         let mut captured = model
-            .forward_cached(&batch, &mut cache, &hooks, LogitsAt::None)?
+            .forward_cached(&batch, &mut cache, &hooks, LogitsAt::Last)?
             .captured;
         for (p, (at, &width)) in plan.points.iter().zip(&plan.widths).enumerate() {
             let Some(tensor) = captured.remove(at) else {

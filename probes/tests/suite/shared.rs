@@ -13,7 +13,8 @@ use crate::{close, congruential, noisy_labels, two_classes};
 
 #[test]
 fn shared_fits_match_scikit_learn() {
-    // The same numbers as in `probes::logistic_matches_scikit_learn`: coef_[:3] and intercept_ of newton-cholesky.
+    // The same numbers as in `probes::logistic_matches_scikit_learn`: coef_[:3] and intercept_ of newton-cholesky. The Gram
+    // matrix is f32, so agreement is to 1e-4.
     for (n, d, c, weights, bias) in [
         // n > 2d: on the features themselves.
         (
@@ -45,11 +46,11 @@ fn shared_fits_match_scikit_learn() {
             .unwrap();
         for (found, expected) in probe.weights.iter().zip(weights) {
             assert!(
-                close(*found, expected, 2e-5),
+                close(*found, expected, 1e-4),
                 "{n} x {d}, C {c}: {found} {expected}"
             );
         }
-        assert!(close(probe.bias, bias, 2e-5), "{} {bias}", probe.bias);
+        assert!(close(probe.bias, bias, 1e-4), "{} {bias}", probe.bias);
     }
 }
 
