@@ -19,6 +19,7 @@ pub mod interrupt;
 mod lens;
 mod model;
 pub mod output;
+mod probe;
 pub mod progress;
 mod reward;
 mod run;
@@ -71,6 +72,7 @@ enum Command {
     Capture(Box<capture::Args>),
     Direction(direction::Args),
     Steer(steer::Args),
+    Probe(probe::Args),
     Audit(audit::Args),
     Data(Box<data::Args>),
     Train(train::Args),
@@ -93,6 +95,7 @@ impl Command {
             Self::Capture(args) => capture::run(args, out),
             Self::Direction(args) => direction::run(args, out),
             Self::Steer(args) => steer::run(args, out),
+            Self::Probe(args) => probe::run(args, out),
             Self::Audit(args) => audit::run(args, out),
             Self::Data(args) => data::run(args, out),
             Self::Train(args) => train::run(args, out),

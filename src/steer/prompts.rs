@@ -83,10 +83,7 @@ impl<'a> PromptSet<'a> {
     }
 
     /// The same, and the token at `first` of each prompt stays outside the prefix, so that it can be captured.
-    pub(super) fn keeping(
-        prompts: &'a [EncodedPrompt],
-        first: impl Fn(&EncodedPrompt) -> usize,
-    ) -> Self {
+    pub fn keeping(prompts: &'a [EncodedPrompt], first: impl Fn(&EncodedPrompt) -> usize) -> Self {
         let mut order: Vec<usize> = (0..prompts.len()).collect();
         order.sort_by_key(|&i| (prompts[i].ids.len(), i));
         let rows: Vec<&[u32]> = prompts.iter().map(|p| p.ids.as_slice()).collect();
