@@ -171,10 +171,7 @@ mod tests {
         assert_eq!(load(&file).unwrap(), condition);
         let direction = crate::steer::file::DirectionFile {
             vector: vec![1.0],
-            fingerprint: None,
-            layer: None,
-            position: None,
-            norm: None,
+            ..Default::default()
         };
         crate::steer::file::save(&file, &direction).unwrap();
         let error = load(&file).unwrap_err().to_string();
