@@ -1,18 +1,18 @@
 //! Many L2-penalised logistic fits on the same items: other labels, other C, other folds, one preparation.
 //!
-//! The minimum of the loss lies in the span of the rows, so w = Xᵀα, and everything a fit needs of X is the Gram matrix XXᵀ.
-//! It is made once, in f32 (features are standardised, so an entry errs by some 1e-6 of its size); each step of each fit then
-//! costs n² instead of 2·n·d. The steps are L-BFGS in the inner product of w, so they are the steps a solver on w would
-//! take, only cheaper. With n > 2d the same steps are taken on w itself. The number of threads never changes a result.
-//! Folds and labels share the features' mean and scale, which know no label. Next: [`crate::logistic`] for the slow twin.
+//! The minimum of the loss lies in the span of the rows, so a fit needs no more coordinates than there are items
+//! ([`crate::design`]): they are made once, and each step of each fit costs 2·n·r instead of 2·n·d. The steps are L-BFGS on
+//! those coordinates, which are the steps a solver on w would take, only cheaper. (Steps on coefficients of the rows, through
+//! the Gram matrix, would be cheaper still, and are wrong where rows are dependent: what gives no weights grows unseen.) The
+//! number of threads never changes a result. Folds and labels share the features' mean and scale, which know no label. Next:
+//! [`crate::logistic`] for the slow twin.
 
 use std::collections::VecDeque;
 
-use ndarray::{Array1, Array2, ArrayView2, Axis};
+use ndarray::{Array1, Array2, ArrayView2};
 
-use crate::design::moments;
-use crate::error::{ProbeError, at_least, both_classes, finite_rows, same_length};
-use crate::linalg::standardised;
+use crate::design::Design;
+use crate::error::{ProbeError, at_least, both_classes, same_length};
 use crate::logistic::{LogisticProbe, ValidatedC, checked_c};
 use crate::roc::auroc_value;
 
@@ -26,10 +26,7 @@ const STEPS: usize = 2000;
 /// Standardised activations, ready for many fits.
 #[derive(Debug, Clone)]
 pub struct SharedFits {
-    mean: Array1<f64>,
-    scale: Array1<f64>,
-    x: Array2<f32>,
-    map: Map,
+    design: Design,
 }
 
 impl SharedFits {
@@ -38,38 +35,13 @@ impl SharedFits {
     /// # Errors
     /// Fewer than two items, no features, a value that is not finite.
     pub fn new(x: ArrayView2<f32>) -> Result<Self, ProbeError> {
-        at_least("activations", 2, x.nrows())?;
-        at_least("features", 1, x.ncols())?;
-        finite_rows("activations", x)?;
-        let (mean, scale) = moments(x);
-        if x.nrows() > 2 * x.ncols() {
-            let x = standardised(x, &mean, &scale);
-            return Ok(Self {
-                mean,
-                scale,
-                x: Array2::zeros((0, 0)),
-                map: Map::Rows(x),
-            });
-        }
-        let mut z = x.to_owned();
-        let (centre, inverse) = (mean.mapv(|m| m as f32), scale.mapv(|s| (1.0 / s) as f32));
-        for mut row in z.rows_mut() {
-            row -= &centre;
-            row *= &inverse;
-        }
-        let gram = z.dot(&z.t()).mapv(f64::from);
-        Ok(Self {
-            // As they were used, so that the probe's scores are those of the fit.
-            mean: centre.mapv(f64::from),
-            scale: inverse.mapv(|i| 1.0 / f64::from(i)),
-            x: z,
-            map: Map::Gram(gram),
-        })
+        let design = Design::new(x, true)?;
+        Ok(Self { design })
     }
 
     /// Number of items.
     pub fn n(&self) -> usize {
-        self.map.items()
+        self.design.n()
     }
 
     /// The probe at this C (scikit-learn's), on labels `[n]`.
@@ -79,7 +51,7 @@ impl SharedFits {
     pub fn fit(&self, labels: &[bool], c: f64) -> Result<LogisticProbe, ProbeError> {
         same_length("labels", self.n(), labels.len())?;
         both_classes(labels, 1)?;
-        let fit = minimise(&self.map, labels, checked_c(c)?, None, FOUND)?;
+        let fit = minimise(&self.design.coordinates, labels, checked_c(c)?, None, FOUND)?;
         Ok(self.probe(labels, c, fit, Vec::new()))
     }
 
@@ -102,7 +74,7 @@ impl SharedFits {
                 best
             }
         });
-        let fit = minimise(&self.map, labels, best.c, None, FOUND)?;
+        let fit = minimise(&self.design.coordinates, labels, best.c, None, FOUND)?;
         Ok(self.probe(labels, best.c, fit, record))
     }
 
@@ -132,10 +104,10 @@ impl SharedFits {
             for part in [&y, &y_held] {
                 constant_in_fold(fold, part)?;
             }
-            let (map, held) = self.map.split(&train, &held);
+            let (x, held) = (self.design.select(&train), self.design.select(&held));
             let mut warm: Option<Vector> = None;
             for (sum, &c) in sums.iter_mut().zip(&ascending) {
-                let fit = minimise(&map, &y, c, warm.as_ref(), RANKED)?;
+                let fit = minimise(&x, &y, c, warm.as_ref(), RANKED)?;
                 *sum += auroc_value(&held.dot(&fit.0.coefficients).to_vec(), &y_held)?;
                 warm = Some(fit.0);
             }
@@ -155,16 +127,7 @@ impl SharedFits {
         (at, gradient): (Vector, f64),
         validation: Vec<ValidatedC>,
     ) -> LogisticProbe {
-        let weights = match &self.map {
-            Map::Rows(_) => at.coefficients,
-            Map::Gram(_) => {
-                let mut sum = Array1::<f64>::zeros(self.x.ncols());
-                for (row, &a) in self.x.rows().into_iter().zip(&at.coefficients) {
-                    sum.zip_mut_with(&row, |s, &v| *s += a * f64::from(v));
-                }
-                sum
-            }
-        };
+        let weights = self.design.weights(at.coefficients.view());
         let n_pos = labels.iter().filter(|&&l| l).count();
         LogisticProbe {
             n: labels.len(),
@@ -172,8 +135,8 @@ impl SharedFits {
             n_neg: labels.len() - n_pos,
             weights: weights.to_vec(),
             bias: at.bias,
-            mean: self.mean.to_vec(),
-            scale: self.scale.to_vec(),
+            mean: self.design.mean.to_vec(),
+            scale: self.design.scale.to_vec(),
             c,
             validation,
             gradient,
@@ -191,99 +154,43 @@ fn constant_in_fold(fold: usize, labels: &[bool]) -> Result<(), ProbeError> {
     }
 }
 
-/// What takes coefficients to logits.
-#[derive(Debug, Clone)]
-enum Map {
-    /// XXᵀ `[n, n]`; coefficients are α with w = Xᵀα.
-    Gram(Array2<f64>),
-    /// X `[n, d]`; coefficients are w.
-    Rows(Array2<f64>),
-}
-
-impl Map {
-    fn matrix(&self) -> &Array2<f64> {
-        match self {
-            Self::Gram(m) | Self::Rows(m) => m,
-        }
-    }
-
-    fn items(&self) -> usize {
-        self.matrix().nrows()
-    }
-
-    /// The gradient of the loss that pulls on logits by `pull` `[n]`: coefficients and their logits.
-    fn gradient(&self, pull: Array1<f64>) -> (Array1<f64>, Array1<f64>) {
-        match self {
-            Self::Gram(k) => {
-                let logits = k.dot(&pull);
-                (pull, logits)
-            }
-            Self::Rows(x) => {
-                let w = x.t().dot(&pull);
-                let logits = x.dot(&w);
-                (w, logits)
-            }
-        }
-    }
-
-    /// The inner product of weights.
-    fn dot(&self, a: &Vector, b: &Vector) -> f64 {
-        let other = match self {
-            Self::Gram(_) => &b.logits,
-            Self::Rows(_) => &b.coefficients,
-        };
-        a.coefficients.dot(other)
-    }
-
-    /// The map of some items, and the matrix that takes its coefficients to the logits of others.
-    fn split(&self, train: &[usize], held: &[usize]) -> (Self, Array2<f64>) {
-        let (rows, others) = (
-            self.matrix().select(Axis(0), train),
-            self.matrix().select(Axis(0), held),
-        );
-        match self {
-            Self::Gram(_) => (
-                Self::Gram(rows.select(Axis(1), train)),
-                others.select(Axis(1), train),
-            ),
-            Self::Rows(_) => (Self::Rows(rows), others),
-        }
-    }
-}
-
-/// Weights with their logits, and an intercept; a point, a step or a gradient.
+/// Weights and an intercept; a point, a step or a gradient.
 #[derive(Debug, Clone)]
 struct Vector {
     coefficients: Array1<f64>,
-    /// Xw of the items, without the intercept.
-    logits: Array1<f64>,
     bias: f64,
 }
 
 impl Vector {
-    fn zero(map: &Map) -> Self {
+    fn zero(width: usize) -> Self {
         Self {
-            coefficients: Array1::zeros(map.matrix().ncols()),
-            logits: Array1::zeros(map.items()),
+            coefficients: Array1::zeros(width),
             bias: 0.0,
         }
     }
 
     fn add(&mut self, times: f64, other: &Self) {
         self.coefficients.scaled_add(times, &other.coefficients);
-        self.logits.scaled_add(times, &other.logits);
         self.bias += times * other.bias;
     }
 
     fn scale(&mut self, by: f64) {
         self.coefficients *= by;
-        self.logits *= by;
         self.bias *= by;
     }
 
     /// The inner product of weights and intercept.
-    fn dot(&self, other: &Self, map: &Map) -> f64 {
-        map.dot(self, other) + self.bias * other.bias
+    fn dot(&self, other: &Self) -> f64 {
+        self.coefficients.dot(&other.coefficients) + self.bias * other.bias
+    }
+
+    fn length(&self) -> f64 {
+        self.dot(self).sqrt()
+    }
+
+    /// The logits of items, intercept included.
+    fn logits(&self, x: &Array2<f64>) -> Array1<f64> {
+        x.dot(&self.coefficients) + self.bias
     }
 }
 
@@ -291,47 +198,60 @@ fn sigmoid(x: f64) -> f64 {
     1.0 / (1.0 + (-x).exp())
 }
 
-fn gradient(map: &Map, labels: &[bool], c: f64, at: &Vector) -> Vector {
+fn gradient(x: &Array2<f64>, labels: &[bool], c: f64, at: &Vector, logits: &Array1<f64>) -> Vector {
     let pull = Array1::from_shape_fn(labels.len(), |i| {
-        sigmoid(at.logits[i] + at.bias) - f64::from(u8::from(labels[i]))
+        sigmoid(logits[i]) - f64::from(u8::from(labels[i]))
     });
-    let bias = pull.sum();
-    let (mut coefficients, mut logits) = map.gradient(pull);
+    let mut coefficients = x.t().dot(&pull);
     coefficients.scaled_add(1.0 / c, &at.coefficients);
-    logits.scaled_add(1.0 / c, &at.logits);
     Vector {
         coefficients,
-        logits,
-        bias,
+        bias: pull.sum(),
     }
 }
 
 /// The minimum, and the length of the gradient there divided by n.
 fn minimise(
-    map: &Map,
+    x: &Array2<f64>,
     labels: &[bool],
     c: f64,
     start: Option<&Vector>,
     found: f64,
 ) -> Result<(Vector, f64), ProbeError> {
     let n = labels.len() as f64;
-    let mut at = start.map_or_else(|| Vector::zero(map), Vector::clone);
-    let mut slope = gradient(map, labels, c, &at);
-    let length = |v: &Vector| v.dot(v, map).max(0.0).sqrt() / n;
+    let mut at = start.map_or_else(|| Vector::zero(x.ncols()), Vector::clone);
+    let mut logits = at.logits(x);
+    let mut slope = gradient(x, labels, c, &at, &logits);
     let mut memory: VecDeque<(Vector, Vector, f64)> = VecDeque::with_capacity(MEMORY);
     for _ in 0..STEPS {
-        if length(&slope) <= found {
+        if slope.length() <= found * n {
             break;
         }
-        let mut step = downhill(map, &slope, &memory);
-        let times = along(map, labels, c, &at, &step, memory.is_empty());
+        let mut step = downhill(&slope, &memory);
+        // What is remembered of few dimensions is soon dependent, and may point anywhere.
+        let steep = step.dot(&slope) / (step.length() * slope.length());
+        if steep.is_nan() || steep > -1e-6 {
+            memory.clear();
+            step = slope.clone();
+            step.scale(-1.0);
+        }
+        // From the step itself: summed up from those remembered, its logits would keep their rounding, not its own.
+        let pulls = step.logits(x);
+        let times = along(
+            labels,
+            c,
+            (&at, &logits),
+            (&step, &pulls),
+            memory.is_empty(),
+        );
         step.scale(times);
         at.add(1.0, &step);
-        let there = gradient(map, labels, c, &at);
+        logits.scaled_add(times, &pulls);
+        let there = gradient(x, labels, c, &at, &logits);
         let mut change = there.clone();
         change.add(-1.0, &slope);
         slope = there;
-        let curvature = step.dot(&change, map);
+        let curvature = step.dot(&change);
         if curvature.is_nan() || curvature <= 0.0 {
             // No curvature left in f64: this is as close as the arithmetic gets.
             break;
@@ -341,7 +261,7 @@ fn minimise(
         }
         memory.push_back((step, change, 1.0 / curvature));
     }
-    let left = length(&slope);
+    let left = slope.length() / n;
     if left.is_nan() || left > found.max(1e-5) {
         return Err(ProbeError::Numerical {
             what: "logistic regression",
@@ -352,33 +272,42 @@ fn minimise(
 }
 
 /// The two loops of L-BFGS (Nocedal 1980).
-fn downhill(map: &Map, slope: &Vector, memory: &VecDeque<(Vector, Vector, f64)>) -> Vector {
+fn downhill(slope: &Vector, memory: &VecDeque<(Vector, Vector, f64)>) -> Vector {
     let mut step = slope.clone();
     let mut shares = Vec::with_capacity(memory.len());
     for (moved, change, rho) in memory.iter().rev() {
-        let share = rho * moved.dot(&step, map);
+        let share = rho * moved.dot(&step);
         step.add(-share, change);
         shares.push(share);
     }
     if let Some((_, change, rho)) = memory.back() {
-        step.scale(1.0 / (rho * change.dot(change, map)));
+        step.scale(1.0 / (rho * change.dot(change)));
     }
     for ((moved, change, rho), share) in memory.iter().zip(shares.iter().rev()) {
-        let back = rho * change.dot(&step, map);
+        let back = rho * change.dot(&step);
         step.add(share - back, moved);
     }
     step.scale(-1.0);
     step
 }
 
-/// How far to go along `step`: where the convex loss along it stops falling, to a tenth of its first slope. Costs n a try.
-fn along(map: &Map, labels: &[bool], c: f64, at: &Vector, step: &Vector, first: bool) -> f64 {
-    let (own, cross) = (map.dot(step, step) / c, map.dot(at, step) / c);
+/// How far to go along a step, given with its logits: where the convex loss along it stops falling, to a tenth of its first
+/// slope. Costs n a try.
+fn along(
+    labels: &[bool],
+    c: f64,
+    (at, logits): (&Vector, &Array1<f64>),
+    (step, pulls): (&Vector, &Array1<f64>),
+    first: bool,
+) -> f64 {
+    let (own, cross) = (
+        step.coefficients.dot(&step.coefficients) / c,
+        at.coefficients.dot(&step.coefficients) / c,
+    );
     let slope = |t: f64| {
         let (mut first, mut second) = (cross + t * own, own);
-        for (i, &label) in labels.iter().enumerate() {
-            let pull = step.logits[i] + step.bias;
-            let p = sigmoid(at.logits[i] + at.bias + t * pull);
+        for ((&logit, &pull), &label) in logits.iter().zip(pulls).zip(labels) {
+            let p = sigmoid(logit + t * pull);
             first += (p - f64::from(u8::from(label))) * pull;
             second += p * (1.0 - p) * pull * pull;
         }

@@ -17,6 +17,8 @@ const STEPS: usize = 2000;
 const MEMORY: usize = 10;
 
 /// A fitted multi-class probe.
+// The unsafe code is in ndarray's macro for slices.
+#[allow(clippy::unsafe_derive_deserialize)]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SoftmaxProbe {
     /// Items it was fitted on.
@@ -74,7 +76,9 @@ impl SoftmaxProbe {
             weights.push(raw.to_vec());
         }
         let level = bias.iter().sum::<f64>() / classes as f64;
-        bias.iter_mut().for_each(|b| *b -= level);
+        for b in &mut bias {
+            *b -= level;
+        }
         Ok(Self {
             n: labels.len(),
             weights,

@@ -147,7 +147,9 @@ mod tests {
         let mut truth: Vec<f32> = (0..d).map(|_| rng.random_range(-1.0..1.0)).collect();
         truth[0] = 0.0;
         let length = truth.iter().map(|v| v * v).sum::<f32>().sqrt();
-        truth.iter_mut().for_each(|v| *v /= length);
+        for v in &mut truth {
+            *v /= length;
+        }
         let mut class = |shift: f32| {
             Array2::from_shape_fn((n, d), |(_, j)| {
                 let noise: f32 = rng.random_range(-1.0..1.0);

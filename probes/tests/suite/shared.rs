@@ -9,7 +9,7 @@ use candlescope_probes::{
 use ndarray::{Array1, Array2, s};
 use proptest::prelude::*;
 
-use crate::{close, congruential, noisy_labels, two_classes};
+use crate::{close, congruential, gaussian, noisy_labels, two_classes};
 
 #[test]
 fn shared_fits_match_scikit_learn() {
@@ -96,6 +96,41 @@ proptest! {
                 let there = (0..n).filter(|&i| folds[i] == fold && labels[i] == class).count();
                 prop_assert!((3..=9).contains(&there), "{there}");
             }
+        }
+    }
+}
+
+#[test]
+fn a_strong_penalty_on_two_distinct_rows_does_not_turn_the_probe_round() {
+    // As at the embedding of the last token where that is one of two words; a third of the features is constant.
+    for seed in 0..20 {
+        let words = gaussian(2, 64, seed);
+        let n = 50 + seed as usize;
+        let labels: Vec<bool> = (0..n).map(|i| i * 5 % 9 < 4).collect();
+        let x = Array2::from_shape_fn((n, 64), |(i, j)| {
+            if j % 3 == 0 {
+                1.0
+            } else {
+                words[[usize::from(labels[i]), j]]
+            }
+        });
+        for c in [1e-5, 1e-4, 1e-3, 1.0] {
+            let options = LogisticOptions {
+                penalty: Penalty::Fixed(c),
+                ..LogisticOptions::default()
+            };
+            let slow = LogisticProbe::fit(x.view(), &labels, &options).unwrap();
+            let fast = SharedFits::new(x.view()).unwrap().fit(&labels, c).unwrap();
+            let gap = |p: &LogisticProbe| {
+                let s = p.scores(x.view()).unwrap();
+                s[0] - s[1]
+            };
+            assert!(
+                (gap(&fast) / gap(&slow) - 1.0).abs() < 1e-3,
+                "{seed} {c} {} {}",
+                gap(&fast),
+                gap(&slow)
+            );
         }
     }
 }

@@ -115,7 +115,7 @@ impl FindArgs {
             .collect();
         let wheres = Where::all(&all);
         let read = |prompts: &[EncodedPrompt], what: &str| {
-            self.counted(out, what, prompts.len(), |options| {
+            self.counted(out, what, |options| {
                 steer::residuals(cp, prompts, &layers, &wheres, options)
             })
         };
@@ -175,7 +175,7 @@ impl FindArgs {
         for (class, (sets, names)) in encoded.iter_mut().zip(names).enumerate() {
             for (prompts, name) in sets.iter_mut().zip(names) {
                 let none = crate::hooks::Hooks::new();
-                let scores = self.counted(out, "scoring prompts", prompts.len(), |options| {
+                let scores = self.counted(out, "scoring prompts", |options| {
                     steer::refusal_scores(cp, prompts, &none, tokens, options)
                 })?;
                 let before = prompts.len();
@@ -203,13 +203,15 @@ impl FindArgs {
         &self,
         out: &Out,
         what: &str,
-        total: usize,
         run: impl FnOnce(&Options) -> Result<T, SteerError>,
     ) -> anyhow::Result<T> {
         let bar = Bar::counting(out);
-        bar.start(what, Some(total as u64));
         let seen = std::cell::Cell::new(0);
-        let progress = |done: usize, _: usize| {
+        let begun = std::cell::Cell::new(false);
+        let progress = |done: usize, total: usize| {
+            if !begun.replace(true) {
+                bar.start(what, Some(total as u64));
+            }
             bar.advance(done.saturating_sub(seen.get()) as u64);
             seen.set(done.max(seen.get()));
         };

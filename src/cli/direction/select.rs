@@ -122,7 +122,7 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
     let cp = args.model.open(out)?;
     let policy = args.policy();
     let found = args.find.find(&cp, args.policy == PolicyArg::Arditi, out)?;
-    let mut grid = GridFile::open(&args.out, &args.key(&cp, &found, &policy)?).map_err(advised)?;
+    let mut grid = GridFile::open(&args.out, &key(&cp, &found, &policy)?).map_err(advised)?;
     if !grid.is_empty() {
         out.note(&format!("going on behind {} candidates", grid.len()));
     }
@@ -133,8 +133,7 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
     };
     let known = grid.len();
     let began = std::time::Instant::now();
-    let total = harmful[1].len() + 2 * harmless[1].len();
-    let selection = (args.find).counted(out, "trying candidates", total * 12, |options| {
+    let selection = (args.find).counted(out, "trying candidates", |options| {
         let (tokens, all) = (&found.tokens, &found.candidates);
         select_noting(&cp, validation, all, tokens, &policy, options, &mut grid)
     })?;
@@ -174,18 +173,6 @@ impl Args {
         policy
     }
 
-    fn key(&self, cp: &Checkpoint, found: &Found, policy: &SelectionPolicy) -> anyhow::Result<Key> {
-        let made_on = cp.fingerprint()?;
-        Ok(Key {
-            schema: "candlescope.direction.grid/1".to_owned(),
-            weights: format!("{} as {}", made_on.weights, made_on.dtype),
-            tokenizer: made_on.tokenizer.clone(),
-            template: made_on.template.clone(),
-            prompts: found.prompts.clone(),
-            settings: serde_json::to_value(policy)?,
-        })
-    }
-
     fn measured(
         &self,
         cp: &Checkpoint,
@@ -213,14 +200,24 @@ impl Args {
             seed: self.find.seed,
             ..Sizes::default()
         };
-        let prompts = held.harmful.len() + held.harmless.len();
-        let answers = if self.max_new > 0 { 2 } else { 1 };
-        let total = 3 * answers * prompts + 4 * self.random * sizes.random_prompts;
-        (self.find).counted(out, "measuring on test prompts", total, |options| {
+        (self.find).counted(out, "measuring on test prompts", |options| {
             let chosen = &selection.chosen.candidate;
             effect(cp, chosen, &found.tokens, held, sizes, options)
         })
     }
+}
+
+/// What a grid belongs to.
+fn key(cp: &Checkpoint, found: &Found, policy: &SelectionPolicy) -> anyhow::Result<Key> {
+    let made_on = cp.fingerprint()?;
+    Ok(Key {
+        schema: "candlescope.direction.grid/1".to_owned(),
+        weights: format!("{} as {}", made_on.weights, made_on.dtype),
+        tokenizer: made_on.tokenizer.clone(),
+        template: made_on.template.clone(),
+        prompts: found.prompts.clone(),
+        settings: serde_json::to_value(policy)?,
+    })
 }
 
 /// Tokens and products of trying `tried` candidates: each runs harmful prompts once and harmless ones twice, each time with its

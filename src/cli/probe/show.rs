@@ -292,8 +292,8 @@ pub fn held_out(found: &HeldOut, what: &str) -> String {
 
 /// Probe of the row on the test rows of the column.
 pub fn matrix(found: &Matrix, out: &Out) -> String {
-    let first = found.from.iter().map(|n| n.len()).max().unwrap_or(0).max(5);
-    let wide = found.to.iter().map(|n| n.len()).max().unwrap_or(0).max(7);
+    let first = found.from.iter().map(String::len).max().unwrap_or(0).max(5);
+    let wide = found.to.iter().map(String::len).max().unwrap_or(0).max(7);
     let mut head = format!("{:first$}", "AUROC");
     for to in &found.to {
         let _ = write!(head, "  {to:<wide$}");

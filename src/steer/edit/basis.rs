@@ -204,7 +204,7 @@ mod tests {
         assert!(text(&[], &[]).contains("no direction"));
         assert!(text(&[v(&[0.0, 0.0])], &[]).contains("direction 0: its length is zero"));
         assert!(text(&[a.clone(), b.clone()], &[]).contains("direction 1 lies in the span"));
-        assert!(text(&[a.clone()], &[b]).contains("nothing is left"));
+        assert!(text(std::slice::from_ref(&a), &[b]).contains("nothing is left"));
         assert!(text(&[a.clone(), v(&[f32::NAN, 0.0])], &[]).contains("direction 1 has an entry"));
         assert!(text(&[a.clone(), v(&[1.0])], &[]).contains("expected 2 numbers"));
         assert!(text(&[a], &[v(&[1.0, 0.0, 0.0])]).contains("expected 2 numbers"));
