@@ -10,6 +10,7 @@ pub mod files;
 pub mod hooks;
 pub mod lens;
 pub mod model;
+pub mod probing;
 pub mod steer;
 pub mod text;
 pub mod train;

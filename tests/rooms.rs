@@ -17,6 +17,10 @@ const HOUSE: &[(&str, &[&str])] = &[
         &["files", "config", "hooks", "model", "text"],
     ),
     ("steer", &["files", "config", "hooks", "model", "text"]),
+    (
+        "probing",
+        &["files", "config", "hooks", "model", "text", "steer"],
+    ),
     ("train", &["files", "config", "hooks", "model", "text"]),
     ("audit", &["files", "hooks", "model", "text", "steer"]),
     (
@@ -45,6 +49,8 @@ const HOUSE: &[(&str, &[&str])] = &[
             "lens",
             "activations",
             "steer",
+            "probing",
+            "probing",
             "train",
             "audit",
             "tui",

@@ -82,7 +82,7 @@ impl Design {
     }
 }
 
-fn moments(x: ArrayView2<f32>) -> (Array1<f64>, Array1<f64>) {
+pub(crate) fn moments(x: ArrayView2<f32>) -> (Array1<f64>, Array1<f64>) {
     let mean = means(x);
     let mut variance = Array1::<f64>::zeros(x.ncols());
     for row in x.rows() {

@@ -189,6 +189,24 @@ pub fn split_half(
     level: f64,
     seed: u64,
 ) -> Result<Reliability, ProbeError> {
+    let difference = |(positive, negative): (&[usize], &[usize]),
+                      (x, y): (ArrayView2<f32>, ArrayView2<f32>)| {
+        Ok(mean_of(x, positive) - mean_of(y, negative))
+    };
+    split_half_of((positive, negative), splits, level, seed, difference)
+}
+
+/// The items of a half: positive and negative ones.
+type Half<'a> = (&'a [usize], &'a [usize]);
+
+/// Split-half reliability of any way to make a direction from items of both classes; otherwise as [`split_half`].
+pub fn split_half_of(
+    (positive, negative): (ArrayView2<f32>, ArrayView2<f32>),
+    splits: usize,
+    level: f64,
+    seed: u64,
+    make: impl Fn(Half, (ArrayView2<f32>, ArrayView2<f32>)) -> Result<Array1<f64>, ProbeError> + Sync,
+) -> Result<Reliability, ProbeError> {
     checked_pair(positive, negative, 4)?;
     at_least("random splits", 10, splits)?;
     open_unit("level", level)?;
@@ -196,15 +214,18 @@ pub fn split_half(
         .into_par_iter()
         .map(|split| {
             let mut rng = stream(seed, split);
-            let (first_pos, second_pos) = halves(positive, &order(&mut rng, positive.nrows()));
-            let (first_neg, second_neg) = halves(negative, &order(&mut rng, negative.nrows()));
-            let (a, b) = (first_pos - first_neg, second_pos - second_neg);
+            let of_pos = order(&mut rng, positive.nrows());
+            let of_neg = order(&mut rng, negative.nrows());
+            let (p, n) = (of_pos.len() / 2, of_neg.len() / 2);
+            let a = make((&of_pos[..p], &of_neg[..n]), (positive, negative))?;
+            let second = (&of_pos[p..2 * p], &of_neg[n..2 * n]);
+            let b = make(second, (positive, negative))?;
             let lengths = norm(a.view()) * norm(b.view());
             if lengths > 1e-24 {
                 Ok(a.dot(&b) / lengths)
             } else {
                 Err(ProbeError::NoDirection {
-                    what: "difference of means in a half",
+                    what: "direction of a half",
                     norm: lengths,
                 })
             }
@@ -235,16 +256,12 @@ pub fn spearman_brown(half: f64) -> f64 {
     (2.0 * half / (1.0 + half)).max(-1.0)
 }
 
-fn halves(x: ArrayView2<f32>, order: &[usize]) -> (Array1<f64>, Array1<f64>) {
-    let half = order.len() / 2;
-    let mean = |items: &[usize]| {
-        let mut sum = Array1::<f64>::zeros(x.ncols());
-        for &i in items {
-            sum.zip_mut_with(&x.row(i), |s, &v| *s += f64::from(v));
-        }
-        sum / half as f64
-    };
-    (mean(&order[..half]), mean(&order[half..2 * half]))
+fn mean_of(x: ArrayView2<f32>, items: &[usize]) -> Array1<f64> {
+    let mut sum = Array1::<f64>::zeros(x.ncols());
+    for &i in items {
+        sum.zip_mut_with(&x.row(i), |s, &v| *s += f64::from(v));
+    }
+    sum / items.len() as f64
 }
 
 /// `count` random unit vectors with no preferred orientation, `[count, d]`.

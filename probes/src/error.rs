@@ -46,6 +46,16 @@ pub enum ProbeError {
         /// Items labelled false.
         negatives: usize,
     },
+    /// A fold of a cross-validation in which all labels agree.
+    #[error(
+        "fold {fold}: all labels in one part of the fold are {label}; use fewer folds or smaller groups, or add items of the other class"
+    )]
+    ConstantFold {
+        /// The fold, from 0.
+        fold: usize,
+        /// The label that they all have.
+        label: bool,
+    },
     /// An option or a count outside its range.
     #[error("{what}: {value} is outside {allowed}")]
     Range {

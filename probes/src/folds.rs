@@ -78,6 +78,44 @@ pub fn grouped_folds(
     Ok(folds)
 }
 
+/// Folds that keep groups whole and spread both classes: groups go, largest first and in seeded order among equals, to the
+/// fold that has the fewest items of the class that the group has most of, then the fewest items.
+///
+/// # Errors
+/// Fewer groups than folds, lengths that differ. Whether each fold holds both classes is for its user to check.
+pub fn balanced_group_folds(
+    groups: &[usize],
+    labels: &[bool],
+    k: usize,
+    seed: u64,
+) -> Result<Vec<usize>, ProbeError> {
+    same_length("group ids", labels.len(), groups.len())?;
+    at_least("folds", 2, k)?;
+    let mut members: std::collections::BTreeMap<usize, Vec<usize>> =
+        std::collections::BTreeMap::new();
+    for (item, &group) in groups.iter().enumerate() {
+        members.entry(group).or_default().push(item);
+    }
+    let members: Vec<Vec<usize>> = members.into_values().collect();
+    at_least("groups", k, members.len())?;
+    let mut queue = order(&mut stream(seed, 0), members.len());
+    queue.sort_by_key(|&g| std::cmp::Reverse(members[g].len()));
+    let mut load = vec![[0usize; 2]; k];
+    let mut folds = vec![0; labels.len()];
+    for group in queue.into_iter().map(|g| &members[g]) {
+        let positives = group.iter().filter(|&&i| labels[i]).count();
+        let class = usize::from(2 * positives > group.len());
+        let fold = (0..k)
+            .min_by_key(|&f| (load[f][class], load[f][0] + load[f][1]))
+            .unwrap_or(0);
+        for &item in group {
+            load[fold][usize::from(labels[item])] += 1;
+            folds[item] = fold;
+        }
+    }
+    Ok(folds)
+}
+
 /// Scores of each item by a probe that was fitted without its fold. `fit` gets the other folds' `[n', d]` and labels.
 pub fn out_of_fold<P: Score>(
     x: ArrayView2<f32>,

@@ -161,7 +161,7 @@ impl Score for LogisticProbe {
     }
 }
 
-fn checked_c(c: f64) -> Result<f64, ProbeError> {
+pub(crate) fn checked_c(c: f64) -> Result<f64, ProbeError> {
     if c > 0.0 && c.is_finite() {
         Ok(c)
     } else {

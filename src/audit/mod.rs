@@ -3,6 +3,7 @@
 pub mod catalogue;
 pub mod charts;
 pub mod detect;
+pub mod effect;
 pub mod evidence;
 pub mod measure;
 pub mod policy;

@@ -21,7 +21,7 @@ use super::verdict::{Verdict, evaluate};
 use super::work::{Progress, StageTime, Work, stage_cost};
 use crate::model::{Checkpoint, ModelError};
 use crate::steer::SteerError;
-use crate::text::suites::{Label, Split, Suite, SuiteError};
+use crate::text::suites::{Label, Split, Suite, SuiteError, pick};
 
 /// Why an audit could not start.
 #[derive(thiserror::Error, Debug)]
@@ -239,20 +239,7 @@ fn prompts(
     seed: u64,
 ) -> Result<(Prompts, Vec<SuiteUsed>), RunError> {
     let sizes = policy.sizes;
-    let pick = |label: Label, split: Split, n: usize| -> Vec<_> {
-        let holding: Vec<Suite> = suites
-            .iter()
-            .map(|suite| suite.filter(Some(label), Some(split)))
-            .filter(|suite| !suite.rows.is_empty())
-            .collect();
-        let share = n.div_ceil(holding.len().max(1));
-        let mut rows: Vec<_> = holding
-            .iter()
-            .flat_map(|suite| suite.sample(share, seed).rows)
-            .collect();
-        rows.truncate(n);
-        rows
-    };
+    let pick = |label: Label, split: Split, n: usize| pick(suites, label, split, n, seed);
     let class = |label: Label, test: usize| Splits {
         train: pick(label, Split::Train, sizes.fit),
         validation: pick(label, Split::Validation, sizes.select),

@@ -10,6 +10,7 @@ mod audit;
 mod capture;
 mod completions;
 mod data;
+mod direction;
 mod doctor;
 mod edits;
 pub mod failure;
@@ -18,10 +19,12 @@ pub mod interrupt;
 mod lens;
 mod model;
 pub mod output;
+mod probe;
 pub mod progress;
 mod reward;
 mod run;
 mod runs;
+mod steer;
 mod system;
 mod train;
 mod tui;
@@ -67,6 +70,9 @@ enum Command {
     Lens(Box<lens::Args>),
     Attn(Box<attn::Args>),
     Capture(Box<capture::Args>),
+    Direction(direction::Args),
+    Steer(steer::Args),
+    Probe(probe::Args),
     Audit(audit::Args),
     Data(Box<data::Args>),
     Train(train::Args),
@@ -87,6 +93,9 @@ impl Command {
             Self::Lens(args) => lens::run(args, out),
             Self::Attn(args) => attn::run(args, out),
             Self::Capture(args) => capture::run(args, out),
+            Self::Direction(args) => direction::run(args, out),
+            Self::Steer(args) => steer::run(args, out),
+            Self::Probe(args) => probe::run(args, out),
             Self::Audit(args) => audit::run(args, out),
             Self::Data(args) => data::run(args, out),
             Self::Train(args) => train::run(args, out),

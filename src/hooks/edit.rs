@@ -10,7 +10,11 @@ use candle_core::{DType, Device, Result as CandleResult, Tensor};
 use candlescope_ops as ops;
 use serde::{Deserialize, Serialize};
 
-use super::{Axis, HookError, HookPoint, Pass, Point, PositionSelect, Selector, select::mask};
+use super::{
+    Axis, HookError, HookPoint, Pass, Point, PositionSelect, Selector,
+    along::{Move, matrix, orthonormal},
+    select::mask,
+};
 use crate::config::ModelConfig;
 
 /// A vector along a tensor's last axis.
@@ -57,6 +61,31 @@ pub enum EditOp {
         /// Upper bound.
         max: f64,
     },
+    /// `x - amount * max(0, v·x) v`, v the direction at length 1: what points against it stays.
+    OneSided {
+        /// Normalised here.
+        direction: Vector,
+        /// 1 removes the positive component.
+        amount: f64,
+    },
+    /// `x + amount * (target - v·x) v`, v the direction at length 1 (Marshall et al. 2024).
+    Affine {
+        /// Normalised here.
+        direction: Vector,
+        /// The component that x is moved to.
+        target: f64,
+        /// 1 goes all the way.
+        amount: f64,
+    },
+    /// Turned in the plane of two directions, from the first towards the second; its norm stays (Vu and Nguyen 2025).
+    Rotate {
+        /// Two, orthonormalised here: the first keeps its direction.
+        directions: Vec<Vector>,
+        /// The angle.
+        degrees: f64,
+        /// To that angle from the first direction, wherever it stood, instead of by it.
+        to: bool,
+    },
     /// The vector itself, at every selected place (mean-ablation).
     Replace {
         /// Along the last axis.
@@ -91,6 +120,9 @@ impl EditOp {
             Self::Ablate { .. } => "ablate",
             Self::Scale { .. } => "scale",
             Self::Clamp { .. } => "clamp",
+            Self::OneSided { .. } => "one_sided",
+            Self::Affine { .. } => "affine",
+            Self::Rotate { .. } => "rotate",
             Self::Replace { .. } => "replace",
             Self::Patch { .. } => "patch",
             Self::Knockout { .. } => "knockout",
@@ -140,6 +172,25 @@ impl Edit {
         self
     }
 
+    /// What it makes of a tensor of its point, every entry of it.
+    ///
+    /// # Errors
+    /// As in a pass.
+    pub fn preview(&self, x: &Tensor, config: &ModelConfig) -> Result<Tensor, HookError> {
+        let whole = Self::new(self.at, self.op.clone());
+        let (batch, queries) = (x.dims()[0], x.dims()[1.min(x.rank() - 1)]);
+        let pass = Pass {
+            batch,
+            queries,
+            keys: queries,
+            offset: 0,
+            prefix: 0,
+            pad: vec![0; batch],
+            prompt: queries,
+        };
+        whole.compile(config, x.dtype())?.apply(x, &pass)
+    }
+
     /// Feeds its identity to a hash: the KV cache compares it on every pass, so nothing is written out for it.
     pub(super) fn hash_into(&self, hasher: &mut impl Hasher) {
         self.at.hash(hasher);
@@ -148,18 +199,31 @@ impl Edit {
         let mut number = |x: f64| x.to_bits().hash(hasher);
         match &self.op {
             EditOp::Add { alpha, .. } => number(*alpha),
-            EditOp::Ablate { amount, .. } => number(*amount),
+            EditOp::Ablate { amount, .. } | EditOp::OneSided { amount, .. } => number(*amount),
             EditOp::Scale { factor } => number(*factor),
             EditOp::Clamp { min, max, .. } => {
                 number(*min);
                 number(*max);
+            }
+            EditOp::Affine { target, amount, .. } => {
+                number(*target);
+                number(*amount);
+            }
+            EditOp::Rotate { degrees, to, .. } => {
+                number(*degrees);
+                number(f64::from(u8::from(*to)));
             }
             _ => {}
         }
         let mut vector = |v: &Vector| v.iter().for_each(|x| x.to_bits().hash(hasher));
         match &self.op {
             EditOp::Add { vector: v, .. } | EditOp::Replace { vector: v } => vector(v),
-            EditOp::Ablate { directions, .. } => directions.iter().for_each(vector),
+            EditOp::Ablate { directions, .. } | EditOp::Rotate { directions, .. } => {
+                directions.iter().for_each(vector);
+            }
+            EditOp::OneSided { direction, .. } | EditOp::Affine { direction, .. } => {
+                vector(direction);
+            }
             EditOp::Clamp { direction, .. } => direction.iter().for_each(vector),
             EditOp::Knockout { edges } => edges.hash(hasher),
             EditOp::Patch { from } => {
@@ -178,6 +242,8 @@ impl Edit {
     pub(super) fn first_position(&self) -> usize {
         match &self.select.positions {
             PositionSelect::All => 0,
+            // Where the prompt ends is not known here.
+            PositionSelect::Prompt | PositionSelect::Generated | PositionSelect::Tail(_) => 0,
             PositionSelect::From(first) => *first,
             PositionSelect::At(list) => list
                 .iter()
@@ -251,6 +317,17 @@ impl Edit {
                 source,
             })
         };
+        let basis = |directions: &[Vector]| -> Result<Tensor, HookError> {
+            for direction in directions {
+                vector(direction)?;
+            }
+            let rows = orthonormal(directions).map_err(&value)?;
+            matrix(&rows, width, dtype).map_err(|source| HookError::Candle {
+                at: at.to_string(),
+                source,
+            })
+        };
+        let along = |directions: &[Vector], how| Ok(Ready::Along(basis(directions)?, how));
         let ready = match &self.op {
             EditOp::Add { vector: v, alpha } => {
                 finite(*alpha, "alpha")?;
@@ -258,17 +335,37 @@ impl Edit {
             }
             EditOp::Ablate { directions, amount } => {
                 finite(*amount, "amount")?;
-                for direction in directions {
-                    vector(direction)?;
+                Ready::Ablate(basis(directions)?, *amount)
+            }
+            EditOp::OneSided { direction, amount } => {
+                finite(*amount, "amount")?;
+                along(std::slice::from_ref(direction), Move::OneSided(*amount))?
+            }
+            EditOp::Affine {
+                direction,
+                target,
+                amount,
+            } => {
+                finite(*target, "target")?;
+                finite(*amount, "amount")?;
+                let direction = std::slice::from_ref(direction);
+                along(direction, Move::Affine(*target, *amount))?
+            }
+            EditOp::Rotate {
+                directions,
+                degrees,
+                to,
+            } => {
+                finite(*degrees, "degrees")?;
+                if directions.len() != 2 {
+                    let found = directions.len();
+                    return Err(value(format!(
+                        "a plane has 2 directions, {found} are given"
+                    )));
                 }
-                let basis = orthonormal(directions).map_err(&value)?;
-                Ready::Ablate(
-                    matrix(&basis, width, dtype).map_err(|source| HookError::Candle {
-                        at: at.to_string(),
-                        source,
-                    })?,
-                    *amount,
-                )
+                let angle = degrees.to_radians();
+                let how = if *to { Move::To } else { Move::By };
+                along(directions, how(angle))?
             }
             EditOp::Scale { factor } => {
                 finite(*factor, "factor")?;
@@ -296,16 +393,7 @@ impl Edit {
                 }
                 match direction {
                     None => Ready::Clamp(*min, *max),
-                    Some(d) => {
-                        vector(d)?;
-                        let basis = orthonormal(std::slice::from_ref(d)).map_err(&value)?;
-                        let basis =
-                            matrix(&basis, width, dtype).map_err(|source| HookError::Candle {
-                                at: at.to_string(),
-                                source,
-                            })?;
-                        Ready::ClampProjection(basis, *min, *max)
-                    }
+                    Some(d) => along(std::slice::from_ref(d), Move::Clamp(*min, *max))?,
                 }
             }
             EditOp::Replace { vector: v } => Ready::Replace(vector(v)?),
@@ -351,7 +439,8 @@ enum Ready {
     Ablate(Tensor, f64),
     Scale(f64),
     Clamp(f64, f64),
-    ClampProjection(Tensor, f64, f64),
+    /// Orthonormal rows `[k, width]`.
+    Along(Tensor, Move),
     Replace(Tensor),
     Patch(Tensor),
     Knockout(Vec<Edge>),
@@ -376,9 +465,7 @@ impl Compiled {
             Ready::Ablate(basis, amount) => ops::project_out(x, basis, *amount),
             Ready::Scale(factor) => x.affine(*factor, 0.0),
             Ready::Clamp(min, max) => x.clamp(*min, *max),
-            Ready::ClampProjection(direction, min, max) => {
-                clamp_projection(x, direction, *min, *max)
-            }
+            Ready::Along(basis, how) => how.apply(x, basis),
             Ready::Replace(v) => v.broadcast_as(x.shape()).and_then(|v| v.contiguous()),
             Ready::Patch(from) => {
                 let fits = from.rank() == x.rank()
@@ -468,47 +555,4 @@ impl Compiled {
 
 fn tensor(v: &[f32], dtype: DType) -> CandleResult<Tensor> {
     Tensor::from_slice(v, v.len(), &Device::Cpu)?.to_dtype(dtype)
-}
-
-fn matrix(rows: &[Vec<f64>], width: usize, dtype: DType) -> CandleResult<Tensor> {
-    Tensor::from_vec(rows.concat(), (rows.len(), width), &Device::Cpu)?.to_dtype(dtype)
-}
-
-/// Gram-Schmidt in f64, twice; refuses vectors that are zero or depend on the others.
-fn orthonormal(vectors: &[Vector]) -> Result<Vec<Vec<f64>>, String> {
-    if vectors.is_empty() {
-        return Err("no directions given".into());
-    }
-    let mut basis: Vec<Vec<f64>> = Vec::new();
-    for (i, v) in vectors.iter().enumerate() {
-        let mut u: Vec<f64> = v.iter().map(|&x| f64::from(x)).collect();
-        let before = norm(&u);
-        for _ in 0..2 {
-            for b in &basis {
-                let dot: f64 = u.iter().zip(b).map(|(x, y)| x * y).sum();
-                u.iter_mut().zip(b).for_each(|(x, y)| *x -= dot * y);
-            }
-        }
-        let after = norm(&u);
-        if after <= 1e-6 * before || before == 0.0 {
-            return Err(format!(
-                "direction {i} is zero or lies in the span of the others"
-            ));
-        }
-        for x in &mut u {
-            *x /= after;
-        }
-        basis.push(u);
-    }
-    Ok(basis)
-}
-
-fn norm(v: &[f64]) -> f64 {
-    v.iter().map(|x| x * x).sum::<f64>().sqrt()
-}
-
-fn clamp_projection(x: &Tensor, direction: &Tensor, min: f64, max: f64) -> CandleResult<Tensor> {
-    let along = ops::linear(x, direction, None)?;
-    let change = (along.clamp(min, max)? - along)?;
-    x + ops::linear(&change, &direction.t()?.contiguous()?, None)?
 }

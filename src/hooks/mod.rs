@@ -4,6 +4,7 @@
 //! [`Tap`] at each point. With no hooks the tap is empty and does nothing. What is captured is the value that flows on,
 //! after the edits at that point. Gradients flow through captures and edits.
 
+mod along;
 mod edit;
 mod error;
 mod points;
@@ -23,6 +24,15 @@ pub enum Keep {
     All,
     /// The last `n` of the pass (rows are left-padded, so these are tokens of every row).
     Last(usize),
+}
+
+/// How many of a prompt's last tokens these edits count from its end; such tokens cannot lie in a prefix that prompts share.
+pub fn tail<'a>(edits: impl IntoIterator<Item = &'a Edit>) -> usize {
+    let count = |edit: &Edit| match edit.select.positions {
+        PositionSelect::Tail(n) => n,
+        _ => 0,
+    };
+    edits.into_iter().map(count).max().unwrap_or(0)
 }
 
 /// Captures and edits of one pass.

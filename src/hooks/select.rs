@@ -1,8 +1,9 @@
 //! Which entries of a tensor an edit touches: rows of the batch, positions, heads, channels.
 //!
 //! Positions are logical: 0 is the first token of a row whatever its padding; negative ones count from the end of the
-//! row in the present pass, so while generating with a cache -1 is each new token. A selector that names something
-//! the tensor lacks is refused; it never selects nothing by accident.
+//! row in the present pass, so while generating with a cache -1 is each new token. Prompt and answer are told apart by
+//! the slot where all prompts end, which left padding makes the same for every row. A selector that names something the
+//! tensor lacks is refused; it never selects nothing by accident.
 
 use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,20 @@ pub enum PositionSelect {
     At(Vec<i64>),
     /// This one and all later.
     From(usize),
+    /// Those of the prompt. A pass that nobody said otherwise of is all prompt.
+    Prompt,
+    /// Those that were generated after the prompt, none while the prompt is read: the first new token comes of the
+    /// prompt's last position, which is not among them.
+    Generated,
+    /// The last so many of the prompt and all that are generated after it.
+    Tail(usize),
+}
+
+impl PositionSelect {
+    /// Whether it is told from where the prompt ends.
+    pub fn of_prompt(&self) -> bool {
+        matches!(self, Self::Prompt | Self::Generated | Self::Tail(_))
+    }
 }
 
 /// The entries an edit touches.
@@ -82,6 +97,8 @@ pub struct Pass {
     pub prefix: usize,
     /// Padding of each row, after the prefix.
     pub pad: Vec<usize>,
+    /// The slot at which all prompts end and what is generated begins.
+    pub prompt: usize,
 }
 
 impl Pass {
@@ -122,13 +139,17 @@ impl Pass {
         for row in 0..self.batch {
             let wanted = self.wanted(at, row, which)?;
             for q in 0..self.queries {
-                let Some(position) = self.position(row, self.offset + q) else {
+                let slot = self.offset + q;
+                let Some(position) = self.position(row, slot) else {
                     continue;
                 };
                 let hit = match which {
                     PositionSelect::All => true,
                     PositionSelect::From(first) => position >= *first,
                     PositionSelect::At(_) => wanted.contains(&position),
+                    PositionSelect::Prompt => slot < self.prompt,
+                    PositionSelect::Generated => slot >= self.prompt,
+                    PositionSelect::Tail(n) => slot.saturating_add(*n) >= self.prompt,
                 };
                 flags[row * self.queries + q] = u8::from(hit);
             }

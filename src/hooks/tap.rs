@@ -7,7 +7,7 @@ use std::{
 
 use candle_core::{DType, Tensor};
 
-use super::{HookError, HookPoint, Hooks, Keep, Pass, Point, edit::Compiled};
+use super::{Edit, HookError, HookPoint, Hooks, Keep, Pass, Point, edit::Compiled};
 use crate::config::ModelConfig;
 
 /// Captured tensors by address.
@@ -46,6 +46,7 @@ pub struct Plan {
     first_edited_position: usize,
     /// Identity of the edits at each point.
     marks: Marks,
+    of_prompt: bool,
 }
 
 /// What is done at each point, by identity.
@@ -76,6 +77,7 @@ impl Plan {
         let mut hasher = DefaultHasher::new();
         let mut first_edited_position = usize::MAX;
         let mut marks = Marks::new();
+        let of_prompt = |edit: &Edit| edit.select.positions.of_prompt();
         for edit in hooks.edit_list() {
             let compiled = edit.compile(config, dtype)?;
             visits.entry(edit.at).or_default().edits.push(compiled);
@@ -99,6 +101,7 @@ impl Plan {
             edits_id,
             first_edited_position,
             marks,
+            of_prompt: hooks.edit_list().iter().any(of_prompt),
         })
     }
 
@@ -114,6 +117,11 @@ impl Plan {
     /// Identity of the edits at each point.
     pub fn marks(&self) -> &Marks {
         &self.marks
+    }
+
+    /// Whether an edit tells the prompt from what is generated after it.
+    pub fn of_prompt(&self) -> bool {
+        self.of_prompt
     }
 
     /// The first position that an edit may change; `usize::MAX` without edits.

@@ -18,6 +18,7 @@ pub struct KvCache {
     len: usize,
     layout: KeyLayout,
     edits_id: Option<u64>,
+    prompt_end: Option<usize>,
 }
 
 impl KvCache {
@@ -34,6 +35,7 @@ impl KvCache {
             len: 0,
             layout,
             edits_id: None,
+            prompt_end: None,
         }
     }
 
@@ -60,6 +62,16 @@ impl KvCache {
     /// Identity of the edits the slots were computed under.
     pub fn edits_id(&self) -> Option<u64> {
         self.edits_id
+    }
+
+    /// The slot where the prompts end, if somebody said so.
+    pub fn prompt_end(&self) -> Option<usize> {
+        self.prompt_end
+    }
+
+    /// Says where the prompts end, for edits that tell them from what is generated; without it each pass is all prompt.
+    pub fn set_prompt_end(&mut self, slot: usize) {
+        self.prompt_end = Some(slot);
     }
 
     /// Declares the padding of the next pass, once, before its tokens: after nothing or after a shared prefix.
@@ -163,6 +175,7 @@ impl KvCache {
             len: self.len,
             layout,
             edits_id: self.edits_id,
+            prompt_end: None,
         })
     }
 
@@ -188,6 +201,7 @@ impl KvCache {
             len: self.len,
             layout: self.layout.clone(),
             edits_id: self.edits_id,
+            prompt_end: self.prompt_end,
         })
     }
 

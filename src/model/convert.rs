@@ -120,32 +120,38 @@ fn write(
     Ok(())
 }
 
-/// Runs `fill` on a hidden folder beside `out`, which then takes its name; on failure it is removed.
-fn in_new_folder(
+/// Runs `fill` on a hidden folder beside `out`, which then takes its name; on failure it is removed. Gives the files' names.
+///
+/// # Errors
+/// `out` is there already, what `fill` says, the disk.
+pub fn in_new_folder<E: From<ModelError>>(
     out: &Path,
-    fill: impl FnOnce(&Path) -> Result<(), ModelError>,
-) -> Result<Vec<String>, ModelError> {
+    fill: impl FnOnce(&Path) -> Result<(), E>,
+) -> Result<Vec<String>, E> {
     if out.symlink_metadata().is_ok() {
-        return Err(refused(out, "something is there already"));
+        return Err(refused(out, "something is there already").into());
     }
     let name = out
         .file_name()
-        .ok_or_else(|| refused(out, "a path without a name"))?;
+        .ok_or_else(|| -> E { refused(out, "a path without a name").into() })?;
     let hidden = format!(".{}.{}.partial", name.to_string_lossy(), std::process::id());
     let folder = out.with_file_name(hidden);
-    let io = |action: &str, source| FileError::Io {
-        file: out.to_path_buf(),
-        action: action.to_owned(),
-        source,
+    let io = |action: &str, source| -> ModelError {
+        FileError::Io {
+            file: out.to_path_buf(),
+            action: action.to_owned(),
+            source,
+        }
+        .into()
     };
-    fs::create_dir(&folder).map_err(|e| io("make a temporary folder beside it", e))?;
+    fs::create_dir(&folder).map_err(|e| E::from(io("make a temporary folder beside it", e)))?;
     let finished = fill(&folder).and_then(|()| {
         let mut names: Vec<String> = fs::read_dir(&folder)
-            .map_err(|e| io("list what was written", e))?
+            .map_err(|e| E::from(io("list what was written", e)))?
             .filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()))
             .collect();
         names.sort();
-        fs::rename(&folder, out).map_err(|e| io("move the finished folder to", e))?;
+        fs::rename(&folder, out).map_err(|e| E::from(io("move the finished folder to", e)))?;
         Ok(names)
     });
     if finished.is_err() {

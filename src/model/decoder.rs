@@ -232,13 +232,15 @@ impl Decoder {
             Some(c) => (c.len(), c.layout().prefix, c.layout().pad.clone()),
             None => (0, 0, batch.pad().to_vec()),
         };
+        let keys = offset + batch.len();
         let pass = Pass {
             batch: batch.rows(),
             queries: batch.len(),
-            keys: offset + batch.len(),
+            keys,
             offset,
             prefix,
             pad,
+            prompt: cache.and_then(KvCache::prompt_end).unwrap_or(keys),
         };
         let longest = longest(&pass, batch);
         if longest > self.config.max_positions() {

@@ -8,7 +8,7 @@ use super::{
     Batch, Decoder, KvCache, LogitsAt, ModelError,
     sample::{SampleOptions, Sampler},
 };
-use crate::hooks::Hooks;
+use crate::hooks::{Hooks, tail};
 
 /// When and how to generate.
 #[derive(Debug, Clone, Default)]
@@ -50,6 +50,8 @@ impl Prefix {
     /// Computes the prefix once.
     pub fn new(model: &Decoder, ids: &[u32], hooks: &Hooks) -> Result<Self, ModelError> {
         let mut cache = KvCache::new(model.config(), 1, ids.len());
+        // Every prompt goes on after it, and its last tokens do not lie in it (see `room_for_tail`).
+        cache.set_prompt_end(usize::MAX);
         if !ids.is_empty() {
             model.forward_cached(&Batch::single(ids)?, &mut cache, hooks, LogitsAt::Last)?;
         }
@@ -95,7 +97,8 @@ impl Prefix {
         }
         let rest: Vec<&[u32]> = rows.iter().map(|row| &row[n..]).collect();
         let batch = Batch::new(&rest)?;
-        let cache = self.cache.shared_by(rows.len(), n + batch.len() + room)?;
+        let mut cache = self.cache.shared_by(rows.len(), n + batch.len() + room)?;
+        cache.set_prompt_end(n + batch.len());
         Ok((cache, batch))
     }
 }
@@ -112,7 +115,7 @@ pub fn generate(
     on_token: &mut dyn FnMut(usize, u32) -> Continue,
 ) -> Result<Vec<Generated>, ModelError> {
     let shared = if prompts.len() > 1 {
-        Prefix::common(prompts)
+        room_for_tail(model, prompts, hooks).fold(Prefix::common(prompts), usize::min)
     } else {
         0
     };
@@ -122,6 +125,18 @@ pub fn generate(
         hooks,
     )?;
     generate_after(model, &prefix, prompts, options, hooks, on_token)
+}
+
+/// The longest prefix each prompt can give away under edits that count from the prompt's end.
+fn room_for_tail<'a>(
+    model: &Decoder,
+    prompts: &'a [&[u32]],
+    hooks: &Hooks,
+) -> impl Iterator<Item = usize> + use<'a> {
+    let tail = tail(model.standing_edits().iter().chain(hooks.edit_list()));
+    prompts
+        .iter()
+        .map(move |prompt| prompt.len().saturating_sub(tail))
 }
 
 /// [`generate`] with a prefix that was computed before, under the same edits.
@@ -134,6 +149,10 @@ pub fn generate_after(
     on_token: &mut dyn FnMut(usize, u32) -> Continue,
 ) -> Result<Vec<Generated>, ModelError> {
     let (mut cache, mut batch) = prefix.split(prompts, options.max_new)?;
+    if room_for_tail(model, prompts, hooks).any(|most| most < prefix.ids.len()) {
+        let why = "the shared prefix holds tokens that an edit counts from the end of the prompt";
+        return Err(ModelError::Cache { why: why.into() });
+    }
     let longest = prompts.iter().map(|p| p.len()).max().unwrap_or(0);
     if longest + options.max_new > model.config().max_positions() {
         let tokens = longest + options.max_new;

@@ -126,6 +126,8 @@ impl Session {
             }
         }
         let unchanged = match (other.edits_id, new.edits_id) {
+            // What was an answer there may be part of the prompt here.
+            _ if plan.of_prompt() && other.prompt != new.prompt => 0,
             (theirs, ours) if theirs == ours => usize::MAX,
             (None, Some(_)) => plan.first_edited_position(),
             _ => 0,
@@ -273,6 +275,7 @@ impl Session {
             return Ok(next.clone());
         }
         let rest = Batch::single(&self.ids[self.cache.len()..])?;
+        self.cache.set_prompt_end(self.prompt);
         let fresh = self.cache.is_empty() && self.ids.len() == self.prompt;
         let out = match (&self.kept, self.keep) {
             (Some(kept), _) if fresh && self.begin => {

@@ -36,7 +36,7 @@ pub fn completions(
         stop: cp.stop_ids(),
     };
     let mut out: Vec<Option<Completion>> = vec![None; prompts.len()];
-    let set = PromptSet::new(prompts);
+    let set = PromptSet::under(prompts, &cp.decoder, hooks);
     each_batch(
         &cp.decoder,
         &set,

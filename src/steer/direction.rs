@@ -6,18 +6,16 @@
 
 use std::sync::Arc;
 
-use candlescope_probes::direction::{self, split_half};
+use candlescope_probes::direction;
 use candlescope_probes::roc::auroc_value;
 use candlescope_probes::{Direction, ProbeError};
 use ndarray::{Array2, ArrayView2};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::{Residuals, SteerError, Where};
+use super::{Method, Residuals, SteerError, Where};
 use crate::config::ModelConfig;
 use crate::hooks::{Edit, EditOp, HookPoint, Point, Vector};
-
-/// Random splits behind the split-half reliability of a candidate.
-const SPLITS: usize = 20;
 
 /// Directional ablation (Arditi et al. 2024): x − (x·r̂)r̂ at all positions of every `resid_pre`, `attn_contrib` and
 /// `mlp_contrib`. The vector need not be of unit length.
@@ -58,7 +56,10 @@ pub struct Candidate {
     pub layer: usize,
     /// Position.
     pub where_: Where,
-    /// Mean of harmful minus mean of harmless training prompts, with its split-half reliability.
+    /// How it was made.
+    #[serde(default)]
+    pub method: Method,
+    /// From harmless to harmful training prompts; a difference of means has its split-half reliability.
     pub direction: Direction,
     /// AUROC of the projection on harmful against harmless validation prompts.
     pub separation: f64,
@@ -90,6 +91,25 @@ pub fn candidates(
     validation_harmless: &Residuals,
     seed: u64,
 ) -> Result<Vec<Candidate>, SteerError> {
+    candidates_by(
+        Method::Means,
+        [train_harmful, train_harmless],
+        [validation_harmful, validation_harmless],
+        seed,
+    )
+}
+
+/// [`candidates`] made in another way, from activations of training and validation prompts (harmful, harmless). Reliability
+/// costs twenty fits in each place and is measured for differences of means alone ([`Method::reliability`] gives the others').
+///
+/// # Errors
+/// As [`candidates`].
+pub fn candidates_by(
+    method: Method,
+    [train_harmful, train_harmless]: [&Residuals; 2],
+    [validation_harmful, validation_harmless]: [&Residuals; 2],
+    seed: u64,
+) -> Result<Vec<Candidate>, SteerError> {
     for (what, other) in [
         ("harmless training activations", train_harmless),
         ("harmful validation activations", validation_harmful),
@@ -102,46 +122,52 @@ pub fn candidates(
             return Err(SteerError::Places { what });
         }
     }
-    let mut found = Vec::new();
-    for (l, &layer) in train_harmful.layers.iter().enumerate() {
-        if layer >= train_harmful.n_layers {
-            continue;
-        }
-        for (w, &where_) in train_harmful.wheres.iter().enumerate() {
-            let (positive, negative) = (train_harmful.at(l, w), train_harmless.at(l, w));
-            let direction = match fit(positive, negative, seed) {
-                Ok(direction) => direction,
-                Err(ProbeError::NoDirection { .. }) => continue,
-                Err(error) => return Err(error.into()),
-            };
-            let separation = separation(
-                &direction,
-                validation_harmful.at(l, w),
-                validation_harmless.at(l, w),
-            )?;
-            let position = where_.from_end();
-            found.push(Candidate {
-                layer,
-                where_,
-                direction: Direction {
-                    layer: Some(layer),
-                    position,
-                    ..direction
-                },
-                separation,
-            });
-        }
-    }
-    Ok(found)
+    let places = train_harmful.layers.iter().enumerate();
+    let places: Vec<(usize, usize, usize, Where)> = places
+        .filter(|(_, layer)| **layer < train_harmful.n_layers)
+        .flat_map(|(l, &layer)| {
+            let wheres = train_harmful.wheres.iter().enumerate();
+            wheres.map(move |(w, &where_)| (l, layer, w, where_))
+        })
+        .collect();
+    let made = places.into_par_iter().map(|(l, layer, w, where_)| {
+        let (positive, negative) = (train_harmful.at(l, w), train_harmless.at(l, w));
+        let direction = match fit(method, positive, negative, seed) {
+            Ok(direction) => direction,
+            Err(ProbeError::NoDirection { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let separation = separation(
+            &direction,
+            validation_harmful.at(l, w),
+            validation_harmless.at(l, w),
+        )?;
+        Ok(Some(Candidate {
+            layer,
+            where_,
+            method,
+            direction: Direction {
+                layer: Some(layer),
+                position: where_.from_end(),
+                ..direction
+            },
+            separation,
+        }))
+    });
+    let made: Vec<Option<Candidate>> = made.collect::<Result<_, _>>()?;
+    Ok(made.into_iter().flatten().collect())
 }
 
 fn fit(
+    method: Method,
     positive: ArrayView2<f32>,
     negative: ArrayView2<f32>,
     seed: u64,
 ) -> Result<Direction, ProbeError> {
-    let mut direction = Direction::difference_of_means(positive, negative)?;
-    direction.reliability = Some(split_half(positive, negative, SPLITS, 0.95, seed)?);
+    let mut direction = method.direction(positive, negative)?;
+    if method == Method::Means {
+        direction.reliability = Some(method.reliability(positive, negative, seed)?);
+    }
     Ok(direction)
 }
 

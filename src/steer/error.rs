@@ -106,10 +106,74 @@ pub enum SteerError {
         /// Something of that form.
         example: &'static str,
     },
+    /// A form with another number of directions.
+    #[error("{form}: expected {expected}, found {found}")]
+    Directions {
+        /// The form.
+        form: &'static str,
+        /// What it takes.
+        expected: &'static str,
+        /// How many were given.
+        found: usize,
+    },
+    /// Weights by layer on a form that has no amount, or by component on one that acts on the stream.
+    #[error("{form}: {why}")]
+    Weighted {
+        /// The form.
+        form: &'static str,
+        /// The reason.
+        why: &'static str,
+    },
+    /// Pairs of which one side is missing.
+    #[error(
+        "pairs need as many prompts that meet the condition as that do not, found {positive} and {negative}"
+    )]
+    Pairs {
+        /// That meet it.
+        positive: usize,
+        /// That do not.
+        negative: usize,
+    },
+    /// A rule that cannot be read.
+    #[error("rule `{rule}`: {what}")]
+    Rule {
+        /// As written.
+        rule: String,
+        /// What is wrong, and where.
+        what: String,
+    },
+    /// A condition that no rule knows, or that is defined twice.
+    #[error("condition `{name}` {why}; known are: {known}")]
+    Condition {
+        /// The name.
+        name: String,
+        /// What is wrong with it.
+        why: &'static str,
+        /// The conditions there are.
+        known: String,
+    },
     /// A prompt suite that cannot be read.
     #[error("prompt suite: {why}")]
     Suite {
         /// The reason.
+        why: String,
+    },
+    /// Prompts that stand in more than one of train, validation and test.
+    #[error(
+        "{count} prompts stand in two of train, validation and test: {list}; leave each in one"
+    )]
+    Straddling {
+        /// How many.
+        count: usize,
+        /// The first of them.
+        list: String,
+    },
+    /// Measures that cannot be kept, or belong to something else.
+    #[error("{file}: {why}")]
+    Ledger {
+        /// The file.
+        file: String,
+        /// The reason, and what to try.
         why: String,
     },
     /// The caller asked to stop.

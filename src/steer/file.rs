@@ -19,7 +19,7 @@ use crate::model::Fingerprint;
 pub const TENSOR: &str = "direction";
 
 /// A direction as it is kept.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct DirectionFile {
     /// `[d_model]`, at its own length: added once, it moves one class of prompts onto the mean of the other.
     pub vector: Vec<f32>,
@@ -31,6 +31,14 @@ pub struct DirectionFile {
     pub position: Option<i64>,
     /// Its length, for people; a reader measures the vector.
     pub norm: Option<f64>,
+    /// How it was made, such as `means`.
+    pub method: Option<String>,
+    /// Split-half reliability, stepped up to all prompts (Spearman and Brown).
+    pub reliability: Option<f64>,
+    /// Hash of the prompts it was made of.
+    pub prompts: Option<String>,
+    /// What it does on prompts that neither made nor chose it, as `direction select` reports it.
+    pub scores: Option<serde_json::Value>,
 }
 
 /// Splits `FILE` or `FILE:TENSOR`; a file of the whole name wins.
@@ -84,6 +92,10 @@ pub fn load(file: &Path, tensor: &str) -> Result<DirectionFile, FileError> {
         layer: number("layer").and_then(|n| n.parse().ok()),
         position: number("position").and_then(|n| n.parse().ok()),
         norm: number("norm").and_then(|n| n.parse().ok()),
+        method: number("method").map(str::to_owned),
+        reliability: number("reliability").and_then(|n| n.parse().ok()),
+        prompts: number("prompts").map(str::to_owned),
+        scores: number("scores").and_then(|text| serde_json::from_str(text).ok()),
     })
 }
 
@@ -105,6 +117,10 @@ pub fn save(file: &Path, direction: &DirectionFile) -> Result<(), FileError> {
     note("layer", direction.layer.map(|n| n.to_string()));
     note("position", direction.position.map(|n| n.to_string()));
     note("norm", direction.norm.map(|n| n.to_string()));
+    note("method", direction.method.clone());
+    note("reliability", direction.reliability.map(|n| n.to_string()));
+    note("prompts", direction.prompts.clone());
+    note("scores", direction.scores.as_ref().map(ToString::to_string));
     let options = WriteOptions {
         metadata,
         ..WriteOptions::default()
@@ -136,6 +152,10 @@ mod tests {
             layer: Some(4),
             position: Some(-1),
             norm: Some(12.25),
+            method: Some("means".into()),
+            reliability: Some(0.96),
+            prompts: Some("p".into()),
+            scores: Some(serde_json::json!({"kl": [0.1, 0.2]})),
         };
         save(&file, &direction).unwrap();
         assert_eq!(load(&file, TENSOR).unwrap(), direction);

@@ -99,7 +99,7 @@ pub fn last_logits(
     visit: &mut dyn FnMut(usize, &[f32]),
 ) -> Result<(), SteerError> {
     let model = model.as_ref();
-    let set = PromptSet::new(prompts);
+    let set = PromptSet::under(prompts, model, hooks);
     each_batch(model, &set, hooks, options, &mut |prefix, indices, rows| {
         let (mut cache, batch) = prefix.split(rows, 0)?;
         let logits = model

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use crate::hooks::Hooks;
+use crate::hooks::{Hooks, tail};
 use crate::model::generate::Prefix;
 use crate::model::{Checkpoint, Decoder};
 use crate::text::suites::PromptRow;
@@ -76,11 +76,14 @@ impl<'a> PromptSet<'a> {
         Self::keeping(prompts, |prompt| prompt.ids.len().saturating_sub(1))
     }
 
+    /// The same, and the tokens that edits count from a prompt's end stay outside the prefix too.
+    pub(super) fn under(prompts: &'a [EncodedPrompt], model: &Decoder, hooks: &Hooks) -> Self {
+        let own = tail(model.standing_edits().iter().chain(hooks.edit_list())).max(1);
+        Self::keeping(prompts, |prompt| prompt.ids.len().saturating_sub(own))
+    }
+
     /// The same, and the token at `first` of each prompt stays outside the prefix, so that it can be captured.
-    pub(super) fn keeping(
-        prompts: &'a [EncodedPrompt],
-        first: impl Fn(&EncodedPrompt) -> usize,
-    ) -> Self {
+    pub fn keeping(prompts: &'a [EncodedPrompt], first: impl Fn(&EncodedPrompt) -> usize) -> Self {
         let mut order: Vec<usize> = (0..prompts.len()).collect();
         order.sort_by_key(|&i| (prompts[i].ids.len(), i));
         let rows: Vec<&[u32]> = prompts.iter().map(|p| p.ids.as_slice()).collect();

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::pass::each_batch;
 use super::{EncodedPrompt, Options, PromptSet, SteerError};
-use crate::hooks::{HookPoint, Hooks, Keep, Point};
+use crate::hooks::{HookPoint, Hooks, Keep, Point, tail};
 use crate::model::{Decoder, LogitsAt};
 
 /// A position of a prompt that means the same in every prompt.
@@ -146,7 +146,10 @@ pub(super) fn read(
     let furthest: Vec<usize> = (0..prompts.len()).map(deepest).collect();
     let mut starts = furthest.iter().zip(prompts).map(|(b, p)| p.ids.len() - b);
     let first_wanted = starts.by_ref().min().unwrap_or(0);
-    let set = PromptSet::keeping(prompts, |_| first_wanted);
+    let counted = tail(model.standing_edits().iter().chain(edits.edit_list()));
+    let set = PromptSet::keeping(prompts, |prompt| {
+        first_wanted.min(prompt.ids.len().saturating_sub(counted))
+    });
     let shape = (prompts.len(), model.config().d_model);
     let mut data = vec![Array2::<f32>::zeros(shape); layers.len() * wheres.len()];
     if data.is_empty() {

@@ -16,9 +16,10 @@ use serde::{Deserialize, Serialize};
 
 use super::policy::{admissible, choose};
 use super::{
-    Candidate, EncodedPrompt, GridCell, KlLimit, NullKind, Options, RefusalTokens, SelectionPolicy,
-    SteerError, ablation, addition, covariance_matched_directions, kl, last_logits, log_odds,
-    random_directions, refusal_scores, residuals,
+    Candidate, EncodedPrompt, GridCell, KlLimit, Ledger, Measures, NullKind, Options,
+    RefusalTokens, SelectionPolicy, SteerError, Unwritten, ablation, addition,
+    covariance_matched_directions, kl, last_logits, log_odds, random_directions, refusal_scores,
+    residuals,
 };
 use crate::hooks::{Hooks, Vector};
 use crate::model::Decoder;
@@ -107,6 +108,23 @@ pub fn select(
     policy: &SelectionPolicy,
     options: &Options,
 ) -> Result<Selection, SteerError> {
+    let none = &mut Unwritten;
+    select_noting(model, prompts, candidates, tokens, policy, options, none)
+}
+
+/// [`select`] that asks a ledger before it tries a candidate, and notes there what it measured.
+///
+/// # Errors
+/// As [`select`]; the ledger's; measures of another number of prompts.
+pub fn select_noting(
+    model: &impl AsRef<Decoder>,
+    prompts: Validation,
+    candidates: &[Candidate],
+    tokens: &RefusalTokens,
+    policy: &SelectionPolicy,
+    options: &Options,
+    ledger: &mut dyn Ledger,
+) -> Result<Selection, SteerError> {
     let model = model.as_ref();
     for (what, needed, found) in [
         ("candidate directions", 1, candidates.len()),
@@ -124,11 +142,21 @@ pub fn select(
     }
     let tried = screen(candidates, policy, model.config().n_layers);
     let trial = Trial::new(model, prompts, tokens, policy, &tried, options)?;
-    let random_kl = trial.random_kl(&tried)?;
+    let random_kl = if let Some(known) = ledger.random() {
+        trial.skip(known.len() * null_prompts(policy, prompts.harmless.len()));
+        known
+    } else {
+        let found = trial.random_kl(&tried)?;
+        ledger.note_random(&found)?;
+        found
+    };
     let all = tried
         .iter()
-        .map(|candidate| trial.score(candidate, &random_kl))
-        .collect::<Result<Vec<_>, _>>()?;
+        .map(|candidate| {
+            let measures = trial.measures(candidate, ledger)?;
+            trial.score(candidate, measures, &random_kl)
+        })
+        .collect::<Result<Vec<_>, SteerError>>()?;
     let grid: Vec<GridCell> = all.iter().map(|s| trial.cell(s)).collect();
     let winner = choose(&grid, policy);
     let fallback = || best_separation(&all);
@@ -353,15 +381,53 @@ impl<'a> Trial<'a> {
         Ok(drawn)
     }
 
-    fn score(&self, candidate: &Candidate, random_kl: &[f64]) -> Result<Scored, SteerError> {
+    /// Counts work that was done before.
+    fn skip(&self, prompts: usize) {
+        self.done.set(self.done.get() + prompts);
+    }
+
+    /// What is known of a candidate, or what trying it gives.
+    fn measures(
+        &self,
+        candidate: &Candidate,
+        ledger: &mut dyn Ledger,
+    ) -> Result<Measures, SteerError> {
+        let (harmful, harmless) = (self.prompts.harmful.len(), self.prompts.harmless.len());
+        if let Some(known) = ledger.known(candidate) {
+            let expected = [harmful, harmless, harmless];
+            if [known.bypass.len(), known.induce.len(), known.kl.len()] != expected {
+                return Err(SteerError::Places {
+                    what: "kept measures",
+                });
+            }
+            self.skip(harmful + 2 * harmless);
+            return Ok(known);
+        }
         let config = self.model.config();
         let ablated = Hooks::new().edits(ablation(&candidate.unit(), config));
         let added = Hooks::new().edits(addition(&candidate.scaled(), candidate.layer, 1.0));
-        let bypass = self.scores(self.prompts.harmful, &ablated)?;
-        let harmless = self.prompts.harmless.len();
-        let kl = self.kl_under_ablation(&candidate.unit(), harmless)?;
-        let n_null = null_prompts(self.policy, harmless);
-        let induce = self.scores(self.prompts.harmless, &added)?;
+        let measures = Measures {
+            layer: candidate.layer,
+            where_: candidate.where_,
+            method: candidate.method,
+            bypass: self.scores(self.prompts.harmful, &ablated)?,
+            kl: self.kl_under_ablation(&candidate.unit(), harmless)?,
+            induce: self.scores(self.prompts.harmless, &added)?,
+        };
+        ledger.note(&measures)?;
+        Ok(measures)
+    }
+
+    fn score(
+        &self,
+        candidate: &Candidate,
+        measures: Measures,
+        random_kl: &[f64],
+    ) -> Result<Scored, SteerError> {
+        let Measures {
+            bypass, induce, kl, ..
+        } = measures;
+        let n_null = null_prompts(self.policy, self.prompts.harmless.len());
         let mut scored = Scored {
             candidate: candidate.clone(),
             drop: bootstrap_paired_difference(
@@ -430,7 +496,7 @@ fn log_z(value: f64, nulls: &[f64]) -> Option<f64> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::steer::Where;
+    use crate::steer::{Method, Where};
     use candlescope_probes::Direction;
     use ndarray::array;
 
@@ -438,6 +504,7 @@ mod tests {
         Candidate {
             layer,
             where_: Where::FromEnd(1),
+            method: Method::Means,
             direction: Direction::from_vector(array![1.0, 0.0].view()).unwrap(),
             separation,
         }

@@ -1,4 +1,5 @@
-//! Steering as it is written: `DIR[@LAYERS][*AMOUNT]` takes a direction out, `DIR@LAYER*ALPHA` puts it in.
+//! Steering as it is written: `DIR[@LAYERS][*AMOUNT]` takes a direction out, `DIR@LAYER*ALPHA` puts it in,
+//! `DIR[,DIR]@LAYERS*NUMBER` is any other form (`form.rs`); LAYERS may be weights by layer (`kernel.rs`).
 //!
 //! Always: what is written, read and written again is the same; the command line and the workbench make their edits here,
 //! so that the same words do the same in both. DIR is a file ([`super::file`]), `FILE:TENSOR`, or `contrast:LAYER`
@@ -8,7 +9,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Options, SteerError, contrast, file};
+use super::kernel::{Kernel, Kernels};
+use super::{Form, Options, SteerError, contrast, file};
 use crate::config::ModelConfig;
 use crate::hooks::{Edit, EditOp, HookPoint, Point, Vector, expand};
 use crate::model::Checkpoint;
@@ -97,13 +99,23 @@ impl fmt::Display for Source {
 pub enum Way {
     /// Projected out of `resid_pre`, `attn_contrib` and `mlp_contrib` of these layers, `*` for all.
     Ablate {
-        /// Layers, as in a hook point: `*`, `12`, `3-9`.
+        /// Layers, as in a hook point: `*`, `12`, `3-9`; or weights, as [`Kernels`] reads them: then `resid_pre` is left out,
+        /// where it would be taken out again after every block.
         layers: String,
     },
     /// Added to `resid_pre` of a layer.
     Add {
         /// The layer.
         layer: usize,
+    },
+    /// Another form, or an addition with weights by layer.
+    Form {
+        /// Which.
+        form: Form,
+        /// Layers or weights, as [`Kernels`] reads them.
+        layers: String,
+        /// Further directions, for forms that take several.
+        others: Vec<Source>,
     },
 }
 
@@ -139,6 +151,10 @@ impl Steering {
             if let Some((before, place)) = rest.rsplit_once('@') {
                 (rest, layers) = (before, place);
             }
+            if rest.contains(',') && !Path::new(rest).exists() && layers.parse::<Kernels>().is_ok()
+            {
+                return Self::form(Form::Subspace, &format!("{rest}@{layers}*{dose}"));
+            }
         }
         if rest.is_empty() || layers.is_empty() {
             return Err(malformed());
@@ -159,18 +175,57 @@ impl Steering {
     pub fn addition(text: &str) -> Result<Self, SteerError> {
         let read = || {
             let (direction, place) = text.rsplit_once('@')?;
-            let (layer, alpha) = place.split_once('*')?;
-            Some((direction, layer.parse().ok()?, finite(alpha)?))
+            let (place, alpha) = place.rsplit_once('*')?;
+            let way = match place.parse() {
+                Ok(layer) => Way::Add { layer },
+                Err(_) if place.starts_with(['p', 'l']) => Way::Form {
+                    form: Form::Add,
+                    layers: place.parse::<Kernels>().ok()?.to_string(),
+                    others: Vec::new(),
+                },
+                Err(_) => return None,
+            };
+            Some((direction, way, finite(alpha)?))
         };
-        let (direction, layer, dose) = read().ok_or(SteerError::Written {
+        let (direction, way, dose) = read().ok_or(SteerError::Written {
             expected: "DIR@LAYER*ALPHA",
             example: "--add direction.safetensors@12*4.5",
         })?;
         Ok(Self {
             source: Source::parse(direction),
-            way: Way::Add { layer },
+            way,
             dose,
         })
+    }
+
+    /// Reads `DIR[,DIR…]@LAYERS*NUMBER` of a form.
+    ///
+    /// # Errors
+    /// Anything else.
+    pub fn form(form: Form, text: &str) -> Result<Self, SteerError> {
+        if form == Form::Add {
+            return Self::addition(text);
+        }
+        let read = || {
+            let (directions, place) = text.rsplit_once('@')?;
+            let (layers, dose) = place.rsplit_once('*')?;
+            let layers = layers.parse::<Kernels>().ok()?.to_string();
+            let mut sources = directions.split(',').map(Source::parse);
+            let source = sources.next()?;
+            let (others, dose) = (sources.collect(), finite(dose)?);
+            let named = directions.split(',').all(|name| !name.is_empty());
+            named.then_some((source, layers, others, dose))
+        };
+        let (source, layers, others, dose) = read().ok_or(SteerError::Written {
+            expected: "DIR[,DIR]@LAYERS*NUMBER",
+            example: "--clamp direction.safetensors@12*0, --rotate refusal.safetensors,other.safetensors@3-9*45",
+        })?;
+        let way = Way::Form {
+            form,
+            layers,
+            others,
+        };
+        Ok(Self { source, way, dose })
     }
 
     /// Reads the two words of [`Self::option`]; `None` if they are another option's.
@@ -178,6 +233,11 @@ impl Steering {
         match words {
             [option, text] if option == "--ablate" => Self::ablation(text).ok(),
             [option, text] if option == "--add" => Self::addition(text).ok(),
+            [option, text] => {
+                let name = option.strip_prefix("--")?;
+                let form = Form::ALL.into_iter().find(|form| form.name() == name)?;
+                Self::form(form, text).ok()
+            }
             _ => None,
         }
     }
@@ -185,10 +245,16 @@ impl Steering {
     /// The same with the direction's file by its name alone, as a report names it.
     #[must_use]
     pub fn without_folder(mut self) -> Self {
-        if let Source::File { path, .. } = &mut self.source
-            && let Some(name) = path.file_name()
-        {
-            *path = name.into();
+        let others = match &mut self.way {
+            Way::Form { others, .. } => others.as_mut_slice(),
+            _ => &mut [],
+        };
+        for source in std::iter::once(&mut self.source).chain(others) {
+            if let Source::File { path, .. } = source
+                && let Some(name) = path.file_name()
+            {
+                *path = name.into();
+            }
         }
         self
     }
@@ -198,6 +264,16 @@ impl Steering {
         let (source, dose) = (&self.source, self.dose);
         match &self.way {
             Way::Add { layer } => ["--add".into(), format!("{source}@{layer}*{dose}")],
+            Way::Form {
+                form,
+                layers,
+                others,
+            } => {
+                let sources = std::iter::once(source).chain(others);
+                let sources: Vec<String> = sources.map(ToString::to_string).collect();
+                let text = format!("{}@{layers}*{dose}", sources.join(","));
+                [format!("--{}", form.name()), text]
+            }
             Way::Ablate { layers } => {
                 let at = if layers == "*" {
                     String::new()
@@ -215,13 +291,54 @@ impl Steering {
         }
     }
 
-    /// The edits, with the vector that its source gave.
+    /// The vectors of all its sources, the first one first.
+    ///
+    /// # Errors
+    /// As [`Source::load`].
+    pub fn load(
+        &self,
+        checkpoint: &Checkpoint,
+        foreign: bool,
+        options: &Options,
+    ) -> Result<Vec<Vector>, SteerError> {
+        let others = match &self.way {
+            Way::Form { others, .. } => others.as_slice(),
+            _ => &[],
+        };
+        std::iter::once(&self.source)
+            .chain(others)
+            .map(|source| source.load(checkpoint, foreign, options))
+            .collect()
+    }
+
+    /// The edits, with the vector that its source gave; of a form with several directions see [`Self::edits_of`].
     ///
     /// # Errors
     /// A layer the model lacks.
     pub fn edits(&self, vector: &Vector, config: &ModelConfig) -> Result<Vec<Edit>, SteerError> {
+        self.edits_of(std::slice::from_ref(vector), config)
+    }
+
+    /// The edits, with the vectors that [`Self::load`] gave.
+    ///
+    /// # Errors
+    /// A layer the model lacks, another number of vectors than the form takes, weights where it has no amount.
+    pub fn edits_of(
+        &self,
+        vectors: &[Vector],
+        config: &ModelConfig,
+    ) -> Result<Vec<Edit>, SteerError> {
         let hook = crate::model::ModelError::from;
+        let vector = vectors.first().ok_or(SteerError::TooFew {
+            what: "directions",
+            needed: 1,
+            found: 0,
+        })?;
         match &self.way {
+            Way::Form { form, layers, .. } => weighted(*form, vectors, layers, self.dose, config),
+            Way::Ablate { layers } if layers.contains(['(', '=']) => {
+                weighted(Form::Subspace, vectors, layers, self.dose, config)
+            }
             Way::Add { layer } => {
                 let at = HookPoint::new(Point::ResidPre, *layer)
                     .check(config)
@@ -248,6 +365,55 @@ impl Steering {
     }
 }
 
+/// A form at every layer that has a weight: the dose times that weight.
+fn weighted(
+    form: Form,
+    vectors: &[Vector],
+    layers: &str,
+    dose: f64,
+    config: &ModelConfig,
+) -> Result<Vec<Edit>, SteerError> {
+    let kernels: Kernels = layers.parse()?;
+    let refuse = |why| SteerError::Weighted {
+        form: form.name(),
+        why,
+    };
+    let plain = matches!(kernels, Kernels::Both(Kernel::Layers(_)));
+    if !plain && !form.weighted() {
+        return Err(refuse(
+            "its number is a place, which has no weight by layer; give layers",
+        ));
+    }
+    let parts = match (&kernels, form) {
+        (Kernels::Both(kernel), Form::Subspace) => {
+            let stream = plain.then_some((Point::ResidPre, kernel));
+            let writers = [(Point::AttnContrib, kernel), (Point::MlpContrib, kernel)];
+            stream.into_iter().chain(writers).collect()
+        }
+        (Kernels::Both(kernel), _) => vec![(Point::ResidPre, kernel)],
+        (Kernels::Apart { attn, mlp }, Form::Subspace) => {
+            let attn = attn.as_ref().map(|kernel| (Point::AttnContrib, kernel));
+            let mlp = mlp.as_ref().map(|kernel| (Point::MlpContrib, kernel));
+            attn.into_iter().chain(mlp).collect()
+        }
+        (Kernels::Apart { .. }, _) => {
+            return Err(refuse(
+                "it acts on the stream, not on what attention and MLP add; leave attn= and mlp= out",
+            ));
+        }
+    };
+    let mut edits = Vec::new();
+    for (point, kernel) in parts {
+        for (layer, weight) in kernel.weights(config)?.into_iter().enumerate() {
+            if weight != 0.0 {
+                let at = HookPoint::new(point, layer);
+                edits.push(Edit::new(at, form.op(vectors, dose * weight)?));
+            }
+        }
+    }
+    Ok(edits)
+}
+
 fn finite(text: &str) -> Option<f64> {
     text.parse().ok().filter(|x: &f64| x.is_finite())
 }
@@ -270,6 +436,21 @@ mod tests {
         ] {
             let steering = Steering::ablation(text).unwrap();
             assert_eq!(steering.option(), ["--ablate".to_owned(), text.to_owned()]);
+            assert_eq!(Steering::from_option(&steering.option()), Some(steering));
+        }
+        for (form, text) in [
+            (Form::Clamp, "d.safetensors@3-9*0.5"),
+            (Form::Rotate, "a,b:w@0*45"),
+            (Form::Affine, "a,b@12*1"),
+            (Form::OneSided, "d@peak(p=3,d=2,min=0,max=1)*1"),
+            (Form::Subspace, "a,b,c@2-4*0.5"),
+            (Form::Add, "d@list(1:0.5,2:1)*4"),
+        ] {
+            let steering = Steering::form(form, text).unwrap();
+            assert_eq!(
+                steering.option(),
+                [format!("--{}", form.name()), text.to_owned()]
+            );
             assert_eq!(Steering::from_option(&steering.option()), Some(steering));
         }
         for text in ["d.safetensors@12*4.5", "contrast:3@3*-0.125", "x@y@0*1"] {

@@ -192,6 +192,22 @@ impl Suite {
     }
 }
 
+/// At most `n` rows of a label and a split out of several suites, as equal a share of each as they can give.
+pub fn pick(suites: &[Suite], label: Label, split: Split, n: usize, seed: u64) -> Vec<PromptRow> {
+    let holding: Vec<Suite> = suites
+        .iter()
+        .map(|suite| suite.filter(Some(label), Some(split)))
+        .filter(|suite| !suite.rows.is_empty())
+        .collect();
+    let share = n.div_ceil(holding.len().max(1));
+    let mut rows: Vec<_> = holding
+        .iter()
+        .flat_map(|suite| suite.sample(share, seed).rows)
+        .collect();
+    rows.truncate(n);
+    rows
+}
+
 /// SHA-256 (hex) over the rows as JSON, sorted by id and joined by line feeds.
 pub fn content_hash(rows: &[PromptRow]) -> String {
     let mut sorted: Vec<&PromptRow> = rows.iter().collect();

@@ -178,10 +178,7 @@ fn the_lens_shows_norms_and_projections() {
     vector[0] = -2.0;
     let direction = candlescope::steer::file::DirectionFile {
         vector,
-        fingerprint: None,
-        layer: None,
-        position: None,
-        norm: None,
+        ..Default::default()
     };
     candlescope::steer::file::save(&file, &direction).unwrap();
     let norm = ["lens", "toy", REPEATED, "--show", "norm"];

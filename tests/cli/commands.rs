@@ -196,10 +196,7 @@ fn a_direction_of_another_width_or_model_is_refused() {
     let file = dir.path().join("d.safetensors");
     let mut direction = candlescope::steer::file::DirectionFile {
         vector: vec![1.0; 7],
-        fingerprint: None,
-        layer: None,
-        position: None,
-        norm: None,
+        ..Default::default()
     };
     let save = |d: &_| candlescope::steer::file::save(&file, d).unwrap();
     let model = llama();

@@ -6,10 +6,12 @@
 mod controls;
 mod directions;
 mod intervals;
+mod kinds;
 mod paired;
 mod probes;
 mod resampling;
 mod roc;
+mod shared;
 
 use ndarray::Array2;
 

@@ -244,6 +244,9 @@ fn save(path: &Path, audited: &runner::Outcome, subject: &Checkpoint) -> anyhow:
         layer: Some(chosen.site.layer),
         position: chosen.site.from_end.map(|n| -(n as i64)),
         norm: Some(chosen.direction.norm),
+        method: Some("means".to_owned()),
+        reliability: chosen.direction.reliability.map(|r| r.full),
+        ..DirectionFile::default()
     };
     Ok(file::save(path, &direction)?)
 }

@@ -35,7 +35,7 @@ pub struct Args {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub(super) enum Stored {
+pub(in crate::cli) enum Stored {
     F32,
     F16,
     Bf16,
@@ -51,7 +51,7 @@ pub(super) struct Written {
 
 impl Stored {
     /// What is written, and its name.
-    pub(super) fn dtype(self) -> (DType, &'static str) {
+    pub(in crate::cli) fn dtype(self) -> (DType, &'static str) {
         match self {
             Self::F32 => (DType::F32, "f32"),
             Self::F16 => (DType::F16, "f16"),

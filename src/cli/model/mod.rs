@@ -1,7 +1,7 @@
 //! `model`: get a checkpoint, see what there is, prove that it is served exactly, write it in another format, or an adapter with its base.
 
 mod check;
-mod convert;
+pub(super) mod convert;
 mod info;
 mod merge;
 

@@ -64,6 +64,41 @@ impl LoraAdapter {
         })
     }
 
+    /// One of given matrices, `A [rank, in]` and `B [out, rank]` by layer and role, that adds `B A` to each weight.
+    ///
+    /// # Errors
+    /// A role whose weight is a part of a fused module, or that the model does not have; shapes are checked when it is put on.
+    pub fn given(
+        config: &ModelConfig,
+        rank: usize,
+        pairs: Vec<(usize, Role, [Tensor; 2])>,
+    ) -> Result<Self, ModelError> {
+        let all = super::modules(config);
+        let mut parts = Vec::new();
+        for (layer, role, [a, b]) in pairs {
+            let module = all
+                .iter()
+                .find(|m| m.layer == layer && matches!(m.roles[..], [(only, _)] if only == role));
+            let module = module.cloned().ok_or_else(|| ModelError::Adapter {
+                of: format!("{role:?} of layer {layer}"),
+                expected: "a linear layer that is a module of its own".to_owned(),
+                found: "none".to_owned(),
+            })?;
+            let b = vec![b];
+            parts.push(Part { module, a, b });
+        }
+        let names = parts.iter().map(|part| part.module.name.clone());
+        let spec = LoraSpec {
+            rank,
+            alpha: rank as f64,
+            dropout: 0.0,
+            targets: Targets::Modules(names.collect()),
+            rslora: false,
+        };
+        spec.check(config)?;
+        Ok(Self { spec, parts })
+    }
+
     /// Its options.
     pub fn spec(&self) -> &LoraSpec {
         &self.spec

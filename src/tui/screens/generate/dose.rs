@@ -50,6 +50,9 @@ pub fn label(steering: &Steering) -> String {
     match &steering.way {
         Way::Ablate { .. } => format!("⊖ {name} ×{}", steering.dose),
         Way::Add { layer } => format!("⊕ {name}@{layer} ×{}", steering.dose),
+        Way::Form { form, layers, .. } => {
+            format!("{} {name}@{layers} ×{}", form.name(), steering.dose)
+        }
     }
 }
 
@@ -93,7 +96,7 @@ pub fn step(chip: &Dosed, scale: Option<&StreamScale>) -> f64 {
         (Way::Add { .. }, Some(scale)) if scale.norm > 0.0 && length > 0.0 => {
             round(0.05 * scale.norm / length)
         }
-        (Way::Add { .. }, _) => 0.25,
+        (Way::Add { .. } | Way::Form { .. }, _) => 0.25,
     }
 }
 
@@ -119,7 +122,7 @@ pub fn moved(dose: f64, step: f64, steps: f64) -> f64 {
 pub fn ends(chip: &Dosed, step: f64) -> (f64, f64) {
     let reach = match chip.steering.way {
         Way::Ablate { .. } => 2.0,
-        Way::Add { .. } => 20.0 * step,
+        Way::Add { .. } | Way::Form { .. } => 20.0 * step,
     };
     let reach = reach.max(chip.steering.dose.abs());
     match chip.steering.way {
@@ -145,7 +148,7 @@ pub fn explained(chip: &Dosed, scale: Option<&StreamScale>, stale: bool) -> Stri
         scale.norm, scale.layer, scale.n
     );
     match &chip.steering.way {
-        Way::Add { .. } => {
+        Way::Add { .. } | Way::Form { .. } => {
             let size = dose * length(&chip.vector);
             format!("adds {size:+.2} = {:+.3} {against}", share(size))
         }

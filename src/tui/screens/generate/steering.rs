@@ -22,6 +22,7 @@ pub(super) fn measured(steering: &Steering) -> String {
     match &steering.way {
         Way::Ablate { .. } => format!("-{}", steering.source),
         Way::Add { layer } => format!("+{}@{layer}", steering.source),
+        Way::Form { form, .. } => format!("{} {}", form.name(), steering.source),
     }
 }
 

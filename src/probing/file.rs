@@ -1,0 +1,192 @@
+//! Probes on disk: a safetensors file with `weights` `[width]` on raw activations, `mean` and `scale` `[width]` of the
+//! training rows, and everything else as JSON in its metadata under `probe`.
+//!
+//! Always: scores from a loaded probe are those of the probe that was saved, to f32 weights; a probe says on what forward
+//! pass, data and rows it was made, and is refused on another forward pass unless that is the point (transfer).
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use candle_core::{DType, Device, Tensor};
+use candlescope_probes::LinearProbe;
+use candlescope_probes::calibration::Platt;
+use serde::{Deserialize, Serialize};
+
+use super::harvest::width;
+use super::score::HeldOut;
+use super::{Fitting, Place, ProbingError};
+use crate::files::{
+    FileError,
+    safetensors::SafetensorsFile,
+    write::{WriteOptions, write_safetensors_file},
+};
+use crate::model::{Checkpoint, Fingerprint};
+
+/// What a probe's file says it is.
+pub const SCHEMA: &str = "candlescope.probe/1";
+
+/// All that is known of a probe but its vectors.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct About {
+    /// The model by the name that was given.
+    pub model: String,
+    /// The forward pass it reads.
+    pub fingerprint: Fingerprint,
+    /// Where it reads.
+    pub place: Place,
+    /// How it was fitted.
+    pub fitting: Fitting,
+    /// The C that was used.
+    pub c: Option<f64>,
+    /// Added to the product with the weights.
+    pub bias: f64,
+    /// Score to probability, from the validation rows.
+    pub platt: Platt,
+    /// Called positive above it; set on the validation rows' negatives.
+    pub threshold: f64,
+    /// The data by name.
+    pub data: String,
+    /// SHA-256 of the data.
+    pub data_hash: String,
+    /// Rows (train, validation, test).
+    pub n: [usize; 3],
+    /// The class that scores high.
+    pub positive: String,
+    /// All classes.
+    pub classes: Vec<String>,
+    /// Its metrics on the test rows.
+    pub test: HeldOut,
+}
+
+/// A probe with what is known of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ProbeFile {
+    /// What is known of it.
+    pub about: About,
+    /// The probe.
+    pub probe: LinearProbe,
+}
+
+impl ProbeFile {
+    /// The probability of the positive class.
+    pub fn probability(&self, score: f64) -> f64 {
+        self.about.platt.probability(score)
+    }
+
+    /// Refuses a model on which this probe would read something else: another width, or, unless `foreign`, another forward
+    /// pass.
+    ///
+    /// # Errors
+    /// The field that differs.
+    pub fn fits(&self, file: &Path, model: &Checkpoint, foreign: bool) -> Result<(), ProbingError> {
+        let point = self.about.place.point.check(model.config())?;
+        let found = width(point, model.config())?;
+        if found != self.probe.weights.len() {
+            return Err(ProbingError::Width {
+                file: file.to_path_buf(),
+                expected: self.probe.weights.len(),
+                point: point.to_string(),
+                model: model.name.clone(),
+                found,
+            });
+        }
+        if !foreign {
+            let artefact = format!("the probe {}", file.display());
+            model
+                .fingerprint()?
+                .expect(&self.about.fingerprint, &artefact)?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes a probe, replacing what is there.
+///
+/// # Errors
+/// The disk refuses.
+pub fn save(file: &Path, probe: &ProbeFile) -> Result<(), ProbingError> {
+    let about = serde_json::to_string(&probe.about).map_err(|e| FileError::Invalid {
+        file: file.to_path_buf(),
+        field: "metadata `probe`".into(),
+        expected: "finite numbers".into(),
+        found: e.to_string(),
+    })?;
+    let options = WriteOptions {
+        metadata: BTreeMap::from([
+            ("schema".to_owned(), SCHEMA.to_owned()),
+            ("probe".to_owned(), about),
+        ]),
+        ..WriteOptions::default()
+    };
+    let d = probe.probe.weights.len();
+    let vectors = [
+        ("mean", &probe.probe.mean),
+        ("scale", &probe.probe.scale),
+        ("weights", &probe.probe.weights),
+    ];
+    let plan = vectors.map(|(name, _)| (name.to_owned(), vec![d]));
+    write_safetensors_file(file, &plan, &options, |name| {
+        let values = vectors.iter().find(|(n, _)| *n == name);
+        let values: Vec<f32> =
+            values.map_or_else(Vec::new, |(_, v)| v.iter().map(|&x| x as f32).collect());
+        Tensor::from_vec(values, d, &Device::Cpu)
+    })?;
+    Ok(())
+}
+
+/// Reads a probe.
+///
+/// # Errors
+/// No such file, another schema, tensors of unlike lengths, a number that is not finite.
+pub fn load(file: &Path) -> Result<ProbeFile, ProbingError> {
+    let open = SafetensorsFile::open(file)?;
+    let invalid = |field: &str, expected: &str, found: String| FileError::Invalid {
+        file: file.to_path_buf(),
+        field: field.into(),
+        expected: expected.into(),
+        found,
+    };
+    let metadata = open.metadata();
+    let schema = metadata.get("schema").map_or("nothing", String::as_str);
+    if schema != SCHEMA {
+        return Err(invalid("metadata `schema`", SCHEMA, schema.to_owned()).into());
+    }
+    let about = metadata.get("probe").map_or("", String::as_str);
+    let about: About = serde_json::from_str(about)
+        .map_err(|e| invalid("metadata `probe`", "a probe of candlescope", e.to_string()))?;
+    let vector = |name: &str| -> Result<Vec<f64>, ProbingError> {
+        let values = open
+            .load(name, DType::F32)?
+            .flatten_all()?
+            .to_vec1::<f32>()?;
+        if let Some(bad) = values.iter().find(|v| !v.is_finite()) {
+            return Err(invalid(
+                &format!("tensor `{name}`"),
+                "finite numbers",
+                bad.to_string(),
+            )
+            .into());
+        }
+        Ok(values.into_iter().map(f64::from).collect())
+    };
+    let (weights, mean, scale) = (vector("weights")?, vector("mean")?, vector("scale")?);
+    for (name, found) in [("mean", mean.len()), ("scale", scale.len())] {
+        if found != weights.len() {
+            let expected = format!("{} numbers, as `weights` has", weights.len());
+            return Err(invalid(&format!("tensor `{name}`"), &expected, found.to_string()).into());
+        }
+    }
+    if let Some(bad) = scale.iter().find(|&&s| s <= 0.0) {
+        return Err(invalid("tensor `scale`", "positive numbers", bad.to_string()).into());
+    }
+    Ok(ProbeFile {
+        probe: LinearProbe {
+            weights,
+            bias: about.bias,
+            mean,
+            scale,
+            c: about.c,
+        },
+        about,
+    })
+}

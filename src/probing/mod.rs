@@ -1,0 +1,28 @@
+//! Probing: labelled text through a model into linear probes, with the numbers that say whether to believe them.
+//!
+//! `data.rs` reads rows and `split.rs` parts them, `place.rs` and `harvest.rs` read activations, `score.rs` judges one probe
+//! on rows it has not seen, `controls.rs` and `baselines.rs` are what it has to beat, `sweep.rs` does all that for every
+//! layer, point and position, `file.rs` keeps a probe, `transfer.rs` carries it elsewhere.
+//! Always: fitted on the training rows, chosen on the validation rows, reported on the test rows. Nothing here prints.
+
+mod baselines;
+mod controls;
+mod data;
+mod error;
+pub mod file;
+mod harvest;
+mod place;
+mod score;
+mod split;
+mod sweep;
+pub mod transfer;
+
+pub use baselines::{Baseline, baselines};
+pub use controls::{Controls, Nulls};
+pub use data::{Content, Example, Labelled};
+pub use error::ProbingError;
+pub use harvest::{Harvest, HarvestOptions, Place, Plan, harvest};
+pub use place::{Encoded, Position, encode};
+pub use score::{HeldOut, Threshold, judge};
+pub use split::Splits;
+pub use sweep::{CellResult, Fitting, Parts, Sweep, SweepOptions, sweep};
