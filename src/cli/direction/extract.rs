@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use candle_core::{Device, Tensor};
 use serde::Serialize;
 
-use super::found::FindArgs;
+use super::found::CandidateArgs;
 use crate::{
     cli::{
         Outcome,
@@ -33,7 +33,7 @@ pub struct Args {
     #[arg(long, value_name = "FOLDER")]
     out: PathBuf,
     #[command(flatten)]
-    find: FindArgs,
+    find: CandidateArgs,
 }
 
 /// A candidate in the report.

@@ -16,7 +16,7 @@ use crate::{
 
 /// Prompts and ways to make directions.
 #[derive(clap::Args, Debug, Clone)]
-pub(super) struct FindArgs {
+pub(super) struct CandidateArgs {
     /// How directions are made; repeatable [default: means]
     #[arg(long = "method", value_enum, value_name = "HOW")]
     methods: Vec<MethodArg>,
@@ -80,7 +80,7 @@ pub(super) struct Found {
     pub prompts: String,
 }
 
-impl FindArgs {
+impl CandidateArgs {
     pub fn methods(&self) -> Vec<Method> {
         let mut methods: Vec<Method> = self.methods.iter().map(|&m| m.into()).collect();
         if methods.is_empty() {

@@ -6,7 +6,7 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use super::extract::name;
-use super::found::{FindArgs, Found, advised};
+use super::found::{CandidateArgs, Found, advised};
 use crate::{
     audit::effect::{Condition, Effect, HeldOut, Sizes, effect},
     cli::{
@@ -55,7 +55,7 @@ pub struct Args {
     #[arg(long, default_value_t = Sizes::default().max_new, value_name = "N")]
     max_new: usize,
     #[command(flatten)]
-    find: FindArgs,
+    find: CandidateArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
