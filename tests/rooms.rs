@@ -50,7 +50,6 @@ const HOUSE: &[(&str, &[&str])] = &[
             "activations",
             "steer",
             "probing",
-            "probing",
             "train",
             "audit",
             "tui",

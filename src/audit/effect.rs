@@ -124,8 +124,7 @@ pub fn effect(
     options: &Options,
 ) -> Result<Effect, SteerError> {
     let trial = Trial::new(cp, candidate, tokens, held, sizes, options)?;
-    let config = cp.config();
-    let own = |vector: &Vector| Deed::all(vector, candidate, config);
+    let own = |vector: &Vector| Deed::all(vector, candidate, cp);
     let deeds = own(&candidate.unit());
     let random = trial.random()?;
     let mut conditions = Vec::new();
@@ -187,10 +186,10 @@ struct Deed {
 
 impl Deed {
     /// What is done with a unit vector in a candidate's place, at the candidate's length.
-    fn all(unit: &Vector, candidate: &Candidate, config: &crate::config::ModelConfig) -> Vec<Self> {
+    fn all(unit: &Vector, candidate: &Candidate, cp: &Checkpoint) -> Vec<Self> {
         let norm = candidate.direction.norm;
         let hooks = |edits: Vec<Edit>| Hooks::new().edits(edits);
-        let ablated = hooks(ablation(unit, config));
+        let ablated = hooks(ablation(unit, cp.config()));
         let added = |alpha: f64| hooks(addition(unit, candidate.layer, alpha * norm));
         let deed = |class, name, hooks| Self { class, name, hooks };
         vec![
