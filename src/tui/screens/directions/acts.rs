@@ -203,8 +203,9 @@ fn toggle(screen: &mut DirectionsScreen, cx: &mut Context, way: Way) {
 
 fn turn(screen: &mut DirectionsScreen, cx: &mut Context, steps: f64) {
     if let Some(chip) = screen.chip(cx.shared) {
-        let scale = screen.live.as_ref().and_then(|live| live.scale);
-        let dose = dose::moved(chip.steering.dose, dose::step(&chip, scale.as_ref()), steps);
+        let scale = screen.scale(&chip, cx.shared).map(|(scale, _)| scale);
+        let step = dose::step(&chip, scale.as_ref());
+        let dose = dose::moved(chip.steering.dose, step, steps);
         set_dose(screen, cx, &chip, dose);
     }
 }

@@ -7,7 +7,7 @@ use ratatui::style::Style;
 
 use super::work::{Found, Tried, short};
 use super::{DirectionsScreen, Job, Place};
-use crate::steer::Candidate;
+use crate::steer::{Candidate, Way};
 use crate::tui::cells;
 use crate::tui::pen;
 use crate::tui::screen::View;
@@ -42,26 +42,7 @@ pub(super) fn draw(
         return;
     };
     let inner = cells::panel(buf, area, &title(found, place, theme), false, theme);
-    let mut y = 0;
-    if let Some(chip) = screen.chip(view.shared) {
-        let scale = screen.live.as_ref().and_then(|live| live.scale);
-        let (lo, hi) = dose::ends(&chip, dose::step(&chip, scale.as_ref()));
-        let used = (NAME as u16).min(inner.width);
-        let track = Rect {
-            x: inner.x + used,
-            width: (inner.width - used).min(50),
-            height: inner.height.min(1),
-            ..inner
-        };
-        let name = match chip.steering.way {
-            crate::steer::Way::Add { .. } => "dose, added",
-            _ => "dose, taken",
-        };
-        cells::put(buf, inner, 0, 0, name, theme.dim());
-        let dose = chip.steering.dose as f32;
-        cells::slider(buf, track, dose, lo as f32, hi as f32, chip.on, theme);
-        y = 1;
-    }
+    let mut y = slider(screen, view, inner, buf);
     let room = usize::from(inner.width).saturating_sub(NAME).max(8);
     for (name, text, style) in facts(screen, found, place, view) {
         let text = cells::prose(&text, theme.ascii);
@@ -75,6 +56,41 @@ pub(super) fn draw(
             y += 1;
         }
     }
+}
+
+/// The dose of the direction's chip, if it has one; gives the lines it took.
+fn slider(screen: &DirectionsScreen, view: &View, area: Rect, buf: &mut Buffer) -> u16 {
+    let theme = *view.theme;
+    let Some(chip) = screen.chip(view.shared) else {
+        return 0;
+    };
+    let scale = screen.scale(&chip, view.shared);
+    let of = scale.as_ref().map(|(scale, _)| scale);
+    let (lo, hi) = dose::ends(&chip, dose::step(&chip, of));
+    let used = (NAME as u16).min(area.width);
+    let track = Rect {
+        x: area.x + used,
+        width: (area.width - used).min(50),
+        height: area.height.min(1),
+        ..area
+    };
+    let name = match chip.steering.way {
+        Way::Add { .. } => "dose, added",
+        _ => "dose, taken",
+    };
+    cells::put(buf, area, 0, 0, name, theme.dim());
+    let dose = chip.steering.dose as f32;
+    cells::slider(buf, track, dose, lo as f32, hi as f32, chip.on, theme);
+    if scale.is_none() {
+        return 1;
+    }
+    let old = scale.is_some_and(|(_, old)| old);
+    let text = cells::prose(&dose::explained(&chip, of, false), theme.ascii);
+    let room = usize::from(area.width - used);
+    let text = cells::fit(&text, room, theme.ascii);
+    let style = if old { theme.stale() } else { theme.text() };
+    cells::put(buf, area, used, 1, &text, style);
+    2
 }
 
 fn title(found: &Found, (layer, place): Place, theme: Theme) -> String {

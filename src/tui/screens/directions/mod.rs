@@ -22,7 +22,7 @@ use std::sync::Arc;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use crate::steer::{Candidate, Source, Way, choose};
+use crate::steer::{Candidate, Source, StreamScale, Way, choose};
 use crate::tui::keys::Binding;
 use crate::tui::screen::{Command, Context, Data, Hits, Reply, Screen, View};
 use crate::tui::screens::generate::dose::{self, Dosed};
@@ -127,13 +127,20 @@ impl DirectionsScreen {
     }
 
     /// Where the chip acts, for its scale.
-    fn dosed(&self, shared: &Shared) -> Option<(usize, crate::hooks::Vector)> {
+    fn dosed(&self, shared: &Shared) -> Option<(Source, usize, crate::hooks::Vector)> {
         let chip = self.chip(shared)?;
         let layer = match chip.steering.way {
             Way::Add { layer } => layer,
             _ => shared.layer,
         };
-        Some((layer, chip.vector))
+        Some((chip.steering.source, layer, chip.vector))
+    }
+
+    /// The stream that a chip's dose is told against, and whether it is of another prompt or dose.
+    fn scale(&self, chip: &Dosed, shared: &Shared) -> Option<(StreamScale, bool)> {
+        let live = self.live.as_ref()?;
+        let (source, scale) = live.scale.as_ref()?;
+        (*source == chip.steering.source).then_some((*scale, live.version != shared.version()))
     }
 
     /// The prompt's score, old or not.
@@ -168,11 +175,15 @@ impl DirectionsScreen {
             dosed: self.dosed(cx.shared),
         };
         let model = self.model;
-        cx.ask("refusal score", move |checkpoint, _| {
+        cx.ask("refusal score", move |checkpoint, ticket| {
+            let answer = work::live(checkpoint, ask);
+            if ticket.cancelled() {
+                return Err("stopped".into());
+            }
             Ok(Told {
                 model,
                 job: None,
-                answer: work::live(checkpoint, ask),
+                answer,
             })
         });
     }
@@ -300,7 +311,15 @@ impl Screen for DirectionsScreen {
             cx.say("stopped; what was tried stays");
             return true;
         }
-        self.failed.take().is_some()
+        if self.failed.take().is_some() {
+            return true;
+        }
+        if let Some(version) = self.asked {
+            self.unscored = Some((version, "it was stopped".into()));
+            cx.commands.push(Command::Stop);
+            return true;
+        }
+        false
     }
 
     fn command(&mut self, words: &[&str], cx: &mut Context) -> Option<Result<(), String>> {

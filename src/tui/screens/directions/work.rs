@@ -11,7 +11,7 @@ use crate::hooks::{Edit, Hooks, Vector};
 use crate::model::Checkpoint;
 use crate::steer::{
     Candidate, EncodedPrompt, GridCell, Ledger, Measures, Options, RefusalTokens, SelectionPolicy,
-    Sets, Sizes, SteerError, StreamScale, Validation, Where, admissible, candidates,
+    Sets, Sizes, Source, SteerError, StreamScale, Validation, Where, admissible, candidates,
     refusal_scores, refusal_tokens, residuals, select_noting, stream_scale,
 };
 use crate::text::suites::Suite;
@@ -94,8 +94,8 @@ pub(super) struct Live {
     pub plain: f64,
     /// With those that are on, if any.
     pub edited: Option<f64>,
-    /// The stream where the chip under the dose keys acts.
-    pub scale: Option<StreamScale>,
+    /// The stream where the chip under the dose keys acts, and its direction.
+    pub scale: Option<(Source, StreamScale)>,
 }
 
 /// What the score of a prompt is asked for with.
@@ -103,8 +103,8 @@ pub(super) struct LiveAsk {
     pub version: u64,
     pub ids: Vec<u32>,
     pub edits: Vec<Edit>,
-    /// Layer and vector of the chip under the dose keys.
-    pub dosed: Option<(usize, Vector)>,
+    /// Direction, layer and vector of the chip under the dose keys.
+    pub dosed: Option<(Source, usize, Vector)>,
 }
 
 /// What comes back.
@@ -321,8 +321,9 @@ pub(super) fn live(checkpoint: &Checkpoint, ask: LiveAsk) -> Answer {
                 false => Some(of(ask.edits.clone())?),
             },
             scale: match &ask.dosed {
-                Some((layer, vector)) => {
-                    Some(stream_scale(&checkpoint.decoder, &ask.ids, *layer, vector)?)
+                Some((source, layer, vector)) => {
+                    let scale = stream_scale(&checkpoint.decoder, &ask.ids, *layer, vector)?;
+                    Some((source.clone(), scale))
                 }
                 None => None,
             },

@@ -163,11 +163,15 @@ impl ProbesScreen {
         self.open += 1;
         let ids: Vec<u32> = cx.shared.tokens.iter().map(|token| token.id).collect();
         let (model, edits) = (self.model, cx.shared.edits());
-        cx.ask("probe of the prompt", move |checkpoint, _| {
+        cx.ask("probe of the prompt", move |checkpoint, ticket| {
+            let answer = work::strip(checkpoint, wanted, &ids, edits, &probe);
+            if ticket.cancelled() {
+                return Err("stopped".into());
+            }
             Ok(Told {
                 model,
                 job: None,
-                answer: work::strip(checkpoint, wanted, &ids, edits, &probe),
+                answer,
             })
         });
     }
@@ -304,7 +308,15 @@ impl Screen for ProbesScreen {
             cx.say("stopped; r begins anew");
             return true;
         }
-        self.failed.take().is_some()
+        if self.failed.take().is_some() {
+            return true;
+        }
+        if let Some(of) = self.asked {
+            self.unscored = Some((of, "it was stopped".into()));
+            cx.commands.push(Command::Stop);
+            return true;
+        }
+        false
     }
 
     fn list(&self, shared: &Shared) -> Option<Listed> {
