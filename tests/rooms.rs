@@ -34,6 +34,7 @@ const HOUSE: &[(&str, &[&str])] = &[
             "lens",
             "activations",
             "steer",
+            "probing",
             "train",
             "audit",
         ],

@@ -28,13 +28,14 @@ pub struct Contrast {
     pub n: (usize, usize),
 }
 
-/// The direction at the last token, the input of block `layer`.
+/// The direction at a position, the input of block `layer`.
 ///
 /// # Errors
 /// A layer the model lacks, equal means, a prompt that does not fit, an interruption.
 pub fn contrast(
     checkpoint: &Checkpoint,
     layer: usize,
+    place: Where,
     options: &Options,
 ) -> Result<Contrast, SteerError> {
     let n_layers = checkpoint.config().n_layers;
@@ -47,13 +48,7 @@ pub fn contrast(
     );
     let rows: Vec<&PromptRow> = harmful.iter().chain(&harmless).collect();
     let prompts = encode_all(checkpoint, &rows)?;
-    let read = residuals(
-        checkpoint,
-        &prompts,
-        &[layer],
-        &[Where::FromEnd(1)],
-        options,
-    )?;
+    let read = residuals(checkpoint, &prompts, &[layer], &[place], options)?;
     let (positive, negative) = read.at(0, 0).split_at(ndarray::Axis(0), harmful.len());
     let direction = Direction::difference_of_means(positive, negative)?;
     Ok(Contrast {

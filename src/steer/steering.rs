@@ -2,15 +2,15 @@
 //! `DIR[,DIR]@LAYERS*NUMBER` is any other form (`form.rs`); LAYERS may be weights by layer (`kernel.rs`).
 //!
 //! Always: what is written, read and written again is the same; the command line and the workbench make their edits here,
-//! so that the same words do the same in both. DIR is a file ([`super::file`]), `FILE:TENSOR`, or `contrast:LAYER`
-//! ([`super::contrast`]).
+//! so that the same words do the same in both. DIR is a file ([`super::file`]), `FILE:TENSOR`, or `contrast:LAYER`,
+//! `contrast:LAYER:-K`, `contrast:LAYER:instruction` ([`super::contrast`]).
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::kernel::{Kernel, Kernels};
-use super::{Form, Options, SteerError, contrast, file};
+use super::{Form, Options, SteerError, Where, contrast, file};
 use crate::config::ModelConfig;
 use crate::hooks::{Edit, EditOp, HookPoint, Point, Vector, expand};
 use crate::model::Checkpoint;
@@ -25,27 +25,42 @@ pub enum Source {
         /// The vector's name.
         tensor: String,
     },
-    /// The built-in harmful against harmless prompts, at the last token before this layer.
+    /// The built-in harmful against harmless prompts, at a position before this layer.
     Contrast {
         /// The layer.
         layer: usize,
+        /// The position.
+        place: Where,
     },
 }
 
 impl Source {
-    /// Reads `FILE`, `FILE:TENSOR` or `contrast:LAYER`; a file of the whole name wins.
+    /// Reads `FILE`, `FILE:TENSOR`, `contrast:LAYER`, `contrast:LAYER:-K` or `contrast:LAYER:instruction`; a file of the whole
+    /// name wins.
     pub fn parse(text: &str) -> Self {
-        if let Some(layer) = text.strip_prefix("contrast:")
-            && let Ok(layer) = layer.parse()
+        if let Some(rest) = text.strip_prefix("contrast:")
+            && let Some(found) = Self::contrast(rest)
             && !Path::new(text).exists()
         {
-            return Self::Contrast { layer };
+            return found;
         }
         let (path, tensor) = file::parse(text);
         Self::File {
             path,
             tensor: tensor.to_owned(),
         }
+    }
+
+    /// What stands behind `contrast:`.
+    fn contrast(text: &str) -> Option<Self> {
+        let (layer, place) = text.split_once(':').unwrap_or((text, "-1"));
+        let place = match place.strip_prefix('-') {
+            Some(back) => Where::FromEnd(back.parse().ok().filter(|&k| k > 0)?),
+            None if place == "instruction" => Where::InstructionEnd,
+            None => return None,
+        };
+        let layer = layer.parse().ok()?;
+        Some(Self::Contrast { layer, place })
     }
 
     /// The vector for this checkpoint: right width, and made on this forward pass unless `foreign`.
@@ -59,7 +74,9 @@ impl Source {
         options: &Options,
     ) -> Result<Vector, SteerError> {
         let (path, tensor) = match self {
-            Self::Contrast { layer } => return Ok(contrast(checkpoint, *layer, options)?.vector),
+            Self::Contrast { layer, place } => {
+                return Ok(contrast(checkpoint, *layer, *place, options)?.vector);
+            }
             Self::File { path, tensor } => (path, tensor),
         };
         let read = file::load(path, tensor).map_err(crate::model::ModelError::from)?;
@@ -85,7 +102,11 @@ impl Source {
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Contrast { layer } => write!(f, "contrast:{layer}"),
+            Self::Contrast { layer, place } => match place {
+                Where::FromEnd(1) => write!(f, "contrast:{layer}"),
+                Where::FromEnd(back) => write!(f, "contrast:{layer}:-{back}"),
+                Where::InstructionEnd => write!(f, "contrast:{layer}:instruction"),
+            },
             Self::File { path, tensor } if tensor == file::TENSOR => {
                 write!(f, "{}", path.display())
             }
@@ -431,6 +452,7 @@ mod tests {
             "contrast:12",
             "d@3-9",
             "d@2*0.5",
+            "contrast:0:instruction*0.5",
             "a@b.safetensors@4",
             "d*-1",
         ] {
@@ -453,7 +475,12 @@ mod tests {
             );
             assert_eq!(Steering::from_option(&steering.option()), Some(steering));
         }
-        for text in ["d.safetensors@12*4.5", "contrast:3@3*-0.125", "x@y@0*1"] {
+        for text in [
+            "d.safetensors@12*4.5",
+            "contrast:3@3*-0.125",
+            "contrast:3:-2@3*1",
+            "x@y@0*1",
+        ] {
             let steering = Steering::addition(text).unwrap();
             assert_eq!(steering.option(), ["--add".to_owned(), text.to_owned()]);
             assert_eq!(Steering::from_option(&steering.option()), Some(steering));
@@ -468,7 +495,10 @@ mod tests {
         assert_eq!(
             Steering::addition("contrast:12@7*2").unwrap(),
             Steering {
-                source: Source::Contrast { layer: 12 },
+                source: Source::Contrast {
+                    layer: 12,
+                    place: Where::FromEnd(1)
+                },
                 way: Way::Add { layer: 7 },
                 dose: 2.0,
             }

@@ -129,6 +129,48 @@ impl Pen<'_> {
     }
 }
 
+/// The screens by number and name; by short names where the whole ones do not fit, but for the one that is shown.
+fn tabs(app: &App, pen: &mut Pen, hits: &mut Hits) {
+    let theme = &app.theme;
+    let text = |i: usize, roomy: bool| {
+        let id = app.screens[i].id();
+        let number = if i < 9 {
+            format!("{} ", i + 1)
+        } else {
+            String::new()
+        };
+        match roomy {
+            true => format!(" {number}{id} "),
+            false if i == app.current => format!(" {number}{id}"),
+            false => format!(" {number}{}", short(id)),
+        }
+    };
+    let all = || 0..app.screens.len();
+    let wide: usize = all().map(|i| cells::width(&text(i, true))).sum();
+    let roomy = wide <= usize::from(pen.area.width);
+    for i in all() {
+        let style = if i == app.current {
+            theme.cursor()
+        } else {
+            theme.dim()
+        };
+        if let Some(at) = pen.write(&text(i, roomy), style) {
+            hits.add(at, Target::Screen(app.screens[i].id()));
+        }
+    }
+}
+
+/// A screen's name in a few letters.
+fn short(id: &str) -> &str {
+    match id {
+        "attention" => "attn",
+        "generate" => "gen",
+        "training" => "train",
+        "directions" => "dirs",
+        other => other,
+    }
+}
+
 fn header(app: &App, area: Rect, buf: &mut Buffer, hits: &mut Hits) {
     let theme = &app.theme;
     let mut pen = Pen {
@@ -137,22 +179,7 @@ fn header(app: &App, area: Rect, buf: &mut Buffer, hits: &mut Hits) {
         column: 0,
         buf,
     };
-    for (i, screen) in app.screens.iter().enumerate() {
-        let style = if i == app.current {
-            theme.cursor()
-        } else {
-            theme.dim()
-        };
-        let number = if i < 9 {
-            format!("{} ", i + 1)
-        } else {
-            String::new()
-        };
-        let text = format!(" {number}{} ", screen.id());
-        if let Some(at) = pen.write(&text, style) {
-            hits.add(at, Target::Screen(screen.id()));
-        }
-    }
+    tabs(app, &mut pen, hits);
     let mut pen = Pen {
         area,
         row: 1,

@@ -148,6 +148,17 @@ fn the_footer_shows_both_keys_of_a_pair_and_the_way_to_all_others_at_every_width
 }
 
 #[test]
+fn every_tab_is_there_at_80_columns_and_the_shown_one_has_its_whole_name() {
+    let mut stage = super::stage(Theme::dark(), (80, 24));
+    for id in super::ids() {
+        stage.runtime.app.go(id);
+        let text = export::text(&stage.frame());
+        let first = text.lines().next().unwrap();
+        assert!(first.contains(id) && first.contains(" 9 probes"), "{first}");
+    }
+}
+
+#[test]
 fn a_notice_gives_way_to_the_keys_at_the_next_key() {
     let mut stage = shown("hooks", Theme::dark(), (120, 40));
     press(&mut stage, "W");

@@ -40,10 +40,18 @@ fn shown(id: &str, theme: Theme, size: (u16, u16)) -> Stage {
     let mut stage = stage(theme, size);
     stage.runtime.app.go(id);
     stage.wait().unwrap();
+    read(&mut stage, id);
     stage.line("f12", ".".as_ref()).unwrap();
     stage.line("f12", ".".as_ref()).unwrap();
     stage.wait().unwrap();
     stage
+}
+
+/// Has done what a screen does on request alone and in little time.
+fn read(stage: &mut Stage, id: &str) {
+    if ["directions", "probes"].contains(&id) {
+        press(stage, "r");
+    }
 }
 
 /// The names of all screens.

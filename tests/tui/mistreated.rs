@@ -134,6 +134,7 @@ fn every_screen_at_every_size() {
         stage.runtime.app.go(id);
         stage.runtime.take(Msg::Tick);
         stage.wait().unwrap();
+        super::read(&mut stage, id);
         for width in (0..=200).step_by(7).chain(0..12) {
             for height in (0..=60).step_by(5).chain(0..12) {
                 let area = Rect::new(0, 0, width, height);

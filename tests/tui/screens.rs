@@ -5,7 +5,7 @@ use candlescope::tui::export;
 use candlescope::tui::shared::ModelState;
 use candlescope::tui::theme::Theme;
 
-use super::{ids, shown, stage};
+use super::{ids, press, shown, stage};
 
 const SIZES: [(u16, u16); 2] = [(80, 24), (120, 40)];
 
@@ -68,4 +68,27 @@ fn every_screen_has_a_command_and_data_once_it_is_full() {
             assert!(line.starts_with("candlescope "), "{id}: {line}");
         }
     }
+}
+
+#[test]
+fn directions_are_tried_and_one_of_them_changes_the_answers() {
+    let mut stage = shown("directions", Theme::dark(), (120, 40));
+    press(&mut stage, "t");
+    press(&mut stage, "c a");
+    let frame = export::text(&stage.frame());
+    insta::assert_snapshot!("directions_120x40_tried", frame);
+    press(&mut stage, "o");
+    stage.runtime.take(Msg::Tick);
+    stage.wait().unwrap();
+    let answers = export::text(&stage.frame());
+    for words in ["edited", "unedited", "contrast:", "of the mean norm"] {
+        assert!(answers.contains(words), "{words}: {answers}");
+    }
+}
+
+#[test]
+fn a_probe_of_each_layer_is_judged_on_all_others() {
+    let mut stage = shown("probes", Theme::dark(), (120, 40));
+    press(&mut stage, "tab v v");
+    insta::assert_snapshot!("probes_120x40_carried", export::text(&stage.frame()));
 }

@@ -2,10 +2,12 @@
 
 pub mod attention;
 pub mod audit;
+pub mod directions;
 pub mod generate;
 pub mod hooks;
 pub mod lens;
 pub mod models;
+pub mod probes;
 pub mod training;
 mod unready;
 
@@ -21,5 +23,7 @@ pub fn table() -> Vec<Box<dyn Screen>> {
         Box::new(hooks::HooksScreen::default()),
         Box::new(models::ModelsScreen::default()),
         Box::new(training::TrainingScreen::default()),
+        Box::new(directions::DirectionsScreen::default()),
+        Box::new(probes::ProbesScreen::default()),
     ]
 }

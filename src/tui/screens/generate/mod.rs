@@ -7,7 +7,7 @@
 //! Always: the edited answer is computed first; the unedited one once for a prompt and a drawing, however the dose moves.
 
 mod acts;
-mod dose;
+pub(in crate::tui::screens) mod dose;
 mod flow;
 mod order;
 mod picker;

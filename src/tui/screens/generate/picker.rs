@@ -107,7 +107,10 @@ impl Picker {
             KeyCode::Char('h') | KeyCode::Left => self.layer = self.layer.saturating_sub(1),
             KeyCode::Enter if self.selected >= 2 => self.file = Some(Field::single()),
             KeyCode::Enter => {
-                return Picked::Chosen(self.steering(Source::Contrast { layer: self.layer }));
+                return Picked::Chosen(self.steering(Source::Contrast {
+                    layer: self.layer,
+                    place: crate::steer::Where::FromEnd(1),
+                }));
             }
             _ => {}
         }

@@ -66,7 +66,7 @@ pub(super) fn make(screen: &mut GenerateScreen, cx: &mut Context, steering: Stee
 /// Where it is measured: an ablation where it was read, or else at the layer that is looked at.
 fn layer(steering: &Steering, shared: &Shared) -> usize {
     match (&steering.way, &steering.source) {
-        (Way::Add { layer }, _) | (Way::Ablate { .. }, Source::Contrast { layer }) => *layer,
+        (Way::Add { layer }, _) | (Way::Ablate { .. }, Source::Contrast { layer, .. }) => *layer,
         _ => shared.layer,
     }
 }
@@ -92,10 +92,13 @@ pub(super) fn stale(screen: &GenerateScreen, steering: &Steering, shared: &Share
 pub(super) fn measure_again(screen: &mut GenerateScreen, cx: &mut Context) {
     for chip in dose::dosed(cx.shared) {
         let key = measured(&chip.steering);
-        if !stale(screen, &chip.steering, cx.shared) || !screen.measuring.insert(key.clone()) {
+        // A chip from another screen was not measured at all.
+        let known = screen.made.get(&key).map(|made| made.scale.layer);
+        let fits = known.is_some() && !stale(screen, &chip.steering, cx.shared);
+        if fits || !screen.measuring.insert(key.clone()) {
             continue;
         }
-        let layer = screen.made.get(&key).map_or(0, |made| made.scale.layer);
+        let layer = known.unwrap_or_else(|| layer(&chip.steering, cx.shared));
         let ids: Vec<u32> = cx.shared.tokens.iter().map(|token| token.id).collect();
         let vector = chip.vector.clone();
         cx.job("dose scale", move |checkpoint, _| {
