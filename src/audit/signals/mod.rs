@@ -67,3 +67,6 @@ pub fn pages() -> super::report::Docs {
         .map(|signal| (signal.id().to_owned(), signal.page().to_owned()))
         .collect()
 }
+
+#[cfg(test)]
+mod tests;
