@@ -346,7 +346,8 @@ mod tests {
 
     #[test]
     fn rank_by_hand() {
-        // Topics at (±1 about) 4e₁ and 4e₂, harmless about 0: products (16, 0; 0, 16) once a prompt's own are left out.
+        // Topics about 4e₁ and 4e₂, harmless at 0. Two prompts of a topic have the product 16 − 1, of two topics 4 or −4 in
+        // equal parts: products of directions (15, 0; 0, 15).
         let harmful = array![
             [4.0, 1.0, 0.0],
             [4.0, -1.0, 0.0],
@@ -356,13 +357,12 @@ mod tests {
         let harmless = Array2::zeros((2, 3));
         let groups = vec![vec![0, 1], vec![2, 3]];
         let two = span(harmful.clone(), harmless.clone(), groups);
-        // Within topics: 16 − 1; across: (0 + 4 + …) mean of 1·4, −1·4, 1·4, −1·4 = 0.
         let rank = two.rank(&two.everything()).unwrap();
         assert!((rank - 2.0).abs() < 1e-12, "{rank}");
-        // Both topics hold one prompt of each kind: one direction (2, 2, 0) and noise.
+        // The same prompts in topics of one of each kind: both directions are (2, 2, ·), and what differs is noise.
         let one = span(harmful, harmless, vec![vec![0, 2], vec![1, 3]]);
         let rank = one.rank(&one.everything()).unwrap();
-        // Products: within −… (4,1,0)·(0,4,1) = 4 and (4,−1,0)·(0,4,−1) = −4; across (16 − 1 + 4·… )/4.
+        // Within the first (4, 1, 0)·(0, 4, 1) = 4, within the second −4; across the mean of 15, −4, 4 and 15.
         let across = (15.0 + 4.0 * -1.0 + 4.0 * 1.0 + 15.0) / 4.0;
         let expected = effective_rank_of_products(array![[4.0, across], [across, -4.0]]).unwrap();
         assert!((rank - expected).abs() < 1e-12, "{rank} {expected}");

@@ -256,7 +256,7 @@ fn recall_and_false_alarms_by_hand() {
     let base = handed_through(&harmful, &harmless);
     let alone = measure("recall_at_fpr", &base, None);
     assert_eq!(number(&alone, "recall"), 0.97);
-    // Clopper and Pearson of 97 in 100, from scipy 1.15: stats.binomtest(97, 100).proportion_ci(method="exact").
+    // Clopper and Pearson of 97 in 100, from exact binomial sums in Python: P(X ≥ 97) and P(X ≤ 97) of 0.025, by bisection.
     let (low, high) = ends(&alone, "recall");
     assert!(
         (low - 0.914_824).abs() < 1e-5 && (high - 0.993_770).abs() < 1e-5,
