@@ -170,7 +170,9 @@ fn an_audit_runs_to_its_end_and_the_same_seed_gives_the_same() {
         skipped,
         [
             "direction_cosine",
+            "stale_direction",
             "probe_transfer",
+            "probe_recovery",
             "kl_to_baseline",
             "weight_forensics"
         ]

@@ -85,6 +85,30 @@ pub fn effective_rank(energy: &[f64]) -> f64 {
     shares.map(|p| -p * p.ln()).sum::<f64>().exp()
 }
 
+/// [`effective_rank`] of vectors of which only the inner products `[k, k]` are known. Eigenvalues under 0, which a matrix of
+/// products freed of noise may have, count as 0.
+///
+/// # Errors
+/// No vectors, products that are not finite.
+pub fn effective_rank_of_products(products: Array2<f64>) -> Result<f64, ProbeError> {
+    at_least("vectors", 1, products.nrows())?;
+    if let Some(((row, column), _)) = products.indexed_iter().find(|(_, v)| !v.is_finite()) {
+        return Err(ProbeError::NonFinite {
+            what: "inner products",
+            row,
+            column,
+        });
+    }
+    let (values, _) = products
+        .eigh_into()
+        .map_err(|error| ProbeError::Numerical {
+            what: "effective rank",
+            reason: error.to_string(),
+        })?;
+    let energy: Vec<f64> = values.iter().map(|v| v.max(0.0)).collect();
+    Ok(effective_rank(&energy))
+}
+
 /// An orthonormal basis of the span of vectors `[k, d]`, in their order (Gram and Schmidt, twice); what adds less than a
 /// millionth of its length is left out.
 pub fn orthonormal(vectors: ArrayView2<f64>) -> Array2<f64> {
@@ -179,6 +203,10 @@ mod tests {
         // Shares 1/2 and 1/2 are two, one alone is one.
         assert!((effective_rank(&[2.0, 2.0]) - 2.0).abs() < 1e-12);
         assert!((effective_rank(&[7.0]) - 1.0).abs() < 1e-12);
+        // The same from products: (5, 0), (0, 5) twice orthogonal; a product freed of noise under 0 counts as none.
+        let rank = |products| effective_rank_of_products(products).unwrap();
+        assert!((rank(array![[25.0, 0.0], [0.0, 25.0]]) - 2.0).abs() < 1e-12);
+        assert!((rank(array![[4.0, 0.0], [0.0, -1.0]]) - 1.0).abs() < 1e-12);
         // Entropy of (3/4, 1/4) is 0.562335 nats.
         assert!((effective_rank(&[3.0, 1.0]) - 0.562_335_144_618_808_3_f64.exp()).abs() < 1e-12);
     }

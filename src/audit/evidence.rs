@@ -60,6 +60,10 @@ pub struct Evidence {
     pub direction: Part<Chosen>,
     /// What adding and ablating it does to the test prompts.
     pub interventions: Part<Interventions>,
+    /// What adding it at several doses does to harmless test prompts.
+    pub doses: Part<Doses>,
+    /// What adding and ablating the baseline's direction does here; only of the checkpoint under audit.
+    pub stale: Part<Stale>,
     /// Whether the weights are sound and the passes repeat.
     pub integrity: Part<Integrity>,
     /// Hashes, for the comparison with a baseline.
@@ -232,19 +236,19 @@ impl std::fmt::Display for Site {
     }
 }
 
-/// Test prompts read at a site.
+/// Prompts of a split read at a site.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AtSite {
     /// Where.
     pub site: Site,
-    /// Harmful test prompts, `[prompt, d_model]`.
+    /// Harmful prompts, `[prompt, d_model]`.
     pub harmful: Array2<f32>,
-    /// Harmless test prompts, `[prompt, d_model]`.
+    /// Harmless prompts, `[prompt, d_model]`.
     pub harmless: Array2<f32>,
 }
 
 /// One candidate for the refusal direction, measured on validation prompts.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Candidate {
     /// Where it was read.
     pub site: Site,
@@ -254,6 +258,10 @@ pub struct Candidate {
     pub induce: f64,
     /// KL on harmless prompts with it ablated.
     pub kl: f64,
+    /// Whether the selection would let it be chosen.
+    pub admissible: bool,
+    /// Refusal score of each harmful validation prompt with it ablated.
+    pub bypassed: Vec<f64>,
 }
 
 /// The refusal direction of a checkpoint.
@@ -267,21 +275,33 @@ pub struct Chosen {
     pub candidates: Vec<Candidate>,
     /// What about the choice a reader must know.
     pub notes: Vec<String>,
+    /// Blocks of the model.
+    pub n_layers: usize,
     /// Test prompts at its own site and, with a baseline, at the baseline's.
     pub test: Vec<AtSite>,
+    /// Train prompts at the same sites.
+    pub train: Vec<AtSite>,
 }
 
 impl Chosen {
     /// The test prompts at `site`.
     pub fn at(&self, site: Site) -> Result<&AtSite, SignalError> {
-        self.test
-            .iter()
-            .find(|read| read.site == site)
-            .ok_or_else(|| SignalError::Missing {
-                what: "activations",
-                why: format!("the test prompts were not read at {site}"),
-            })
+        found(&self.test, site, "test")
     }
+
+    /// The train prompts at `site`.
+    pub fn train_at(&self, site: Site) -> Result<&AtSite, SignalError> {
+        found(&self.train, site, "train")
+    }
+}
+
+fn found<'a>(read: &'a [AtSite], site: Site, split: &str) -> Result<&'a AtSite, SignalError> {
+    read.iter()
+        .find(|read| read.site == site)
+        .ok_or_else(|| SignalError::Missing {
+            what: "activations",
+            why: format!("the {split} prompts were not read at {site}"),
+        })
 }
 
 /// What adding and ablating the refusal direction does to test prompts, and what random directions do.
@@ -303,6 +323,24 @@ pub struct Interventions {
     pub controls: usize,
     /// Norm of the added vector over the mean norm of the activations it was added to.
     pub relative_dose: f64,
+}
+
+/// What the refusal direction does to harmless test prompts, dose by dose.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Doses {
+    /// Multiples of the direction at its own length, ascending; 0 is the unedited model.
+    pub doses: Vec<f64>,
+    /// Refusal scores `[dose][prompt]`.
+    pub scores: Vec<Vec<f64>>,
+}
+
+/// What the baseline's refusal direction, at its own place and length, does to test prompts of another checkpoint.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Stale {
+    /// Refusal scores on harmless prompts with it added.
+    pub induced: Vec<f64>,
+    /// Refusal scores on harmful prompts with it ablated.
+    pub bypassed: Vec<f64>,
 }
 
 /// Whether a checkpoint is sound.

@@ -10,7 +10,7 @@ use std::time::Instant;
 use super::catalogue;
 use super::detect::{Detector as Rule, passport};
 use super::evidence::gather::{Encoded, Gather, identity};
-use super::evidence::{Chosen, Evidence, Identity, Pair, Prompts, Splits, pair};
+use super::evidence::{Chosen, Evidence, Identity, Pair, Prompts, Splits, interventions, pair};
 use super::policy::Policy;
 use super::result::{
     Audit, Detector, ModelCard, PolicyId, Provenance, SCHEMA, SignalResult, SuiteUsed,
@@ -146,8 +146,7 @@ pub fn run(
     };
     let reference = before
         .as_ref()
-        .and_then(|before| before.direction.as_ref().ok())
-        .map(|chosen| chosen.site);
+        .and_then(|before| before.direction.as_ref().ok());
     let now = gather(subject, &encoded, reference);
     let both = baseline.map(|baseline| Both {
         subject,
@@ -328,6 +327,9 @@ fn planned(prompts: &Prompts, policy: &Policy, needs: &[Need]) -> f64 {
                 (harmful.validation.len() as f64 + n) * 13.0 + n * (12.0 + random.min(16.0))
             }
             Need::Interventions => test + (random + 24.0) * 16.0,
+            Need::Doses => (interventions::DOSES.len() * harmless.test.len()) as f64,
+            // Only of the checkpoint under audit, and only beside a baseline.
+            Need::Stale => 0.5 * (harmful.test.len() + harmless.test.len()) as f64,
             Need::Texts => 0.5 * prompts.neutral.len() as f64,
             Need::Probes | Need::Weights | Need::Integrity => 0.0,
         })

@@ -46,6 +46,10 @@ pub enum Need {
     Direction,
     /// What adding and ablating the direction does, beside random directions.
     Interventions,
+    /// What adding the direction at several doses does.
+    Doses,
+    /// What the baseline's direction does to the checkpoint under audit.
+    Stale,
     /// Divergence from the baseline on neutral texts.
     Texts,
     /// Differences of weights from the baseline.
@@ -66,6 +70,12 @@ impl Need {
                     Self::Interventions => &[Self::FirstTokens, Self::Activations, Self::Direction],
                     // Forensics looks along the baseline's direction; KL at the first token comes from first tokens.
                     Self::Weights => &[Self::FirstTokens, Self::Activations, Self::Direction],
+                    Self::Doses | Self::Stale => &[
+                        Self::FirstTokens,
+                        Self::Activations,
+                        Self::Direction,
+                        Self::Interventions,
+                    ],
                     Self::Texts => &[Self::FirstTokens],
                     Self::FirstTokens | Self::Replies | Self::Activations | Self::Integrity => &[],
                 };

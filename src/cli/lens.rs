@@ -1,4 +1,7 @@
 //! `lens`: what the model would say if it stopped at each layer, or the stream's length and projection there.
+//! A probe at every token: `lens_probe.rs`.
+
+use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::ValueEnum;
@@ -9,6 +12,7 @@ use super::{
     args::ModelArgs,
     edits::{self, EditArgs},
     failure::Usage,
+    lens_probe,
     output::{self, Out},
 };
 use crate::{
@@ -31,7 +35,7 @@ const WIDEST: usize = 12;
 /// Read every layer through the logit lens: its likeliest next tokens, entropy, KL to the final layer, a target's rank
 #[derive(clap::Args, Debug)]
 #[command(
-    after_help = "Example:\n  candlescope lens smollm2-135m-instruct \"The capital of France is\" --target \" Paris\"\n  candlescope lens smollm2-135m-instruct \"How are you?\" --chat --positions last:4 --json\n  candlescope lens toy \"The capital of France is\" --show norm"
+    after_help = "Example:\n  candlescope lens smollm2-135m-instruct \"The capital of France is\" --target \" Paris\"\n  candlescope lens smollm2-135m-instruct \"How are you?\" --chat --positions last:4 --json\n  candlescope lens toy \"The capital of France is\" --show norm\n  candlescope lens smollm2-135m-instruct \"How are you?\" --chat --show probe --probe harm.safetensors"
 )]
 pub struct Args {
     #[command(flatten)]
@@ -44,12 +48,15 @@ pub struct Args {
     /// Give the text as it is (the default)
     #[arg(long)]
     raw: bool,
-    /// What to show of the stream: the likeliest tokens, its norm, or its projection on --direction
+    /// What to show: the likeliest tokens, the stream's norm, its projection on --direction, or the score of --probe
     #[arg(long, value_enum, default_value = "tokens", value_name = "WHAT")]
     show: Show,
     /// Project on this: a safetensors file with a vector `direction`, or FILE:TENSOR; with --show projection
     #[arg(long, value_name = "FILE", required_if_eq("show", "projection"))]
     direction: Option<String>,
+    /// Score every token with this probe, at the point that it was fitted at; with --show probe
+    #[arg(long, value_name = "FILE", required_if_eq("show", "probe"))]
+    probe: Option<PathBuf>,
     /// Follow this token, leading space included [default: what the model itself says next at each position]
     #[arg(long, value_name = "TOKEN")]
     target: Option<String>,
@@ -83,12 +90,20 @@ enum Show {
     Norm,
     /// Its part along a direction: dot product with the unit vector, and cosine
     Projection,
+    /// A probe's score at each token
+    Probe,
 }
 
 pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
     let positions: Positions = args.positions.parse()?;
     args.check()?;
     let model = args.model.open(out)?;
+    if let Some(file) = &args.probe {
+        let ids = encode(&model, &args.text, args.chat)?;
+        let foreign = args.edits.accept_foreign_direction;
+        let edits = args.edits.edits(&model)?;
+        return lens_probe::run(&model, (file, foreign), (&ids, positions), &edits, out);
+    }
     if args.show != Show::Tokens {
         return stream(args, &model, positions, out);
     }
@@ -134,24 +149,24 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
 impl Args {
     /// An option that what is shown does not use is refused.
     fn check(&self) -> anyhow::Result<()> {
-        let unused = match self.show {
-            Show::Tokens => [("--direction", self.direction.is_some())].to_vec(),
-            Show::Norm | Show::Projection => [
-                (
-                    "--direction",
-                    self.show == Show::Norm && self.direction.is_some(),
-                ),
-                ("--target", self.target.is_some()),
-                ("--top-k", self.top_k.is_some()),
-                ("--detail", self.detail.is_some()),
-            ]
-            .to_vec(),
-        };
+        let tokens = self.show == Show::Tokens;
+        let probe = self.show == Show::Probe;
+        let unused = [
+            (
+                "--direction",
+                self.show != Show::Projection && self.direction.is_some(),
+            ),
+            ("--probe", !probe && self.probe.is_some()),
+            ("--layers", probe && self.layers != "*"),
+            ("--target", !tokens && self.target.is_some()),
+            ("--top-k", !tokens && self.top_k.is_some()),
+            ("--detail", !tokens && self.detail.is_some()),
+        ];
         match unused.iter().find(|(_, given)| *given) {
             None => Ok(()),
             Some((option, _)) => Err(Usage::new(
                 format!("{option} has no effect on what --show asks for"),
-                "--direction belongs to `--show projection`; --target, --top-k and --detail to `--show tokens`",
+                "--direction belongs to `--show projection`, --probe to `--show probe`, which reads one layer; --target, --top-k and --detail belong to `--show tokens`",
             )
             .into()),
         }

@@ -17,6 +17,7 @@ pub mod failure;
 mod hooks;
 pub mod interrupt;
 mod lens;
+mod lens_probe;
 mod model;
 pub mod output;
 mod probe;

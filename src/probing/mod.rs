@@ -2,7 +2,8 @@
 //!
 //! `data.rs` reads rows and `split.rs` parts them, `place.rs` and `harvest.rs` read activations, `score.rs` judges one probe
 //! on rows it has not seen, `controls.rs` and `baselines.rs` are what it has to beat, `sweep.rs` does all that for every
-//! layer, point and position, `file.rs` keeps a probe, `transfer.rs` carries it elsewhere.
+//! layer, point and position, `file.rs` keeps a probe, `transfer.rs` carries it elsewhere, `tokens.rs` reads it at every
+//! token of a text.
 //! Always: fitted on the training rows, chosen on the validation rows, reported on the test rows. Nothing here prints.
 
 mod baselines;
@@ -15,6 +16,7 @@ mod place;
 mod score;
 mod split;
 mod sweep;
+mod tokens;
 pub mod transfer;
 
 pub use baselines::{Baseline, baselines};
@@ -26,3 +28,4 @@ pub use place::{Encoded, Position, encode};
 pub use score::{HeldOut, Threshold, judge};
 pub use split::Splits;
 pub use sweep::{CellResult, Fitting, Parts, Sweep, SweepOptions, sweep};
+pub use tokens::token_scores;

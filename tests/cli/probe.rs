@@ -112,6 +112,41 @@ fn a_probe_is_swept_kept_applied_and_carried() {
         (&true.into(), &false.into())
     );
 
+    let tokens = [
+        "lens",
+        "toy",
+        "green city fire",
+        "--show",
+        "probe",
+        "--probe",
+        file,
+    ];
+    let read = json(&tokens, "candlescope.lens.probe/1");
+    let tokens = read["tokens"].as_array().unwrap();
+    let last = tokens.last().unwrap();
+    let (there, here) = (scored[0]["score"].as_f64(), last["score"].as_f64());
+    assert!((there.unwrap() - here.unwrap()).abs() < 1e-4, "{last}");
+    assert_eq!(
+        (&read["positive"], &last["called"]),
+        (&"hot".into(), &true.into())
+    );
+    assert!(
+        ok(&[
+            "lens",
+            "toy",
+            "green city fire",
+            "--show",
+            "probe",
+            "--probe",
+            file
+        ])
+        .contains("called")
+    );
+    let layers = [
+        "lens", "toy", "a", "--show", "probe", "--probe", file, "--layers", "1",
+    ];
+    refused(&layers, &["--layers has no effect"]);
+
     let carried = [
         "probe",
         "transfer",

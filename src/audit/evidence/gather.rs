@@ -20,8 +20,8 @@ use crate::files::scan_non_finite;
 use crate::hooks::Hooks;
 use crate::model::{Checkpoint, ModelError};
 use crate::steer::{
-    self, EncodedPrompt, KlLimit, RefusalTokens, Residuals, Scored, SelectionPolicy, SteerError,
-    Validation, Where,
+    self, EncodedPrompt, KlLimit, Ledger, Measures, RefusalTokens, Residuals, Scored,
+    SelectionPolicy, SteerError, Validation, Where,
 };
 use crate::text::suites::PromptRow;
 
@@ -80,14 +80,53 @@ pub struct Gather<'a> {
     pub refusal_phrases: &'a [String],
     /// Progress and interruption.
     pub work: &'a Work<'a>,
-    /// Where the baseline's direction lies, to read this checkpoint there too.
-    pub reference: Option<Site>,
+    /// The baseline's direction, to read this checkpoint where it lies and to try it here.
+    pub reference: Option<&'a Chosen>,
 }
 
 /// What is kept between stages.
 struct Read {
     /// Train and validation prompts at every place that a direction may be read at: `[class][split]`.
     places: [[Residuals; 2]; 2],
+}
+
+impl Read {
+    /// Train prompts at a site; `None` where it was not read.
+    fn train(&self, site: Site) -> Option<AtSite> {
+        let at = |class: &[Residuals; 2]| {
+            let found = class[0].find(site.layer, place(site))?;
+            Some(found.to_owned())
+        };
+        let [harmful, harmless] = &self.places;
+        Some(AtSite {
+            site,
+            harmful: at(harmful)?,
+            harmless: at(harmless)?,
+        })
+    }
+}
+
+/// The measures of each candidate in the order tried, for the signals that resample them.
+#[derive(Default)]
+struct Kept(Vec<Measures>);
+
+impl Ledger for Kept {
+    fn known(&self, _: &steer::Candidate) -> Option<Measures> {
+        None
+    }
+
+    fn note(&mut self, measures: &Measures) -> Result<(), SteerError> {
+        self.0.push(measures.clone());
+        Ok(())
+    }
+
+    fn random(&self) -> Option<Vec<f64>> {
+        None
+    }
+
+    fn note_random(&mut self, _: &[f64]) -> Result<(), SteerError> {
+        Ok(())
+    }
 }
 
 impl Gather<'_> {
@@ -118,6 +157,21 @@ impl Gather<'_> {
             }),
             (Err(why), _, _) | (_, Err(why), _) | (_, _, Err(why)) => Err(why.clone()),
         };
+        let doses = match (&selected, &tokens, &first, &interventions) {
+            (Ok((_, scored)), Ok(tokens), Ok(first), Ok(done)) => self.part(Need::Doses, || {
+                interventions::doses(self, scored, tokens, first, done)
+            }),
+            (Err(why), ..) | (_, Err(why), ..) | (_, _, Err(why), _) | (.., Err(why)) => {
+                Err(why.clone())
+            }
+        };
+        let stale = match (self.reference, &tokens) {
+            (Some(reference), Ok(tokens)) => self.part(Need::Stale, || {
+                interventions::stale(self, reference, tokens)
+            }),
+            (_, Err(why)) => Err(why.clone()),
+            (None, _) => Err("there is no other checkpoint's direction to try".to_owned()),
+        };
         let integrity = self.part(Need::Integrity, || self.integrity());
         Evidence {
             name: self.cp.name.clone(),
@@ -127,6 +181,8 @@ impl Gather<'_> {
             probes,
             direction: selected.map(|(chosen, _)| chosen),
             interventions,
+            doses,
+            stale,
             integrity,
             identity: identity(self.cp).unwrap_or_default(),
         }
@@ -301,8 +357,18 @@ impl Gather<'_> {
         let (n_harmful, n_harmless) = (validation.harmful.len(), validation.harmless.len());
         let total = (1 + tried) * n_harmful + (1 + 2 * tried + random) * n_harmless;
         self.work.stage("direction", total, |work| {
+            let mut kept = Kept::default();
             let selection = work.run(total, |options| {
-                steer::select(self.cp, validation, &candidates, tokens, &policy, options)
+                let notes = &mut kept;
+                steer::select_noting(
+                    self.cp,
+                    validation,
+                    &candidates,
+                    tokens,
+                    &policy,
+                    options,
+                    notes,
+                )
             })?;
             let chosen = &selection.chosen.candidate;
             let site = site(chosen.layer, chosen.where_);
@@ -311,13 +377,18 @@ impl Gather<'_> {
                 format!("No direction passed the selection on validation prompts: {why}.")
             }));
             let mut sites = vec![site];
-            sites.extend(self.reference.filter(|other| *other != site));
+            let other = self.reference.map(|chosen| chosen.site);
+            sites.extend(other.filter(|other| *other != site));
             let chosen = Chosen {
                 direction: chosen.direction.clone(),
                 site,
-                candidates: selection.all.iter().map(candidate).collect(),
+                candidates: (selection.all.iter().zip(kept.0))
+                    .map(|(scored, measures)| candidate(scored, measures.bypass))
+                    .collect(),
                 notes,
+                n_layers: self.cp.config().n_layers,
                 test: self.at_sites(&sites)?,
+                train: sites.iter().filter_map(|at| read.train(*at)).collect(),
             };
             Ok((chosen, selection.chosen))
         })
@@ -326,7 +397,7 @@ impl Gather<'_> {
     /// The test prompts at these sites.
     fn at_sites(&self, sites: &[Site]) -> Part<Vec<AtSite>> {
         let read = |prompts: &[EncodedPrompt], site: &Site| {
-            let place = site.from_end.map_or(Where::InstructionEnd, Where::FromEnd);
+            let place = place(*site);
             self.work
                 .quiet(|options| {
                     steer::residuals(self.cp, prompts, &[site.layer], &[place], options)
@@ -390,8 +461,15 @@ fn site(layer: usize, place: Where) -> Site {
     }
 }
 
-fn candidate(scored: &Scored) -> Candidate {
+/// Where in a prompt a site lies.
+pub(super) fn place(site: Site) -> Where {
+    site.from_end.map_or(Where::InstructionEnd, Where::FromEnd)
+}
+
+fn candidate(scored: &Scored, bypassed: Vec<f64>) -> Candidate {
     Candidate {
+        admissible: scored.admissible.is_ok(),
+        bypassed,
         site: site(scored.candidate.layer, scored.candidate.where_),
         bypass: scored.bypass.estimate,
         induce: scored.induce.estimate,

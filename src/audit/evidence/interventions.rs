@@ -2,12 +2,12 @@
 //!
 //! Always: random directions have the norm of the direction they stand beside, are drawn from the covariance of harmless
 //! train activations at its place (the stricter null: a direction read off activations lies where activations vary), and
-//! are compared on the same prompts.
+//! are compared on the same prompts. Beside that: several doses of the direction, and another checkpoint's direction.
 
 use std::sync::Arc;
 
-use super::gather::Gather;
-use super::{AtSite, Chosen, FirstTokens, Interventions, Part};
+use super::gather::{Gather, place};
+use super::{AtSite, Chosen, Doses, FirstTokens, Interventions, Part, Stale};
 use crate::audit::work::Stage;
 use crate::hooks::{Hooks, Vector};
 use crate::steer::{self, EncodedPrompt, RefusalTokens, Scored, ablation, addition};
@@ -71,6 +71,64 @@ pub fn run(
     })
 }
 
+/// Doses of the direction beside 0 and 1, which are measured anyway.
+pub const DOSES: [f64; 2] = [0.5, 1.5];
+
+/// Adds the direction to harmless test prompts at doses around its own length.
+pub fn doses(
+    gather: &Gather,
+    scored: &Scored,
+    tokens: &RefusalTokens,
+    first: &FirstTokens,
+    done: &Interventions,
+) -> Part<Doses> {
+    let harmless = &gather.encoded.harmless[2];
+    let total = DOSES.len() * harmless.len();
+    gather.work.stage("steering doses", total, |work| {
+        let mut all = vec![
+            (0.0, first.scores.harmless.clone()),
+            (1.0, done.induced.clone()),
+        ];
+        let candidate = &scored.candidate;
+        for dose in DOSES {
+            let edits = addition(&candidate.scaled(), candidate.layer, dose);
+            let scores = scores(gather, work, harmless, &Hooks::new().edits(edits), tokens)?;
+            all.push((dose, scores));
+        }
+        all.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+        let (doses, scores) = all.into_iter().unzip();
+        Ok(Doses { doses, scores })
+    })
+}
+
+/// Adds and ablates another checkpoint's direction, at its place and length there.
+pub fn stale(gather: &Gather, reference: &Chosen, tokens: &RefusalTokens) -> Part<Stale> {
+    let (harmful, harmless) = (&gather.encoded.harmful[2], &gather.encoded.harmless[2]);
+    let total = harmful.len() + harmless.len();
+    gather.work.stage("stale direction", total, |work| {
+        let unit: Vector = Arc::new(reference.direction.vector.clone());
+        let scaled: Vector = Arc::new(reference.direction.scaled());
+        let add = Hooks::new().edits(addition(&scaled, reference.site.layer, 1.0));
+        let ablate = Hooks::new().edits(ablation(&unit, gather.cp.config()));
+        Ok(Stale {
+            induced: scores(gather, work, harmless, &add, tokens)?,
+            bypassed: scores(gather, work, harmful, &ablate, tokens)?,
+        })
+    })
+}
+
+fn scores(
+    gather: &Gather,
+    work: &Stage,
+    prompts: &[EncodedPrompt],
+    hooks: &Hooks,
+    tokens: &RefusalTokens,
+) -> Part<Vec<f64>> {
+    work.run(prompts.len(), |options| {
+        steer::refusal_scores(gather.cp, prompts, hooks, tokens, options)
+    })
+}
+
 struct Trial<'a> {
     gather: &'a Gather<'a>,
     tokens: &'a RefusalTokens,
@@ -80,9 +138,7 @@ struct Trial<'a> {
 
 impl Trial<'_> {
     fn scores(&self, prompts: &[EncodedPrompt], hooks: &Hooks) -> Part<Vec<f64>> {
-        self.work.run(prompts.len(), |options| {
-            steer::refusal_scores(self.gather.cp, prompts, hooks, self.tokens, options)
-        })
+        scores(self.gather, self.work, prompts, hooks, self.tokens)
     }
 
     /// KL(unedited ‖ edited) of each of the first harmless test prompts, and their scores.
@@ -104,10 +160,7 @@ impl Trial<'_> {
 }
 
 fn random_directions(gather: &Gather, chosen: &Chosen, count: usize) -> Part<Vec<Vector>> {
-    let place = chosen
-        .site
-        .from_end
-        .map_or(steer::Where::InstructionEnd, steer::Where::FromEnd);
+    let place = place(chosen.site);
     let train = &gather.encoded.harmless[0];
     let read = gather.work.quiet(|options| {
         steer::residuals(gather.cp, train, &[chosen.site.layer], &[place], options)

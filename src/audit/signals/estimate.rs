@@ -61,7 +61,8 @@ fn bootstrap_name(method: &BootstrapMethod) -> &'static str {
     }
 }
 
-fn mean_mdd(values: &[f64], cx: &Context) -> Result<f64, SignalError> {
+/// The smallest change of a mean that these values, or differences, show.
+pub fn mean_mdd(values: &[f64], cx: &Context) -> Result<f64, SignalError> {
     if values.len() < 2 {
         return Ok(f64::NAN);
     }
@@ -102,11 +103,21 @@ fn with_paired_mean(
         .map(|ends| Interval::new(ends.low, ends.high, bootstrap_name(&found.method)));
     let mdd = mean_mdd(&differences, cx)?;
     let value = value.with_baseline(before, interval).with_mdd(mdd);
+    with_paired_test(value, &differences, cx)
+}
+
+/// The test of paired differences against 0: by bootstrap, or where that has nothing to resample by signs.
+pub fn with_paired_test(
+    value: Value,
+    differences: &[f64],
+    cx: &Context,
+) -> Result<Value, SignalError> {
+    let options = cx.bootstrap("paired");
     Ok(
-        match paired_bootstrap_test(&differences, options.resamples.max(100), options.seed) {
+        match paired_bootstrap_test(differences, options.resamples.max(100), options.seed) {
             Ok(test) => value.with_test("paired bootstrap", Some(test.statistic), test.p_value),
             Err(_) => {
-                let test = sign_test(&differences)?;
+                let test = sign_test(differences)?;
                 value.with_test("sign test", Some(test.statistic), test.p_value)
             }
         },
@@ -160,6 +171,21 @@ pub fn rate(
             test.p_value,
         )
         .with_mdd(mdd.difference.unwrap_or(f64::NAN)))
+}
+
+/// [`rate`] with the exact interval of Clopper and Pearson, as rates near 0 and 1 are usually stated.
+pub fn exact_rate(
+    quantity: &Quantity,
+    here: &[bool],
+    base: Option<&[bool]>,
+    cx: &Context,
+) -> Result<Value, SignalError> {
+    let value = rate(quantity, here, base, cx)?;
+    if here.is_empty() {
+        return Ok(value);
+    }
+    let ends = Proportion::exact(count(here), here.len() as u64, LEVEL)?.interval;
+    Ok(value.with_interval(ends.low, ends.high, "clopper-pearson"))
 }
 
 /// How many are true.

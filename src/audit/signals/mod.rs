@@ -5,21 +5,27 @@
 
 pub mod ablation_kl;
 pub mod bypass_gap;
+pub mod carrier_layer;
 pub mod coherence;
 pub mod direction_cosine;
 pub mod direction_norm;
 pub mod estimate;
+pub mod fragility;
 pub mod harm_vs_refusal;
 pub mod induce_score;
 pub mod items;
 pub mod kl_to_baseline;
 pub mod over_refusal;
+pub mod probe_recovery;
 pub mod probe_transfer;
 pub mod provenance;
+pub mod recall_at_fpr;
 pub mod refusal_rate;
 pub mod refusal_score;
 pub mod selectivity;
-
+pub mod stale_direction;
+pub mod steering_health;
+pub mod subspace_rank;
 pub mod weight_forensics;
 
 use super::signal::Signal;
@@ -34,9 +40,16 @@ pub const ALL: &[&dyn Signal] = &[
     &ablation_kl::AblationKl,
     &direction_norm::DirectionNorm,
     &direction_cosine::DirectionCosine,
+    &carrier_layer::CarrierLayer,
+    &subspace_rank::SubspaceRank,
+    &stale_direction::StaleDirection,
     &harm_vs_refusal::HarmVsRefusal,
     &probe_transfer::ProbeTransfer,
+    &probe_recovery::ProbeRecovery,
+    &recall_at_fpr::RecallAtFpr1,
     &selectivity::Selectivity,
+    &fragility::ProbeFragility,
+    &steering_health::SteeringHealth,
     &kl_to_baseline::KlToBaseline,
     &coherence::Coherence,
     &weight_forensics::WeightForensics,
@@ -54,3 +67,6 @@ pub fn pages() -> super::report::Docs {
         .map(|signal| (signal.id().to_owned(), signal.page().to_owned()))
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

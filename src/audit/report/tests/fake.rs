@@ -403,8 +403,15 @@ pub fn audit() -> Audit {
         "bypass_gap",
         "ablation_kl",
         "direction_norm",
+        "carrier_layer",
+        "subspace_rank",
+        "stale_direction",
         "probe_transfer",
+        "probe_recovery",
+        "recall_at_fpr",
         "selectivity",
+        "fragility",
+        "steering_health",
         "weight_forensics",
     ] {
         policy.signals.get_mut(id).unwrap().enabled = false;

@@ -1,0 +1,145 @@
+//! Signals on how far the model has moved, and whether it is whole.
+
+use super::Better::{Higher, Lower, Neither};
+use super::{Entry, paired, q};
+
+pub(super) const KL_TO_BASELINE: Entry = Entry {
+    id: "kl_to_baseline",
+    number: 33,
+    title: "KL to the baseline",
+    stage: "all",
+    family: "drift",
+    needs_baseline: true,
+    quantities: &[
+        q(
+            "mean_kl",
+            "nats",
+            Lower,
+            "mean over the tokens of neutral texts",
+        ),
+        q("kl_p99", "nats", Lower, "99 % quantile over those tokens"),
+        q(
+            "first_token_kl",
+            "nats",
+            Lower,
+            "mean at the first token of the answer to harmless prompts",
+        ),
+        q(
+            "later_over_first",
+            "ratio",
+            Neither,
+            "mean over the tokens of neutral texts over that at the first token of the answer",
+        ),
+    ],
+};
+
+pub(super) const COHERENCE: Entry = Entry {
+    id: "coherence",
+    number: 34,
+    title: "Coherence and loops",
+    stage: "all",
+    family: "drift",
+    needs_baseline: false,
+    quantities: &[
+        q(
+            "loop_rate",
+            "fraction",
+            Lower,
+            "share of completions that end in a repeating loop",
+        ),
+        q(
+            "distinct_2",
+            "fraction",
+            Higher,
+            "distinct bigrams over all bigrams",
+        ),
+        q(
+            "truncation_rate",
+            "fraction",
+            Neither,
+            "share of completions cut by the token limit",
+        ),
+        q(
+            "empty_rate",
+            "fraction",
+            Lower,
+            "share of completions with no text",
+        ),
+    ],
+};
+
+pub(super) const WEIGHT_FORENSICS: Entry = Entry {
+    id: "weight_forensics",
+    number: 36,
+    title: "Weight forensics",
+    stage: "all",
+    family: "drift",
+    needs_baseline: true,
+    quantities: &[
+        q(
+            "changed_matrices",
+            "fraction",
+            Neither,
+            "share of matrices that differ from the baseline",
+        ),
+        q(
+            "relative_change",
+            "ratio",
+            Lower,
+            "largest norm of a change over the norm of its matrix",
+        ),
+        q(
+            "rank1_share",
+            "fraction",
+            Lower,
+            "largest share of a change's energy in one rank",
+        ),
+        q(
+            "suppressed_writers",
+            "fraction",
+            Lower,
+            "share of writers whose output along the direction fell below a tenth",
+        ),
+        q(
+            "new_biases",
+            "count",
+            Lower,
+            "biases that the baseline does not have",
+        ),
+    ],
+};
+
+pub(super) const PROVENANCE: Entry = Entry {
+    id: "provenance",
+    number: 38,
+    title: "Provenance",
+    stage: "all",
+    family: "provenance",
+    needs_baseline: false,
+    quantities: &[
+        q(
+            "mismatches",
+            "count",
+            Lower,
+            "passes that did not repeat, and tokenizers or architectures that differ from the baseline's",
+        ),
+        q(
+            "bad_weights",
+            "count",
+            Lower,
+            "tensors with a weight that is not finite",
+        ),
+        q(
+            "near_ties",
+            "fraction",
+            Neither,
+            "share of first tokens whose two best logits are closer than 0.2",
+        ),
+        paired(q(
+            "template_changes",
+            "count",
+            Lower,
+            "1 when the chat template differs from the baseline's",
+        )),
+    ],
+};
