@@ -5,7 +5,7 @@
 //! `select.rs` decides between candidates by `policy.rs` and notes them in a ledger (`grid_file.rs`), `file.rs` keeps a direction
 //! on disk, `contrast.rs` makes one without choosing. `steering.rs` reads and writes what is done with one: its form (`form.rs`),
 //! its weight by layer (`kernel.rs`), the prompts it is for (`condition/`). `dose.rs` and `evaluate.rs` say what a dose does;
-//! `edit/` does it to weights. Nothing here prints, and every random draw has a seed.
+//! `edit/` does it to weights, `search/` looks for the edit that does most. Nothing here prints, and every random draw has a seed.
 
 mod completions;
 pub mod condition;
@@ -29,6 +29,7 @@ mod policy;
 mod prompts;
 mod refusal;
 mod residuals;
+pub mod search;
 mod select;
 mod sets;
 mod steering;
