@@ -5,6 +5,8 @@ mod compare;
 mod extract;
 mod forensics;
 mod found;
+mod optimise;
+mod optimised;
 mod select;
 mod show;
 
@@ -27,6 +29,7 @@ pub struct Args {
 enum Command {
     Extract(Box<extract::Args>),
     Select(Box<select::Args>),
+    Optimise(Box<optimise::Args>),
     Show(show::Args),
     Compare(compare::Args),
     Bake(Box<bake::Args>),
@@ -37,6 +40,7 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
     match &args.command {
         Command::Extract(args) => extract::run(args, out),
         Command::Select(args) => select::run(args, out),
+        Command::Optimise(args) => optimise::run(args, out),
         Command::Show(args) => show::run(args, out),
         Command::Compare(args) => compare::run(args, out),
         Command::Bake(args) => bake::run(args, out),

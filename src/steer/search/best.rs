@@ -104,8 +104,10 @@ impl AmountsFile {
     ///
     /// # Errors
     /// The hashes differ.
-    pub fn expect(&self, file: &Path, direction: &Vector) -> Result<(), SearchError> {
-        let found = Ingredient::new(&self.direction, direction).sha256;
+    pub fn expect(&self, file: &Path, directions: &[Vector]) -> Result<(), SearchError> {
+        let hash = |vector: &Vector| Ingredient::new(&self.direction, vector).sha256;
+        let found: Vec<String> = directions.iter().map(hash).collect();
+        let found = found.join(" and ");
         if found == self.sha256 {
             return Ok(());
         }
@@ -194,8 +196,10 @@ mod tests {
         std::fs::write(&file, "{}").unwrap();
         let error = AmountsFile::read(&file).unwrap_err().to_string();
         assert!(error.contains("direction optimise"), "{error}");
-        sample().expect(&file, &Arc::new(vec![0.6, -0.8])).unwrap();
-        let other = sample().expect(&file, &Arc::new(vec![0.6, 0.8]));
+        sample()
+            .expect(&file, &[Arc::new(vec![0.6, -0.8])])
+            .unwrap();
+        let other = sample().expect(&file, &[Arc::new(vec![0.6, 0.8])]);
         assert!(other.unwrap_err().to_string().contains("sha256"));
     }
 

@@ -70,31 +70,38 @@ pub fn search(
     Ok(())
 }
 
-/// Indices of the trials that none dominates, by refusal; and measures each on a bench of prompts that the search did not see,
-/// unless the journal knows.
+/// Numbers of the trials that none dominates, by refusal.
+pub fn best_of(bench: &Bench, journal: &Journal) -> Vec<usize> {
+    let all = observed(bench, journal.trials());
+    let whole: Vec<usize> = (0..all.len()).filter(|&i| all[i].whole).collect();
+    let values: Vec<[f64; 2]> = whole.iter().map(|&i| all[i].values).collect();
+    front(&values).into_iter().map(|i| whole[i]).collect()
+}
+
+/// Measures these trials on a bench of prompts that the search did not see, but for those of which the journal knows; `seen` is
+/// told of each.
 ///
 /// # Errors
 /// A pass's, the journal's, an interruption.
 pub fn tested(
-    bench: &Bench,
+    best: &[usize],
     held: &Bench,
     space: &Space,
     journal: &mut Journal,
-    seen: &mut dyn FnMut(usize, usize),
-) -> Result<Vec<usize>, SearchError> {
-    let all = observed(bench, journal.trials());
-    let whole: Vec<usize> = (0..all.len()).filter(|&i| all[i].whole).collect();
-    let values: Vec<[f64; 2]> = whole.iter().map(|&i| all[i].values).collect();
-    let best: Vec<usize> = front(&values).into_iter().map(|i| whole[i]).collect();
-    for (done, &number) in best.iter().enumerate() {
+    seen: &mut dyn FnMut(),
+) -> Result<(), SearchError> {
+    for &number in best {
+        let Some(trial) = journal.trials().get(number) else {
+            continue;
+        };
         if journal.test(number).is_none() {
-            let hooks = hooks(held, space, &all[number].point)?;
+            let hooks = hooks(held, space, &trial.point)?;
             let (measured, extras) = held.whole(&hooks)?;
             journal.note_test(number, measured, extras)?;
         }
-        seen(done + 1, best.len());
+        seen();
     }
-    Ok(best)
+    Ok(())
 }
 
 fn hooks(bench: &Bench, space: &Space, point: &super::Point) -> Result<Hooks, SearchError> {
