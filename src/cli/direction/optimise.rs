@@ -155,14 +155,7 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
     bar.start("the front on test prompts", Some(best.len() as u64));
     tested(&best, &held, &space, &mut journal, &mut || bar.advance(1)).map_err(advised)?;
     bar.done();
-    let shown = optimised::report(
-        args,
-        &cp,
-        (&bench, &held),
-        &space,
-        (&journal, &best),
-        &prompts,
-    )?;
+    let shown = optimised::report(args, (&bench, &held), &space, (&journal, &best), &prompts)?;
     optimised::save(args, &cp, &space, &journal, &shown)?;
     if out.json {
         out.json("candlescope.direction.optimise/1", &shown)?;

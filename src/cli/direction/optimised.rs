@@ -105,13 +105,11 @@ fn numbers(bench: &Bench, measured: &Measured, extras: &Extras) -> anyhow::Resul
 
 pub(super) fn report<'a>(
     args: &'a Args,
-    cp: &Checkpoint,
     (bench, held): (&Bench, &Bench),
     space: &Space,
     (journal, best): (&Journal, &[usize]),
     prompts: &'a str,
 ) -> anyhow::Result<Report<'a>> {
-    debug_assert_eq!(cp.name, bench.checkpoint().name);
     let row = |number: usize| -> anyhow::Result<Option<Row>> {
         let Some(trial) = journal.trials().get(number) else {
             return Ok(None);

@@ -88,7 +88,6 @@ const KERNEL: [&str; 4] = ["max", "position", "min", "distance"];
 #[derive(Debug, Clone, PartialEq)]
 pub struct Space {
     series: Vec<Series>,
-    n_layers: usize,
     /// Least and largest of each number: attention's kernel, the MLP's, the layer of the direction.
     ranges: Vec<[f64; 2]>,
 }
@@ -129,11 +128,7 @@ impl Space {
         if series.iter().any(|s| s.directions.len() > 1) {
             ranges.push([0.4 * last, 0.9 * last]);
         }
-        Ok(Self {
-            series,
-            n_layers: config.n_layers,
-            ranges,
-        })
+        Ok(Self { series, ranges })
     }
 
     /// Numbers of a point.
@@ -228,7 +223,6 @@ impl Space {
             attn: plan.attn.weights(config)?,
             mlp: plan.mlp.weights(config)?,
         };
-        debug_assert_eq!(edit.amounts.attn.len(), self.n_layers);
         Ok(edit)
     }
 }
