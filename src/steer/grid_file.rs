@@ -143,7 +143,7 @@ impl Ledger for GridFile {
     }
 }
 
-fn same(path: &Path, theirs: &Key, ours: &Key) -> Result<(), SteerError> {
+pub(super) fn same(path: &Path, theirs: &Key, ours: &Key) -> Result<(), SteerError> {
     let fields = [
         ("schema", &theirs.schema, &ours.schema),
         ("weights", &theirs.weights, &ours.weights),
@@ -168,7 +168,7 @@ fn same(path: &Path, theirs: &Key, ours: &Key) -> Result<(), SteerError> {
     ))
 }
 
-fn at(path: &Path, why: impl Into<String>) -> SteerError {
+pub(super) fn at(path: &Path, why: impl Into<String>) -> SteerError {
     SteerError::Ledger {
         file: path.display().to_string(),
         why: why.into(),

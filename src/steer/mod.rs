@@ -5,7 +5,8 @@
 //! `select.rs` decides between candidates by `policy.rs` and notes them in a ledger (`grid_file.rs`), `file.rs` keeps a direction
 //! on disk, `contrast.rs` makes one without choosing. `steering.rs` reads and writes what is done with one: its form (`form.rs`),
 //! its weight by layer (`kernel.rs`), the prompts it is for (`condition/`). `dose.rs` and `evaluate.rs` say what a dose does;
-//! `edit/` does it to weights. Nothing here prints, and every random draw has a seed.
+//! `edit/` does it to weights, `search/` looks for the edit that does most, `learned/` for a direction by gradient. Nothing
+//! here prints, and every random draw has a seed.
 
 mod completions;
 pub mod condition;
@@ -21,6 +22,7 @@ mod form;
 pub mod grid_file;
 mod kernel;
 mod kl;
+pub mod learned;
 mod ledger;
 mod method;
 mod pass;
@@ -29,6 +31,7 @@ mod policy;
 mod prompts;
 mod refusal;
 mod residuals;
+pub mod search;
 mod select;
 mod sets;
 mod steering;

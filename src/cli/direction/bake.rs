@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use serde::Serialize;
 
+use super::optimise;
 use crate::{
     cli::{
         Outcome,
@@ -23,6 +24,7 @@ use crate::{
             Order, PURPOSE, Through, Tied, WeightEdit, save,
         },
         encode_all,
+        search::AmountsFile,
     },
     text::suites::{Label, PromptRow, Split, Suite},
 };
@@ -39,14 +41,18 @@ use crate::{
 #[command(after_help = "Examples:
   candlescope direction bake smollm2-135m-instruct --direction refusal.safetensors --out baked/
   candlescope direction bake ./model --direction refusal.safetensors --adapter --no-embedding --out adapter/
-  candlescope direction bake ./model --direction d.safetensors --layers 8..20 --strength 0.8 --out baked/ --json")]
+  candlescope direction bake ./model --direction d.safetensors --layers 8..20 --strength 0.8 --out baked/ --json
+  candlescope direction bake ./model --amounts search/best.json --out baked/")]
 pub struct Args {
     /// A folder, a .gguf file, a known name (see `candlescope model list`) or ORG/NAME on the Hugging Face hub
     checkpoint: String,
     /// What to take out: a safetensors file with a vector `direction`, FILE:TENSOR, or contrast:LAYER; repeatable, for a
     /// subspace
-    #[arg(long, required = true, value_name = "DIR")]
+    #[arg(long, required_unless_present = "amounts", value_name = "DIR")]
     direction: Vec<String>,
+    /// Amounts by layer that `direction optimise` found (its best.json), with the direction beside that file
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["strength", "layers", "no_embedding", "no_bias", "norm_preserving", "project_out"])]
+    amounts: Option<PathBuf>,
     /// The folder to make
     #[arg(long, value_name = "FOLDER")]
     out: PathBuf,
@@ -119,10 +125,15 @@ struct Baked<'a> {
 pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
     args.check()?;
     let checkpoint = args.found.exact().open(&args.checkpoint, out)?;
-    let (directions, from) = args.vectors(&args.direction, &checkpoint)?;
+    let found = args.found_amounts(&checkpoint)?;
+    let (directions, from) = args.vectors(&args.named(found.as_ref()), &checkpoint)?;
     let (kept, projected_out) = args.vectors(&args.project_out, &checkpoint)?;
     let basis = Basis::projected(&directions, &kept)?;
-    let edit = args.edit(basis, &checkpoint)?;
+    let mut edit = args.edit(basis, &checkpoint)?;
+    if let (Some(found), Some(file)) = (found, &args.amounts) {
+        found.expect(file, &directions).map_err(optimise::advised)?;
+        (edit.amounts, edit.biases) = (found.amounts, found.biases);
+    }
     let prompts = prompts(args.prompts, &checkpoint)?;
     let form = if args.adapter {
         Form::Adapter
@@ -179,6 +190,31 @@ impl Args {
             .into());
         }
         Ok(())
+    }
+
+    /// Those of a file, for this checkpoint.
+    fn found_amounts(&self, checkpoint: &Checkpoint) -> anyhow::Result<Option<AmountsFile>> {
+        let Some(file) = &self.amounts else {
+            return Ok(None);
+        };
+        let found = AmountsFile::read(file).map_err(optimise::advised)?;
+        if !self.accept_foreign_direction {
+            let artefact = file.display().to_string();
+            checkpoint
+                .fingerprint()?
+                .expect(&found.made_on, &artefact)?;
+        }
+        Ok(Some(found))
+    }
+
+    /// The directions, or the one that lies beside the amounts.
+    fn named(&self, found: Option<&AmountsFile>) -> Vec<String> {
+        match (found, &self.amounts) {
+            (Some(found), Some(file)) if self.direction.is_empty() => {
+                vec![found.direction_beside(file).display().to_string()]
+            }
+            _ => self.direction.clone(),
+        }
     }
 
     fn vectors(

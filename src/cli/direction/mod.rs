@@ -5,6 +5,9 @@ mod compare;
 mod extract;
 mod forensics;
 mod found;
+mod learn;
+mod optimise;
+mod optimised;
 mod select;
 mod show;
 
@@ -27,6 +30,8 @@ pub struct Args {
 enum Command {
     Extract(Box<extract::Args>),
     Select(Box<select::Args>),
+    Optimise(Box<optimise::Args>),
+    Learn(Box<learn::Args>),
     Show(show::Args),
     Compare(compare::Args),
     Bake(Box<bake::Args>),
@@ -37,6 +42,8 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
     match &args.command {
         Command::Extract(args) => extract::run(args, out),
         Command::Select(args) => select::run(args, out),
+        Command::Optimise(args) => optimise::run(args, out),
+        Command::Learn(args) => learn::run(args, out),
         Command::Show(args) => show::run(args, out),
         Command::Compare(args) => compare::run(args, out),
         Command::Bake(args) => bake::run(args, out),
