@@ -198,7 +198,7 @@ fn toggle(screen: &mut DirectionsScreen, cx: &mut Context, way: Way) {
             on: true,
         });
     });
-    cx.say(", and . turn the dose; o shows the answers with and without it");
+    cx.say("`,` and `.` turn its dose; o shows the answers with it and without");
 }
 
 fn turn(screen: &mut DirectionsScreen, cx: &mut Context, steps: f64) {
