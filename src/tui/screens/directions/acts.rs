@@ -30,9 +30,10 @@ pub(super) fn enabled(
         _ => {}
     }
     if action == "try_all" {
-        return match waiting(screen).is_empty() {
-            true => Err("all were tried; r begins anew".into()),
-            false => Ok(()),
+        return if waiting(screen).is_empty() {
+            Err("all were tried; r begins anew".into())
+        } else {
+            Ok(())
         };
     }
     if screen.here(shared).is_none() {
