@@ -30,9 +30,10 @@ pub(super) fn enabled(
         _ => {}
     }
     if action == "try_all" {
-        return match waiting(screen).is_empty() {
-            true => Err("all were tried; r begins anew".into()),
-            false => Ok(()),
+        return if waiting(screen).is_empty() {
+            Err("all were tried; r begins anew".into())
+        } else {
+            Ok(())
         };
     }
     if screen.here(shared).is_none() {
@@ -198,7 +199,7 @@ fn toggle(screen: &mut DirectionsScreen, cx: &mut Context, way: Way) {
             on: true,
         });
     });
-    cx.say(", and . turn the dose; o shows the answers with and without it");
+    cx.say("`,` and `.` turn its dose; o shows the answers with it and without");
 }
 
 fn turn(screen: &mut DirectionsScreen, cx: &mut Context, steps: f64) {

@@ -119,8 +119,14 @@ fn facts(screen: &DirectionsScreen, found: &Found, place: Place, view: &View) ->
                 Some((_, Job::Find)) => theme.stale(),
                 _ => theme.text(),
             };
-            facts.extend(made(found, candidate).map(|(name, text)| (name, text, style)));
-            facts.extend(trial(screen, found, candidate, theme));
+            let effect = trial(screen, found, candidate, theme);
+            let made = made(found, candidate).map(|(name, text)| (name, text, style));
+            // What was measured comes first: where there are few lines the rest is known.
+            if effect.len() > 1 {
+                facts.extend(effect.into_iter().chain(made));
+            } else {
+                facts.extend(made.into_iter().chain(effect));
+            }
         }
         None => {
             let same = "harmful and harmless prompts have the same mean here, as at tokens that all share before any block";

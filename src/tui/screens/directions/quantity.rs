@@ -14,9 +14,9 @@ pub(super) enum Quantity {
     Reliability,
     /// Its length over the mean length of harmless activations.
     Length,
-    /// Refusal score of harmful prompts under ablation.
+    /// Refusal score of harmful prompts under ablation, minus that without edits.
     Bypass,
-    /// Refusal score of harmless prompts under addition.
+    /// Refusal score of harmless prompts under addition, minus that without edits.
     Induce,
     /// KL of harmless prompts under ablation, nats.
     Kl,
@@ -50,8 +50,8 @@ impl Quantity {
             Self::Separation => "separation (AUROC)",
             Self::Reliability => "reliability",
             Self::Length => "length over harmless",
-            Self::Bypass => "refusal score, ablated",
-            Self::Induce => "refusal score, added",
+            Self::Bypass => "refusal score change, ablated",
+            Self::Induce => "refusal score change, added",
             Self::Kl => "KL, ablated (nats)",
         }
     }
@@ -66,21 +66,21 @@ impl Quantity {
             }
             Self::Reliability => "split halves, 0 is noise".into(),
             Self::Length => "both means, train".into(),
-            Self::Bypass => format!("n = {harmful}, unedited {:+.2}", found.base[0]),
-            Self::Induce => format!("n = {harmless}, unedited {:+.2}", found.base[1]),
+            Self::Bypass => format!("n = {harmful}, from {:+.2}", found.base[0]),
+            Self::Induce => format!("n = {harmless}, from {:+.2}", found.base[1]),
             Self::Kl => format!("n = {harmless}, limit 0.1"),
         }
     }
 
     /// Its value; NaN where it is not known.
-    pub(super) fn of(self, candidate: &Candidate, tried: Option<&Tried>) -> f64 {
+    pub(super) fn of(self, found: &Found, candidate: &Candidate, tried: Option<&Tried>) -> f64 {
         let direction = &candidate.direction;
         let known = match self {
             Self::Separation => Some(candidate.separation),
             Self::Reliability => direction.reliability.map(|r| r.full),
             Self::Length => direction.negative_norm.map(|n| direction.norm / n),
-            Self::Bypass => tried.map(|t| t.bypass.estimate),
-            Self::Induce => tried.map(|t| t.induce.estimate),
+            Self::Bypass => tried.map(|t| t.bypass.estimate - found.base[0]),
+            Self::Induce => tried.map(|t| t.induce.estimate - found.base[1]),
             Self::Kl => tried.map(|t| t.kl.estimate),
         };
         known.unwrap_or(f64::NAN)

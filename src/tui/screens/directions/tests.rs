@@ -168,9 +168,10 @@ fn what_is_tried_fills_the_map_in_and_the_rule_chooses() {
     assert!(screen.job.is_some(), "parts do not end it");
     let shown = desk.draw(&screen, 120, 40);
     assert!(
-        shown.contains("refusal score, ablated, 3 of 7 tried"),
+        shown.contains("refusal score change, ablated, 3 of 7 tried"),
         "{shown}"
     );
+    assert!(shown.contains("-4.50"), "from +1.50 to -3.00: {shown}");
     assert!(shown.contains("no: layer 3 is too late"), "{shown}");
     answer(&mut desk, &mut screen, Answer::Ended(None));
     assert_eq!(screen.admissible(), Some((2, Where::FromEnd(1))));

@@ -94,7 +94,7 @@ fn map(
         let column = found.wheres.iter().position(|w| *w == candidate.where_);
         if let Some(column) = column {
             let tried = screen.tried.get(&(candidate.layer, candidate.where_));
-            values[candidate.layer * width + column] = quantity.of(candidate, tried);
+            values[candidate.layer * width + column] = quantity.of(found, candidate, tried);
         }
     }
     let known = values.iter().filter(|v| v.is_finite()).count();
@@ -168,7 +168,22 @@ fn by_layer(screen: &DirectionsScreen, found: &Found, view: &View, area: Rect, b
     let bars = usize::from(inner.width.saturating_sub(23) / 2).min(16);
     let rows: Vec<Vec<Entry>> = (0..found.n_layers)
         .rev()
-        .map(|layer| row(screen, (layer, place), (reference, longest), bars, theme))
+        .map(|layer| {
+            let label = if layer == here {
+                theme.accent()
+            } else {
+                theme.dim()
+            };
+            let label = Entry::new(format!("L{layer}"), label);
+            row(
+                screen,
+                (layer, place),
+                label,
+                (reference, longest),
+                bars,
+                theme,
+            )
+        })
         .collect();
     let selected = found.n_layers.saturating_sub(1).saturating_sub(here);
     let room = usize::from(inner.height.saturating_sub(1));
@@ -179,7 +194,8 @@ fn by_layer(screen: &DirectionsScreen, found: &Found, view: &View, area: Rect, b
             headers: &["", "length", "", "cos", ""],
             rows: &rows,
             widths: &[],
-            selected: Some(selected),
+            // A line under a row of bars would strike them out: its label says where the cursor is.
+            selected: None,
             offset: selected.saturating_sub(room / 2),
             focus: false,
         },
@@ -190,11 +206,11 @@ fn by_layer(screen: &DirectionsScreen, found: &Found, view: &View, area: Rect, b
 fn row(
     screen: &DirectionsScreen,
     place: super::Place,
+    label: Entry,
     (reference, longest): (Option<&crate::steer::Candidate>, f64),
     bars: usize,
     theme: Theme,
 ) -> Vec<Entry> {
-    let label = Entry::new(format!("L{}", place.0), theme.dim());
     let Some(candidate) = screen.candidate(place) else {
         return vec![label, Entry::number("equal", theme.dim())];
     };

@@ -316,9 +316,10 @@ pub(super) fn live(checkpoint: &Checkpoint, ask: LiveAsk) -> Answer {
         Ok(Live {
             version,
             plain: of(Vec::new())?,
-            edited: match ask.edits.is_empty() {
-                true => None,
-                false => Some(of(ask.edits.clone())?),
+            edited: if ask.edits.is_empty() {
+                None
+            } else {
+                Some(of(ask.edits.clone())?)
             },
             scale: match &ask.dosed {
                 Some((source, layer, vector)) => {

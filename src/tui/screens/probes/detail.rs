@@ -38,6 +38,8 @@ pub(super) fn draw(
     let title = format!("{}: {} or not", cell.point, swept.positive);
     let inner = cells::panel(buf, area, &title, false, theme);
     let above = strip(screen, view, inner, buf, hits);
+    let words = "token by token; fitted at last tokens, elsewhere it was not judged";
+    cells::note(buf, area, words, theme);
     let room = usize::from(inner.width).saturating_sub(NAME).max(8);
     let mut y = above;
     for (name, text, style) in facts(screen, swept, cell, view) {
@@ -142,10 +144,11 @@ fn strip(screen: &ProbesScreen, view: &View, area: Rect, buf: &mut Buffer, hits:
     let old = Some((strip.version, strip.point)) != wanted;
     let label = |token: &String| cells::visible(token, theme.ascii);
     let columns: Vec<String> = strip.tokens.iter().map(label).collect();
-    let most = strip
-        .scores
-        .iter()
-        .fold(1e-6f64, |most, s| most.max(s.abs())) as f32;
+    // Colours are those of the test prompts' scores: other tokens than the last may lie far beyond.
+    let known = screen
+        .here(shared)
+        .map_or(&[][..], |cell| cell.scores.as_slice());
+    let most = known.iter().fold(1e-6f64, |most, s| most.max(s.abs())) as f32;
     let at = shared.position.min(columns.len().saturating_sub(1));
     let rows = [if old { "before" } else { "this prompt" }.to_owned()];
     let lines = Rect {

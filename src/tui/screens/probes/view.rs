@@ -31,9 +31,9 @@ pub(super) fn draw(
     let wide = if area.width < 70 {
         area.width
     } else {
-        (7 + columns * 10).min(area.width / 2)
+        (7 + columns * 7).max(40).min(area.width / 2)
     };
-    let cell = (wide.saturating_sub(7) / columns).clamp(5, 10);
+    let cell = (wide.saturating_sub(7) / columns).clamp(5, 7);
     let left = Rect {
         width: wide,
         ..above
@@ -97,21 +97,16 @@ fn card(screen: &ProbesScreen, view: &View) -> Card {
     }
 }
 
-/// A point's name where there is little room.
-fn short(point: Point, cell: u16) -> String {
-    let name = point.info().name;
-    if usize::from(cell) > name.len() {
-        return name.to_owned();
-    }
+/// A point's name in a few letters; the whole one stands below.
+fn short(point: Point) -> &'static str {
     match point {
         Point::ResidPre => "pre",
         Point::ResidMid => "mid",
         Point::ResidPost => "post",
         Point::AttnOut => "attn",
         Point::MlpOut => "mlp",
-        _ => name,
+        other => other.info().name,
     }
-    .to_owned()
 }
 
 fn map(
@@ -129,7 +124,7 @@ fn map(
         |row, column| of(row, column).map_or(f32::NAN, |cell| screen.quantity.of(cell) as f32);
     let best = swept.cells.get(swept.chosen).map(|cell| cell.point);
     let marked = |row, column| best.is_some() && of(row, column).map(|c| c.point) == best;
-    let columns: Vec<String> = swept.points.iter().map(|p| short(*p, cell)).collect();
+    let columns: Vec<String> = swept.points.iter().map(|p| short(*p).to_owned()).collect();
     let rows: Vec<String> = (0..swept.n_layers).map(|l| format!("L{l}")).collect();
     let (scale, lo, hi) = match screen.quantity {
         Quantity::Test => (Scale::Sequential, 0.5, 1.0),

@@ -23,10 +23,10 @@ pub(super) fn command_line(screen: &ProbesScreen, shared: &Shared) -> Option<Str
             quoted(&format!("{point}.*"))
         ));
     }
-    let points: String = POINTS
-        .iter()
-        .map(|point| format!(" --points {}", quoted(&format!("{}.*", point.info().name))))
-        .collect();
+    let points = POINTS.iter().fold(String::new(), |line, point| {
+        let all = quoted(&format!("{}.*", point.info().name));
+        line + " --points " + &all
+    });
     Some(format!(
         "candlescope probe sweep {name} --suites {suites}{points} --positions last --c {C} --shuffles {SHUFFLES} --controls {CONTROLS} {remark}"
     ))
