@@ -112,41 +112,6 @@ fn a_probe_is_swept_kept_applied_and_carried() {
         (&true.into(), &false.into())
     );
 
-    let tokens = [
-        "lens",
-        "toy",
-        "green city fire",
-        "--show",
-        "probe",
-        "--probe",
-        file,
-    ];
-    let read = json(&tokens, "candlescope.lens.probe/1");
-    let tokens = read["tokens"].as_array().unwrap();
-    let last = tokens.last().unwrap();
-    let (there, here) = (scored[0]["score"].as_f64(), last["score"].as_f64());
-    assert!((there.unwrap() - here.unwrap()).abs() < 1e-4, "{last}");
-    assert_eq!(
-        (&read["positive"], &last["called"]),
-        (&"hot".into(), &true.into())
-    );
-    assert!(
-        ok(&[
-            "lens",
-            "toy",
-            "green city fire",
-            "--show",
-            "probe",
-            "--probe",
-            file
-        ])
-        .contains("called")
-    );
-    let layers = [
-        "lens", "toy", "a", "--show", "probe", "--probe", file, "--layers", "1",
-    ];
-    refused(&layers, &["--layers has no effect"]);
-
     let carried = [
         "probe",
         "transfer",
@@ -174,6 +139,54 @@ fn a_probe_is_swept_kept_applied_and_carried() {
     let layers = json(&layers, "candlescope.probe.matrix/1");
     assert_eq!(layers["auroc"].as_array().unwrap().len(), 3);
     assert!(layers["auroc"][1][1]["value"].as_f64().unwrap() > 0.99);
+}
+
+#[test]
+fn a_probe_is_read_at_every_token() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = rows(folder.path());
+    let file = folder.path().join("p.safetensors");
+    let file = file.to_str().unwrap();
+    let fit = "probe fit toy --points resid_post.2 --positive hot --data";
+    ok(&[
+        &fit.split(' ').collect::<Vec<_>>()[..],
+        &[&data, "--out", file],
+    ]
+    .concat());
+    let one = folder.path().join("one.jsonl");
+    std::fs::write(&one, "{\"text\": \"green city fire\"}\n").unwrap();
+    let apply = [
+        "probe",
+        "apply",
+        "toy",
+        "--probe",
+        file,
+        "--data",
+        one.to_str().unwrap(),
+    ];
+    let applied: Value = serde_json::from_str(ok(&apply).trim()).unwrap();
+
+    let tokens = [
+        "lens",
+        "toy",
+        "green city fire",
+        "--show",
+        "probe",
+        "--probe",
+        file,
+    ];
+    let read = json(&tokens, "candlescope.lens.probe/1");
+    let lines = read["tokens"].as_array().unwrap();
+    let last = &lines[3];
+    let (there, here) = (applied["score"].as_f64(), last["score"].as_f64());
+    assert!((there.unwrap() - here.unwrap()).abs() < 1e-4, "{last}");
+    assert_eq!(
+        (lines.len(), &read["positive"], &last["token"]),
+        (4, &"hot".into(), &" fire".into())
+    );
+    assert!(ok(&tokens).contains("resid_post.2 at last"));
+    let layers = [&tokens[..], &["--layers", "1"]].concat();
+    refused(&layers, &["--layers has no effect"]);
 }
 
 #[test]

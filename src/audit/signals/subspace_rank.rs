@@ -62,7 +62,7 @@ impl Signal for SubspaceRank {
             topics.groups.len(),
             now.n()
         )];
-        result.charts = vec![chart(&now, &topics)?];
+        result.charts = vec![chart(&now, &topics)];
         let mut values = Vec::new();
         if let Some(base) = base {
             let before = Span::of(base.train_at(site)?, &topics)?;
@@ -301,7 +301,7 @@ fn angles(now: &Span, before: &Span, cx: &Context) -> Result<(Value, String), Si
     Ok((value, said))
 }
 
-fn chart(span: &Span, topics: &Topics) -> Result<Chart, SignalError> {
+fn chart(span: &Span, topics: &Topics) -> Chart {
     let directions = span.directions(span.rows.view());
     let lengths = directions
         .rows()
@@ -314,13 +314,13 @@ fn chart(span: &Span, topics: &Topics) -> Result<Chart, SignalError> {
             interval: None,
         })
         .collect();
-    Ok(Chart::new(
+    Chart::new(
         "Length of each topic's direction",
         "Mean of the topic's harmful train prompts less the mean of harmless ones, noise included.",
         "topic",
         "length",
         Plot::Bars { bars },
-    ))
+    )
 }
 
 #[cfg(test)]
