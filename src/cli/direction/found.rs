@@ -16,6 +16,7 @@ use crate::{
 
 /// Prompts and ways to make directions.
 #[derive(clap::Args, Debug, Clone)]
+#[group(skip)]
 pub(super) struct FindArgs {
     /// How directions are made; repeatable [default: means]
     #[arg(long = "method", value_enum, value_name = "HOW")]
