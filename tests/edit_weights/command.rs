@@ -33,10 +33,7 @@ fn direction(folder: &Path, name: &str, vector: Vec<f32>) -> String {
     let file = folder.join(name);
     let direction = DirectionFile {
         vector,
-        fingerprint: None,
-        layer: None,
-        position: None,
-        norm: None,
+        ..DirectionFile::default()
     };
     save(&file, &direction).unwrap();
     file.to_str().unwrap().to_owned()
