@@ -144,7 +144,7 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
         sampler: args.sampler(),
     };
     search(&bench, &space, &settings, &mut journal, &mut |_| {
-        bar.advance(1)
+        bar.advance(1);
     })
     .map_err(advised)?;
     let best = best_of(&bench, &journal);

@@ -82,7 +82,9 @@ impl Sphere {
                 }
             }
             let length = dot(row, row).sqrt().max(f64::MIN_POSITIVE);
-            row.iter_mut().for_each(|x| *x /= length);
+            for x in row {
+                *x /= length;
+            }
         }
     }
 }

@@ -278,7 +278,8 @@ impl<'a> Bench<'a> {
         let run = &mut |prefix: &Prefix, indices: &[usize], tokens: &[&[u32]]| {
             let (mut cache, batch) = prefix.split(tokens, 0)?;
             let reading = hooks.clone().capture(at);
-            let mut out = model.forward_cached(&batch, &mut cache, &reading, LogitsAt::None)?;
+            // A pass that fills a cache runs to its end.
+            let mut out = model.forward_cached(&batch, &mut cache, &reading, LogitsAt::Last)?;
             let Some(stream) = out.captured.remove(&at) else {
                 return Err(SteerError::Places {
                     what: "the last residuals",
