@@ -363,7 +363,7 @@ mod tests {
         let one = span(harmful, harmless, vec![vec![0, 2], vec![1, 3]]);
         let rank = one.rank(&one.everything()).unwrap();
         // Within the first (4, 1, 0)·(0, 4, 1) = 4, within the second −4; across the mean of 15, −4, 4 and 15.
-        let across = (15.0 + 4.0 * -1.0 + 4.0 * 1.0 + 15.0) / 4.0;
+        let across = (15.0 + -4.0 + 4.0 + 15.0) / 4.0;
         let expected = effective_rank_of_products(array![[4.0, across], [across, -4.0]]).unwrap();
         assert!((rank - expected).abs() < 1e-12, "{rank} {expected}");
         assert!((rank - 1.0).abs() < 1e-12, "one eigenvalue is under 0");

@@ -181,7 +181,7 @@ fn examples_stand_by_score_and_the_wrong_ones_are_marked() {
     assert_eq!(screen.examples(&desk.shared)[0].1.id, "n2");
     let filter = Filter::new("list");
     desk.with(&mut screen, |screen, cx| {
-        screen.narrow("examples", &filter, cx)
+        screen.narrow("examples", &filter, cx);
     });
     assert!(desk.draw(&screen, 120, 40).contains("1 of 4 test prompts"));
 }
