@@ -5,8 +5,6 @@
 //! direction has the direction's own length, is drawn from the covariance of activations at its place, and is tried on the same
 //! prompts as the direction it stands beside. The rows are those of table 1 and figure 3 of Arditi et al. (2024).
 
-use std::cell::Cell;
-
 use candlescope_probes::ProbeError;
 use candlescope_probes::controls::NullDistribution;
 use candlescope_probes::stats::bootstrap::{
@@ -18,10 +16,10 @@ use serde::{Deserialize, Serialize};
 
 use super::detect::coherence::{Ending, coherence};
 use super::detect::{ReplyLabel, judge_reply};
-use crate::hooks::{Edit, Hooks, Vector};
+use crate::hooks::{Hooks, Vector};
 use crate::model::Checkpoint;
 use crate::steer::{
-    self, Candidate, EncodedPrompt, Options, RefusalTokens, SteerError, Where, ablation, addition,
+    self, Candidate, EncodedPrompt, Options, RefusalTokens, SteerError, Tally, ablation, addition,
     covariance_matched_directions,
 };
 
@@ -124,32 +122,28 @@ pub fn effect(
     options: &Options,
 ) -> Result<Effect, SteerError> {
     let trial = Trial::new(cp, candidate, tokens, held, sizes, options)?;
-    let own = |vector: &Vector| Deed::all(vector, candidate, cp);
-    let deeds = own(&candidate.unit());
     let random = trial.random()?;
     let mut conditions = Vec::new();
-    for class in [Class::Harmful, Class::Harmless] {
-        let base = trial.outcome(class, &Hooks::new())?;
+    for (class, deeds) in [
+        (Class::Harmful, [Deed::Ablated, Deed::Subtracted]),
+        (Class::Harmless, [Deed::Added, Deed::Ablated]),
+    ] {
+        let base = trial.unedited(class)?;
         conditions.push(trial.condition(class.name(), &base, None, None)?);
-        for deed in deeds.iter().filter(|deed| deed.class == class) {
-            let found = trial.outcome(class, &deed.hooks)?;
+        for deed in deeds {
+            let found = trial.outcome(class, &deed.hooks(&candidate.unit(), candidate, cp))?;
             let nulls = random
                 .iter()
-                .filter_map(|vector| {
-                    let same = own(vector)
-                        .into_iter()
-                        .find(|other| other.name == deed.name);
-                    same.map(|same| trial.means(class, &same.hooks))
-                })
+                .map(|vector| trial.means(class, &deed.hooks(vector, candidate, cp)))
                 .collect::<Result<Vec<_>, _>>()?;
-            let name = format!("{}_{}", class.name(), deed.name);
+            let name = format!("{}_{}", class.name(), deed.name());
             conditions.push(trial.condition(&name, &found, Some(&base), Some(&nulls))?);
         }
     }
     Ok(Effect {
         n_harmful: held.harmful.len(),
         n_harmless: held.harmless.len(),
-        relative_dose: trial.relative_dose()?,
+        relative_dose: trial.relative_dose(),
         conditions,
         sizes,
     })
@@ -177,27 +171,30 @@ impl Class {
     }
 }
 
-/// An edit on a class of prompts.
-struct Deed {
-    class: Class,
-    name: &'static str,
-    hooks: Hooks,
+/// What is done with a unit vector in a candidate's place, at the candidate's length.
+#[derive(Clone, Copy)]
+enum Deed {
+    Ablated,
+    Added,
+    Subtracted,
 }
 
 impl Deed {
-    /// What is done with a unit vector in a candidate's place, at the candidate's length.
-    fn all(unit: &Vector, candidate: &Candidate, cp: &Checkpoint) -> Vec<Self> {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Ablated => "ablated",
+            Self::Added => "added",
+            Self::Subtracted => "subtracted",
+        }
+    }
+
+    fn hooks(self, unit: &Vector, candidate: &Candidate, cp: &Checkpoint) -> Hooks {
         let norm = candidate.direction.norm;
-        let hooks = |edits: Vec<Edit>| Hooks::new().edits(edits);
-        let ablated = hooks(ablation(unit, cp.config()));
-        let added = |alpha: f64| hooks(addition(unit, candidate.layer, alpha * norm));
-        let deed = |class, name, hooks| Self { class, name, hooks };
-        vec![
-            deed(Class::Harmful, "ablated", ablated.clone()),
-            deed(Class::Harmful, "subtracted", added(-1.0)),
-            deed(Class::Harmless, "added", added(1.0)),
-            deed(Class::Harmless, "ablated", ablated),
-        ]
+        Hooks::new().edits(match self {
+            Self::Ablated => ablation(unit, cp.config()),
+            Self::Added => addition(unit, candidate.layer, norm),
+            Self::Subtracted => addition(unit, candidate.layer, -norm),
+        })
     }
 }
 
@@ -221,12 +218,12 @@ struct Trial<'a> {
     tokens: &'a RefusalTokens,
     held: HeldOut<'a>,
     sizes: Sizes,
-    options: &'a Options<'a>,
+    tally: Tally<'a>,
     /// Unedited next-token logits, harmful then harmless.
     base: [Vec<Vec<f32>>; 2],
     controls: usize,
-    done: Cell<usize>,
-    total: usize,
+    /// Harmless activations in the candidate's place.
+    spread: steer::Residuals,
 }
 
 impl<'a> Trial<'a> {
@@ -255,30 +252,31 @@ impl<'a> Trial<'a> {
         let controls = (sizes.random_prompts)
             .min(held.harmful.len())
             .min(held.harmless.len());
-        // Twice unedited and four times edited, each with answers; and every random direction four times.
+        // Once unedited and twice edited in each class, each with answers; and every random direction four times.
         let answers = 1 + usize::from(sizes.max_new > 0);
         let conditions = 3 * (held.harmful.len() + held.harmless.len());
+        let total = answers * conditions + 4 * sizes.random * controls;
+        let tally = Tally::new(options, total);
+        let (layer, place) = ([candidate.layer], [candidate.where_]);
+        let spread = steer::residuals(cp, held.spread, &layer, &place, &tally.quiet())?;
         let mut trial = Self {
             cp,
             candidate,
             tokens,
             held,
             sizes,
-            options,
+            tally,
             base: [Vec::new(), Vec::new()],
             controls,
-            done: Cell::new(0),
-            total: answers * conditions + 4 * sizes.random * controls,
+            spread,
         };
         for (class, slot) in [(Class::Harmful, 0), (Class::Harmless, 1)] {
-            let mut logits = vec![Vec::new(); trial.prompts(class).len()];
-            let quiet = Options {
-                progress: None,
-                ..*options
-            };
             let prompts = trial.prompts(class);
-            steer::last_logits(cp, prompts, &Hooks::new(), &quiet, &mut |i, row| {
-                logits[i] = row.to_vec();
+            let mut logits = vec![Vec::new(); prompts.len()];
+            trial.tally.part(prompts.len(), |options| {
+                steer::last_logits(cp, prompts, &Hooks::new(), options, &mut |i, row| {
+                    logits[i] = row.to_vec();
+                })
             })?;
             trial.base[slot] = logits;
         }
@@ -299,25 +297,6 @@ impl<'a> Trial<'a> {
         }
     }
 
-    fn part<T>(
-        &self,
-        prompts: usize,
-        run: impl FnOnce(&Options) -> Result<T, SteerError>,
-    ) -> Result<T, SteerError> {
-        let start = self.done.get();
-        let step = |done: usize, _: usize| {
-            if let Some(progress) = self.options.progress {
-                progress(start + done, self.total);
-            }
-        };
-        let out = run(&Options {
-            progress: Some(&step),
-            ..*self.options
-        })?;
-        self.done.set(start + prompts);
-        Ok(out)
-    }
-
     /// Scores and divergences of the first prompts of a class.
     fn numbers(
         &self,
@@ -328,7 +307,7 @@ impl<'a> Trial<'a> {
         let (mut scores, mut kl) = (vec![0.0; n], vec![0.0; n]);
         let base = self.base(class);
         let prompts = &self.prompts(class)[..n];
-        self.part(n, |options| {
+        self.tally.part(n, |options| {
             steer::last_logits(self.cp, prompts, hooks, options, &mut |i, row| {
                 scores[i] = steer::log_odds(row, self.tokens);
                 kl[i] = steer::kl(&base[i], row);
@@ -343,28 +322,41 @@ impl<'a> Trial<'a> {
         Ok((mean(&scores), log(mean(&kl))))
     }
 
+    /// What a class gives without edits, whose logits are there already.
+    fn unedited(&self, class: Class) -> Result<Outcome, SteerError> {
+        let logits = self.base(class).iter();
+        Ok(Outcome {
+            class,
+            scores: logits
+                .map(|row| steer::log_odds(row, self.tokens))
+                .collect(),
+            kl: vec![0.0; self.prompts(class).len()],
+            answers: self.answers(class, &Hooks::new())?,
+        })
+    }
+
     fn outcome(&self, class: Class, hooks: &Hooks) -> Result<Outcome, SteerError> {
-        let prompts = self.prompts(class);
-        let (scores, kl) = self.numbers(class, prompts.len(), hooks)?;
-        let answers = match self.sizes.max_new {
-            0 => None,
-            max_new => Some(self.answers(class, hooks, max_new)?),
-        };
+        let (scores, kl) = self.numbers(class, self.prompts(class).len(), hooks)?;
         Ok(Outcome {
             class,
             scores,
             kl,
-            answers,
+            answers: self.answers(class, hooks)?,
         })
     }
 
-    fn answers(&self, class: Class, hooks: &Hooks, max_new: usize) -> Result<Answers, SteerError> {
+    /// Judged answers, where any are wanted.
+    fn answers(&self, class: Class, hooks: &Hooks) -> Result<Option<Answers>, SteerError> {
+        let max_new = self.sizes.max_new;
+        if max_new == 0 {
+            return Ok(None);
+        }
         let prompts = self.prompts(class);
         let words = match class {
             Class::Harmful => self.held.harmful_words,
             Class::Harmless => self.held.harmless_words,
         };
-        let said = self.part(prompts.len(), |options| {
+        let said = self.tally.part(prompts.len(), |options| {
             let options = Options {
                 batch: 50,
                 ..*options
@@ -381,33 +373,21 @@ impl<'a> Trial<'a> {
             };
             coherence(&one.text, ending).tail_loop.is_some()
         });
-        Ok(Answers {
+        Ok(Some(Answers {
             refused: labels.iter().map(|l| *l == ReplyLabel::Refusal).collect(),
             unusable: labels.iter().map(|l| *l == ReplyLabel::Unknown).collect(),
             loops: looped.collect(),
-        })
+        }))
     }
 
     /// Random unit vectors from the covariance of harmless activations in the candidate's place.
     fn random(&self) -> Result<Vec<Vector>, SteerError> {
-        let read = self.spread()?;
         let seed = self.sizes.seed.wrapping_add(1);
-        covariance_matched_directions(read.at(0, 0), self.sizes.random, seed)
+        covariance_matched_directions(self.spread.at(0, 0), self.sizes.random, seed)
     }
 
-    fn spread(&self) -> Result<steer::Residuals, SteerError> {
-        let place: Where = self.candidate.where_;
-        let quiet = Options {
-            progress: None,
-            ..*self.options
-        };
-        let layer = [self.candidate.layer];
-        steer::residuals(self.cp, self.held.spread, &layer, &[place], &quiet)
-    }
-
-    fn relative_dose(&self) -> Result<f64, SteerError> {
-        let read = self.spread()?;
-        let lengths: Vec<f64> = (read.at(0, 0).rows().into_iter())
+    fn relative_dose(&self) -> f64 {
+        let lengths: Vec<f64> = (self.spread.at(0, 0).rows().into_iter())
             .map(|row| {
                 row.iter()
                     .map(|&x| f64::from(x).powi(2))
@@ -415,7 +395,7 @@ impl<'a> Trial<'a> {
                     .sqrt()
             })
             .collect();
-        Ok(self.candidate.direction.norm / mean(&lengths))
+        self.candidate.direction.norm / mean(&lengths)
     }
 
     fn condition(

@@ -4,6 +4,7 @@
 //! What comes back for a prompt has the bits that a pass over that prompt alone gives: neither batch nor prefix nor padding
 //! changes them.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::DType;
@@ -38,6 +39,60 @@ impl Default for Options<'_> {
 impl Options<'_> {
     pub(super) fn cancelled(&self) -> bool {
         self.cancel.is_some_and(|flag| flag.load(Ordering::Relaxed))
+    }
+}
+
+/// Work of several parts whose progress counts over all of them.
+pub struct Tally<'a> {
+    options: &'a Options<'a>,
+    done: Cell<usize>,
+    total: usize,
+}
+
+impl<'a> Tally<'a> {
+    /// Nothing done of `total` prompts.
+    pub fn new(options: &'a Options<'a>, total: usize) -> Self {
+        Self {
+            options,
+            done: Cell::new(0),
+            total,
+        }
+    }
+
+    /// Runs a part of so many prompts.
+    ///
+    /// # Errors
+    /// The part's.
+    pub fn part<T>(
+        &self,
+        prompts: usize,
+        run: impl FnOnce(&Options) -> Result<T, SteerError>,
+    ) -> Result<T, SteerError> {
+        let start = self.done.get();
+        let step = |done: usize, _: usize| {
+            if let Some(progress) = self.options.progress {
+                progress(start + done, self.total);
+            }
+        };
+        let out = run(&Options {
+            progress: Some(&step),
+            ..*self.options
+        })?;
+        self.skip(prompts);
+        Ok(out)
+    }
+
+    /// Counts work that was done before.
+    pub fn skip(&self, prompts: usize) {
+        self.done.set(self.done.get() + prompts);
+    }
+
+    /// For work that is not counted.
+    pub fn quiet(&self) -> Options<'a> {
+        Options {
+            progress: None,
+            ..*self.options
+        }
     }
 }
 

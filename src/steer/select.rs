@@ -7,8 +7,6 @@
 //! Arditi et al. first drop harmful prompts with a score below 0 and harmless ones above 0. Here that filter is only
 //! counted ([`FilterCounts`]): on a model that does not refuse it leaves nothing to measure, which is itself the finding.
 
-use std::cell::Cell;
-
 use candlescope_probes::stats::bootstrap::{
     Bootstrap, Resampling, bootstrap_mean, bootstrap_paired_difference,
 };
@@ -17,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::policy::{admissible, choose};
 use super::{
     Candidate, EncodedPrompt, GridCell, KlLimit, Ledger, Measures, NullKind, Options,
-    RefusalTokens, SelectionPolicy, SteerError, Unwritten, ablation, addition,
+    RefusalTokens, SelectionPolicy, SteerError, Tally, Unwritten, ablation, addition,
     covariance_matched_directions, kl, last_logits, log_odds, random_directions, refusal_scores,
     residuals,
 };
@@ -143,7 +141,9 @@ pub fn select_noting(
     let tried = screen(candidates, policy, model.config().n_layers);
     let trial = Trial::new(model, prompts, tokens, policy, &tried, options)?;
     let random_kl = if let Some(known) = ledger.random() {
-        trial.skip(known.len() * null_prompts(policy, prompts.harmless.len()));
+        trial
+            .tally
+            .skip(known.len() * null_prompts(policy, prompts.harmless.len()));
         known
     } else {
         let found = trial.random_kl(&tried)?;
@@ -245,13 +245,11 @@ struct Trial<'a> {
     prompts: Validation<'a>,
     tokens: &'a RefusalTokens,
     policy: &'a SelectionPolicy,
-    options: &'a Options<'a>,
+    tally: Tally<'a>,
     base_harmful: Vec<f64>,
     base_harmless: Vec<f64>,
     /// Next-token logits of harmless prompts without edits.
     base_logits: Vec<Vec<f32>>,
-    done: Cell<usize>,
-    total: usize,
 }
 
 impl<'a> Trial<'a> {
@@ -265,19 +263,18 @@ impl<'a> Trial<'a> {
     ) -> Result<Self, SteerError> {
         let (harmful, harmless) = (prompts.harmful.len(), prompts.harmless.len());
         let random = random_count(policy).unwrap_or(0);
+        let total = (1 + tried.len()) * harmful
+            + (1 + 2 * tried.len()) * harmless
+            + random * null_prompts(policy, harmless);
         let mut trial = Self {
             model,
             prompts,
             tokens,
             policy,
-            options,
+            tally: Tally::new(options, total),
             base_harmful: Vec::new(),
             base_harmless: Vec::new(),
             base_logits: vec![Vec::new(); harmless],
-            done: Cell::new(0),
-            total: (1 + tried.len()) * harmful
-                + (1 + 2 * tried.len()) * harmless
-                + random * null_prompts(policy, harmless),
         };
         trial.base_harmful = trial.scores(prompts.harmful, &Hooks::new())?;
         let mut logits = vec![Vec::new(); harmless];
@@ -289,28 +286,8 @@ impl<'a> Trial<'a> {
         Ok(trial)
     }
 
-    /// Runs one part of the work with progress that counts over all of it.
-    fn part<T>(
-        &self,
-        prompts: usize,
-        run: impl FnOnce(&Options) -> Result<T, SteerError>,
-    ) -> Result<T, SteerError> {
-        let start = self.done.get();
-        let step = |done: usize, _: usize| {
-            if let Some(progress) = self.options.progress {
-                progress(start + done, self.total);
-            }
-        };
-        let out = run(&Options {
-            progress: Some(&step),
-            ..*self.options
-        })?;
-        self.done.set(start + prompts);
-        Ok(out)
-    }
-
     fn scores(&self, prompts: &[EncodedPrompt], hooks: &Hooks) -> Result<Vec<f64>, SteerError> {
-        self.part(prompts.len(), |options| {
+        self.tally.part(prompts.len(), |options| {
             refusal_scores(self.model, prompts, hooks, self.tokens, options)
         })
     }
@@ -322,7 +299,7 @@ impl<'a> Trial<'a> {
         hooks: &Hooks,
         visit: &mut dyn FnMut(usize, &[f32]),
     ) -> Result<(), SteerError> {
-        self.part(prompts.len(), |options| {
+        self.tally.part(prompts.len(), |options| {
             last_logits(self.model, prompts, hooks, options, visit)
         })
     }
@@ -365,10 +342,7 @@ impl<'a> Trial<'a> {
         layers.dedup();
         wheres.sort_unstable();
         wheres.dedup();
-        let quiet = Options {
-            progress: None,
-            ..*self.options
-        };
+        let quiet = self.tally.quiet();
         let read = residuals(self.model, self.prompts.harmless, &layers, &wheres, &quiet)?;
         let mut drawn = Vec::with_capacity(count);
         for (i, candidate) in tried.iter().enumerate() {
@@ -379,11 +353,6 @@ impl<'a> Trial<'a> {
             }
         }
         Ok(drawn)
-    }
-
-    /// Counts work that was done before.
-    fn skip(&self, prompts: usize) {
-        self.done.set(self.done.get() + prompts);
     }
 
     /// What is known of a candidate, or what trying it gives.
@@ -400,7 +369,7 @@ impl<'a> Trial<'a> {
                     what: "kept measures",
                 });
             }
-            self.skip(harmful + 2 * harmless);
+            self.tally.skip(harmful + 2 * harmless);
             return Ok(known);
         }
         let config = self.model.config();

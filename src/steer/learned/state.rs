@@ -10,7 +10,7 @@ use super::Sphere;
 use crate::files::write::write_atomic;
 use crate::model::ModelError;
 use crate::steer::SteerError;
-use crate::steer::grid_file::{Key, at, same};
+use crate::steer::keyed::{Key, at, same};
 
 /// The file's name in a learning's folder.
 pub const NAME: &str = "learning.json";
