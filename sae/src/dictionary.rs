@@ -1,0 +1,297 @@
+//! A dictionary as it is used: rows of activations to codes, and codes back to activations.
+
+use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis};
+
+use crate::{About, Activation, Codes, SaeError};
+
+/// How rows are scaled before they are encoded; what is decoded is scaled back.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Scaling {
+    /// Not at all: constants are folded into the weights.
+    None,
+    /// Each row to mean 0 and (unbiased) standard deviation 1, as SAELens's `layer_norm`.
+    LayerNorm,
+}
+
+/// What a dictionary is made of. `d_in` and `d_out` are the widths of what is read and written, several points side by side
+/// for a crosscoder; `d_out` is `d_in` for an autoencoder.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Parts {
+    /// `W_enc`, one row a latent: `[d_sae, d_in]`.
+    pub encoder: Array2<f32>,
+    /// `W_dec`, one row a latent: `[d_sae, d_out]`.
+    pub decoder: Array2<f32>,
+    /// `b_enc` `[d_sae]`.
+    pub encoder_bias: Array1<f32>,
+    /// `b_dec` `[d_out]`.
+    pub decoder_bias: Array1<f32>,
+    /// Whether `b_dec` is taken off what is read (`apply_b_dec_to_input`).
+    pub centred: bool,
+    /// Which latents fire.
+    pub activation: Activation,
+    /// A linear way around the latents, `[d_out, d_in]`: a skip transcoder's, which reads what came in, uncentred.
+    pub skip: Option<Array2<f32>>,
+    /// How rows are scaled.
+    pub scaling: Scaling,
+    /// Where it belongs.
+    pub about: About,
+}
+
+/// A sparse dictionary whose parts fit together and are finite.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dictionary(Parts);
+
+impl Dictionary {
+    /// Checks that the parts go together.
+    ///
+    /// # Errors
+    /// Widths of zero, shapes that differ, values that are not finite, a `k` beyond the width, `centred` where what is
+    /// written is not what is read.
+    pub fn new(parts: Parts) -> Result<Self, SaeError> {
+        let (latents, d_in) = parts.encoder.dim();
+        let d_out = parts.decoder.ncols();
+        for (what, found) in [("d_sae", latents), ("d_in", d_in), ("d_out", d_out)] {
+            if found == 0 {
+                return Err(SaeError::Range {
+                    what,
+                    found: "0".into(),
+                    allowed: "1 or more".into(),
+                });
+            }
+        }
+        shape("W_dec", &[latents, d_out], parts.decoder.shape())?;
+        shape("b_enc", &[latents], parts.encoder_bias.shape())?;
+        shape("b_dec", &[d_out], parts.decoder_bias.shape())?;
+        if parts.centred {
+            shape("b_dec, taken off what is read", &[d_in], &[d_out])?;
+        }
+        if let Some(skip) = &parts.skip {
+            shape("W_skip", &[d_out, d_in], skip.shape())?;
+            finite("W_skip", skip.view())?;
+        }
+        match &parts.activation {
+            Activation::Relu => {}
+            Activation::TopK { k } => {
+                if *k == 0 || *k > latents {
+                    return Err(SaeError::Range {
+                        what: "k",
+                        found: k.to_string(),
+                        allowed: format!("1 to the {latents} latents"),
+                    });
+                }
+            }
+            Activation::JumpRelu { threshold } => vector("threshold", latents, threshold)?,
+            Activation::Gated {
+                log_scale,
+                magnitude_bias,
+            } => {
+                vector("r_mag", latents, log_scale)?;
+                vector("b_mag", latents, magnitude_bias)?;
+            }
+        }
+        finite("W_enc", parts.encoder.view())?;
+        finite("W_dec", parts.decoder.view())?;
+        finite("b_enc", parts.encoder_bias.view().insert_axis(Axis(0)))?;
+        finite("b_dec", parts.decoder_bias.view().insert_axis(Axis(0)))?;
+        Ok(Self(Parts {
+            encoder: parts.encoder.as_standard_layout().into_owned(),
+            decoder: parts.decoder.as_standard_layout().into_owned(),
+            skip: parts.skip.map(|w| w.as_standard_layout().into_owned()),
+            ..parts
+        }))
+    }
+
+    /// What it is made of; matrices are in row-major order.
+    pub fn parts(&self) -> &Parts {
+        &self.0
+    }
+
+    /// What it is made of, to change it and check it again.
+    pub fn into_parts(self) -> Parts {
+        self.0
+    }
+
+    /// Width of what is read.
+    pub fn d_in(&self) -> usize {
+        self.0.encoder.ncols()
+    }
+
+    /// Width of what is written.
+    pub fn d_out(&self) -> usize {
+        self.0.decoder.ncols()
+    }
+
+    /// Latents.
+    pub fn d_sae(&self) -> usize {
+        self.0.encoder.nrows()
+    }
+
+    /// Where it belongs.
+    pub fn about(&self) -> &About {
+        &self.0.about
+    }
+
+    /// The codes of rows `[n, d_in]`.
+    ///
+    /// # Errors
+    /// Rows of another width, or with values that are not finite.
+    pub fn encode(&self, rows: ArrayView2<f32>) -> Result<Codes, SaeError> {
+        Ok(self.scaled(rows)?.0)
+    }
+
+    /// What the dictionary makes of rows `[n, d_in]`: `[n, d_out]`.
+    ///
+    /// # Errors
+    /// As for [`Self::encode`].
+    pub fn reconstruct(&self, rows: ArrayView2<f32>) -> Result<Array2<f32>, SaeError> {
+        let (codes, scales) = self.scaled(rows)?;
+        self.restore(&codes, rows, &scales)
+    }
+
+    /// What codes, of these rows `[n, d_in]` or changed by hand, stand for: `[n, d_out]`. The rows are read where the way
+    /// back needs them: a skip, or a scaling by row.
+    ///
+    /// # Errors
+    /// As many rows as codes, of the right width.
+    pub fn decode(&self, codes: &Codes, rows: ArrayView2<f32>) -> Result<Array2<f32>, SaeError> {
+        shape("rows to decode", &[codes.rows(), self.d_in()], rows.shape())?;
+        let scales = match self.0.scaling {
+            Scaling::None => Vec::new(),
+            Scaling::LayerNorm => rows.outer_iter().map(standard).collect(),
+        };
+        self.restore(codes, rows, &scales)
+    }
+
+    fn restore(
+        &self,
+        codes: &Codes,
+        rows: ArrayView2<f32>,
+        scales: &[[f32; 2]],
+    ) -> Result<Array2<f32>, SaeError> {
+        let mut out = Array2::zeros((codes.rows(), self.d_out()));
+        for (row, mut out) in out.outer_iter_mut().enumerate() {
+            out.assign(&self.0.decoder_bias);
+            let (latents, values) = codes.row(row);
+            for (&latent, &value) in latents.iter().zip(values) {
+                let Some(written) = self.0.decoder.axis_iter(Axis(0)).nth(latent as usize) else {
+                    return Err(self.no_latent(latent as usize));
+                };
+                out.scaled_add(value, &written);
+            }
+            if let Some([mean, deviation]) = scales.get(row) {
+                out.mapv_inplace(|y| y * deviation + mean);
+            }
+        }
+        if let Some(skip) = &self.0.skip {
+            out += &rows.dot(&skip.t());
+        }
+        Ok(out)
+    }
+
+    /// The error for a latent that is not there.
+    pub fn no_latent(&self, latent: usize) -> SaeError {
+        SaeError::Range {
+            what: "latent",
+            found: latent.to_string(),
+            allowed: format!("0 to {}", self.d_sae() - 1),
+        }
+    }
+
+    fn scaled(&self, rows: ArrayView2<f32>) -> Result<(Codes, Vec<[f32; 2]>), SaeError> {
+        shape("rows to encode", &[rows.nrows(), self.d_in()], rows.shape())?;
+        finite("rows to encode", rows)?;
+        let mut scales = Vec::new();
+        let mut input = rows.as_standard_layout().into_owned();
+        if self.0.scaling == Scaling::LayerNorm {
+            for mut row in input.outer_iter_mut() {
+                let [mean, deviation] = standard(row.view());
+                row.mapv_inplace(|x| (x - mean) / deviation);
+                scales.push([mean, deviation]);
+            }
+        }
+        if self.0.centred {
+            input -= &self.0.decoder_bias;
+        }
+        let mut codes = Codes::new();
+        let projected = input.dot(&self.0.encoder.t());
+        for row in projected.outer_iter() {
+            codes.push(self.fire(row));
+        }
+        Ok((codes, scales))
+    }
+
+    /// The latents that fire on a row of `w·x`, which has no bias yet.
+    fn fire(&self, projected: ArrayView1<f32>) -> Vec<(u32, f32)> {
+        let pre = || {
+            let biased = projected.iter().zip(&self.0.encoder_bias);
+            biased.map(|(z, b)| z + b).enumerate()
+        };
+        let entry = |(latent, value): (usize, f32)| (latent as u32, value);
+        match &self.0.activation {
+            Activation::Relu => pre().filter(|(_, z)| *z > 0.0).map(entry).collect(),
+            Activation::JumpRelu { threshold } => pre()
+                .filter(|(i, z)| *z > threshold[*i] && *z != 0.0)
+                .map(entry)
+                .collect(),
+            Activation::Gated {
+                log_scale,
+                magnitude_bias,
+            } => pre()
+                .filter(|(_, gate)| *gate > 0.0)
+                .map(|(i, _)| (i, projected[i] * log_scale[i].exp() + magnitude_bias[i]))
+                .filter(|(_, value)| *value > 0.0)
+                .map(entry)
+                .collect(),
+            Activation::TopK { k } => {
+                let mut all: Vec<(usize, f32)> = pre().filter(|(_, z)| *z > 0.0).collect();
+                if all.len() > *k {
+                    // The larger first; of equals the lower latent, so that the choice hangs on nothing else.
+                    all.select_nth_unstable_by(k - 1, |a, b| {
+                        b.1.total_cmp(&a.1).then(a.0.cmp(&b.0))
+                    });
+                    all.truncate(*k);
+                    all.sort_unstable_by_key(|(latent, _)| *latent);
+                }
+                all.into_iter().map(entry).collect()
+            }
+        }
+    }
+}
+
+/// Mean and unbiased deviation of a row, with SAELens's guard of 1e-5.
+fn standard(row: ArrayView1<f32>) -> [f32; 2] {
+    let n = row.len() as f64;
+    let mean = row.iter().map(|&x| f64::from(x)).sum::<f64>() / n;
+    let squares: f64 = row.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum();
+    let deviation = (squares / (n - 1.0).max(1.0)).sqrt() + 1e-5;
+    [mean as f32, deviation as f32]
+}
+
+/// Refuses another shape than the one expected.
+pub(crate) fn shape(what: &str, expected: &[usize], found: &[usize]) -> Result<(), SaeError> {
+    if expected == found {
+        return Ok(());
+    }
+    Err(SaeError::Shape {
+        what: what.into(),
+        expected: expected.into(),
+        found: found.into(),
+    })
+}
+
+/// Refuses values that are not finite.
+pub(crate) fn finite(what: &str, values: ArrayView2<f32>) -> Result<(), SaeError> {
+    match values.indexed_iter().find(|(_, v)| !v.is_finite()) {
+        None => Ok(()),
+        Some(((row, column), _)) => Err(SaeError::NonFinite {
+            what: what.into(),
+            row,
+            column,
+        }),
+    }
+}
+
+fn vector(what: &str, length: usize, values: &Array1<f32>) -> Result<(), SaeError> {
+    shape(what, &[length], values.shape())?;
+    finite(what, values.view().insert_axis(Axis(0)))
+}
