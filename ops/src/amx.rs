@@ -10,10 +10,12 @@
 //! instructions in inline assembly are not.
 
 mod pack;
+mod panels;
 mod product;
 mod tile;
 
 pub(crate) use pack::Split;
+pub(crate) use panels::{PAIR, Panels, Side, multiply};
 pub(crate) use product::{Operand, Out, products};
 
 use std::sync::OnceLock;

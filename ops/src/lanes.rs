@@ -45,6 +45,8 @@ pub(crate) trait Lanes: Copy {
     fn scale(self, n: Self) -> Self;
     /// Lane by lane `negative` where `self < 0`, else `other`.
     fn choose(self, negative: Self, other: Self) -> Self;
+    /// A bit for each lane, the first lowest: set where it is above that of `bound`, or either is NaN.
+    fn beyond(self, bound: Self) -> u32;
 
     /// The numbers, in a buffer that any level fits in; lanes past `N` hold `fill`.
     #[inline(always)]
@@ -290,6 +292,11 @@ impl Lanes for Portable {
                 other.0[i]
             }
         }))
+    }
+    #[inline(always)]
+    fn beyond(self, bound: Self) -> u32 {
+        let within = |i: usize| self.0[i] <= bound.0[i];
+        (0..8).fold(0, |bits, i| bits | u32::from(!within(i)) << i)
     }
 }
 

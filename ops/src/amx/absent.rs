@@ -50,3 +50,35 @@ pub(crate) struct Out {
 pub(crate) unsafe fn products<A, B>(_: usize, _: Operand<A>, _: Operand<B>, _: usize, _: Out) {
     unreachable!("a product on tiles that this CPU does not have");
 }
+
+/// Where pieces of a product in panels may begin.
+pub(crate) const PAIR: usize = 32;
+
+/// One side of a product in panels; there are none.
+pub(crate) enum Panels {}
+
+/// Which side of a product.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    Left,
+    Right,
+}
+
+impl Panels {
+    /// Is not called.
+    pub(crate) unsafe fn new(_: usize, _: Side, _: &[f32], _: usize, _: bool) -> Self {
+        unreachable!("panels of tiles that this CPU does not have");
+    }
+}
+
+/// Is not called.
+pub(crate) unsafe fn multiply(
+    left: &Panels,
+    _: &Panels,
+    _: usize,
+    _: usize,
+    _: *mut f32,
+    _: usize,
+) {
+    match *left {}
+}

@@ -119,6 +119,11 @@ impl Lanes for Wide {
             Self(_mm512_mask_blend_ps(below, other.0, negative.0))
         }
     }
+    #[inline(always)]
+    fn beyond(self, bound: Self) -> u32 {
+        // SAFETY: see the head of `lanes`.
+        u32::from(unsafe { _mm512_cmp_ps_mask::<_CMP_NLE_UQ>(self.0, bound.0) })
+    }
 }
 
 /// The sum of two quarters.
@@ -188,5 +193,11 @@ impl Lanes for Half {
             let below = _mm256_cmp_ps::<_CMP_LT_OQ>(self.0, _mm256_setzero_ps());
             Self(_mm256_blendv_ps(other.0, negative.0, below))
         }
+    }
+    #[inline(always)]
+    fn beyond(self, bound: Self) -> u32 {
+        // SAFETY: see the head of `lanes`.
+        let beyond = unsafe { _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_NLE_UQ>(self.0, bound.0)) };
+        beyond as u32
     }
 }

@@ -113,20 +113,8 @@ impl AdamW {
             let rate = Rate::new(self.options, moments.steps, lr, decays, factor);
             rows(grad, |grad| {
                 in_place(var, name, |param| {
-                    let chunks = param
-                        .par_chunks_mut(CHUNK)
-                        .zip(grad.par_chunks(CHUNK))
-                        .zip(moments.first.par_chunks_mut(CHUNK))
-                        .zip(moments.second.par_chunks_mut(CHUNK));
-                    chunks.for_each(|(((param, grad), first), second)| {
-                        run(Chunk {
-                            param,
-                            grad,
-                            first,
-                            second,
-                            rate,
-                        });
-                    });
+                    let both = [moments.first.as_mut_slice(), moments.second.as_mut_slice()];
+                    in_chunks(param, grad, both, rate);
                 })
             })?;
         }
@@ -197,6 +185,43 @@ impl AdamW {
         self.moments = moments;
         Ok(())
     }
+}
+
+/// One step of bare numbers: a parameter, its gradient times `factor`, and its two moments, all of one length. `steps`
+/// counts this step, from 1.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn adamw_slice(
+    param: &mut [f32],
+    grad: &[f32],
+    [first, second]: [&mut [f32]; 2],
+    options: AdamWOptions,
+    steps: u64,
+    lr: f64,
+    factor: f32,
+) {
+    let lengths = [grad.len(), first.len(), second.len()];
+    assert_eq!(lengths, [param.len(); 3]);
+    let rate = Rate::new(options, steps, lr, true, factor);
+    in_chunks(param, grad, [first, second], rate);
+}
+
+fn in_chunks(param: &mut [f32], grad: &[f32], [first, second]: [&mut [f32]; 2], rate: Rate) {
+    let chunks = param
+        .par_chunks_mut(CHUNK)
+        .zip(grad.par_chunks(CHUNK))
+        .zip(first.par_chunks_mut(CHUNK))
+        .zip(second.par_chunks_mut(CHUNK));
+    chunks.for_each(|(((param, grad), first), second)| {
+        run(Chunk {
+            param,
+            grad,
+            first,
+            second,
+            rate,
+        });
+    });
 }
 
 /// The numbers of one step of one parameter.

@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use candle_core::{CpuStorage, InplaceOp1, Layout, Result, Tensor, bail};
 
-pub use adamw::{AdamW, AdamWOptions};
+pub use adamw::{AdamW, AdamWOptions, adamw_slice};
 pub use gradients::Gradients;
 
 /// Numbers of one task; elementwise work has the same bits whatever it is, sums have this shape.
