@@ -1,5 +1,6 @@
 //! A dictionary as it is used: rows of activations to codes, and codes back to activations.
 
+use candlescope_ops::sparse::{Keep, Latents, decode, keep};
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis};
 
 use crate::{About, Activation, Codes, SaeError};
@@ -168,19 +169,17 @@ impl Dictionary {
         rows: ArrayView2<f32>,
         scales: &[[f32; 2]],
     ) -> Result<Array2<f32>, SaeError> {
-        let mut out = Array2::zeros((codes.rows(), self.d_out()));
-        for (row, mut out) in out.outer_iter_mut().enumerate() {
-            out.assign(&self.0.decoder_bias);
-            let (latents, values) = codes.row(row);
-            for (&latent, &value) in latents.iter().zip(values) {
-                let Some(written) = self.0.decoder.axis_iter(Axis(0)).nth(latent as usize) else {
-                    return Err(self.no_latent(latent as usize));
-                };
-                out.scaled_add(value, &written);
-            }
-            if let Some([mean, deviation]) = scales.get(row) {
-                out.mapv_inplace(|y| y * deviation + mean);
-            }
+        let latents = codes.latents.iter().max();
+        if let Some(&latent) = latents.filter(|latent| **latent as usize >= self.d_sae()) {
+            return Err(self.no_latent(latent as usize));
+        }
+        let mut flat = self.0.decoder_bias.to_vec().repeat(codes.rows());
+        let weights = self.0.decoder.as_slice().unwrap_or_default();
+        decode(codes, weights, self.d_out(), &mut flat);
+        let mut out = Array2::from_shape_vec((codes.rows(), self.d_out()), flat)
+            .unwrap_or_else(|_| Array2::zeros((codes.rows(), self.d_out())));
+        for (mut out, [mean, deviation]) in out.outer_iter_mut().zip(scales) {
+            out.mapv_inplace(|y| y * deviation + mean);
         }
         if let Some(skip) = &self.0.skip {
             out += &rows.dot(&skip.t());
@@ -212,49 +211,51 @@ impl Dictionary {
         if self.0.centred {
             input -= &self.0.decoder_bias;
         }
-        let mut codes = Codes::new();
-        let projected = input.dot(&self.0.encoder.t());
-        for row in projected.outer_iter() {
-            codes.push(self.fire(row));
-        }
-        Ok((codes, scales))
+        Ok((self.fire(&input), scales))
     }
 
-    /// The latents that fire on a row of `w·x`, which has no bias yet.
-    fn fire(&self, projected: ArrayView1<f32>) -> Vec<(u32, f32)> {
-        let pre = || {
-            let biased = projected.iter().zip(&self.0.encoder_bias);
-            biased.map(|(z, b)| z + b).enumerate()
+    /// The latents that fire on rows that are scaled and centred.
+    fn fire(&self, input: &Array2<f32>) -> Codes {
+        let parts = &self.0;
+        let zeros;
+        let which = match &parts.activation {
+            Activation::TopK { k } => Keep::Top(*k),
+            Activation::JumpRelu { threshold } => Keep::Above(slice(threshold)),
+            Activation::Relu | Activation::Gated { .. } => {
+                zeros = vec![0.0; self.d_sae()];
+                Keep::Above(&zeros)
+            }
         };
-        let entry = |(latent, value): (usize, f32)| (latent as u32, value);
-        match &self.0.activation {
-            Activation::Relu => pre().filter(|(_, z)| *z > 0.0).map(entry).collect(),
-            Activation::JumpRelu { threshold } => pre()
-                .filter(|(i, z)| *z > threshold[*i] && *z != 0.0)
-                .map(entry)
-                .collect(),
-            Activation::Gated {
-                log_scale,
-                magnitude_bias,
-            } => pre()
-                .filter(|(_, gate)| *gate > 0.0)
-                .map(|(i, _)| (i, projected[i] * log_scale[i].exp() + magnitude_bias[i]))
-                .filter(|(_, value)| *value > 0.0)
-                .map(entry)
-                .collect(),
-            Activation::TopK { k } => {
-                let mut all: Vec<(usize, f32)> = pre().filter(|(_, z)| *z > 0.0).collect();
-                if all.len() > *k {
-                    // The larger first; of equals the lower latent, so that the choice hangs on nothing else.
-                    all.select_nth_unstable_by(k - 1, |a, b| {
-                        b.1.total_cmp(&a.1).then(a.0.cmp(&b.0))
-                    });
-                    all.truncate(*k);
-                    all.sort_unstable_by_key(|(latent, _)| *latent);
-                }
-                all.into_iter().map(entry).collect()
+        let bias = parts.encoder_bias.to_vec();
+        let latents = Latents {
+            weights: parts.encoder.as_slice().unwrap_or_default(),
+            bias: &bias,
+            scale: None,
+        };
+        let mut found = keep(
+            input.as_slice().unwrap_or_default(),
+            self.d_in(),
+            latents,
+            which,
+        );
+        if let Activation::Gated {
+            log_scale,
+            magnitude_bias,
+        } = &parts.activation
+        {
+            for (value, &latent) in found.values.iter_mut().zip(&found.latents) {
+                let latent = latent as usize;
+                let product = *value - bias[latent];
+                *value = product * log_scale[latent].exp() + magnitude_bias[latent];
             }
         }
+        // Open gates may have no magnitude, and a threshold below 0 lets a 0 pass.
+        let gated = matches!(parts.activation, Activation::Gated { .. });
+        let fires = |value: f32| if gated { value > 0.0 } else { value != 0.0 };
+        if found.values.iter().all(|value| fires(*value)) {
+            return found;
+        }
+        found.filtered(|e| fires(found.values[e]))
     }
 }
 
@@ -265,6 +266,10 @@ fn standard(row: ArrayView1<f32>) -> [f32; 2] {
     let squares: f64 = row.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum();
     let deviation = (squares / (n - 1.0).max(1.0)).sqrt() + 1e-5;
     [mean as f32, deviation as f32]
+}
+
+fn slice(numbers: &Array1<f32>) -> &[f32] {
+    numbers.as_slice().unwrap_or_default()
 }
 
 /// Refuses another shape than the one expected.

@@ -9,9 +9,10 @@ mod activation;
 mod codes;
 mod dictionary;
 mod error;
+pub mod train;
 
 pub use about::About;
 pub use activation::Activation;
-pub use codes::Codes;
+pub use codes::{Codes, dense};
 pub use dictionary::{Dictionary, Parts, Scaling};
 pub use error::SaeError;

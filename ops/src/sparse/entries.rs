@@ -1,7 +1,7 @@
 //! The few numbers of a large matrix that are not 0, by row.
 
 /// Row `r` has entries `starts[r] .. starts[r + 1]`, in rising order of latents.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Entries {
     /// One more than there are rows.
     pub starts: Vec<usize>,
@@ -11,7 +11,53 @@ pub struct Entries {
     pub values: Vec<f32>,
 }
 
+impl Default for Entries {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Entries {
+    /// Of no rows.
+    pub fn new() -> Self {
+        Self {
+            starts: vec![0],
+            latents: Vec::new(),
+            values: Vec::new(),
+        }
+    }
+
+    /// Appends a row, its latents in rising order.
+    pub fn push(&mut self, entries: impl IntoIterator<Item = (u32, f32)>) {
+        for (latent, value) in entries {
+            self.latents.push(latent);
+            self.values.push(value);
+        }
+        self.starts.push(self.latents.len());
+    }
+
+    /// The latents of a row, and their numbers.
+    pub fn row(&self, row: usize) -> (&[u32], &[f32]) {
+        let at = self.starts[row]..self.starts[row + 1];
+        (&self.latents[at.clone()], &self.values[at])
+    }
+
+    /// The number of a latent in a row; 0 where it has no entry.
+    pub fn value(&self, row: usize, latent: u32) -> f32 {
+        let (latents, values) = self.row(row);
+        latents.binary_search(&latent).map_or(0.0, |at| values[at])
+    }
+
+    /// The entries, by their number among all, that are wanted.
+    pub fn filtered(&self, mut wanted: impl FnMut(usize) -> bool) -> Self {
+        let mut kept = Self::new();
+        for ends in self.starts.windows(2) {
+            let wanted = (ends[0]..ends[1]).filter(|&e| wanted(e));
+            kept.push(wanted.map(|e| (self.latents[e], self.values[e])));
+        }
+        kept
+    }
+
     /// Rows.
     pub fn rows(&self) -> usize {
         self.starts.len().saturating_sub(1)

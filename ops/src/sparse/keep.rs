@@ -121,10 +121,7 @@ fn one_band(
 
 /// What the rows of a band kept.
 fn gathered(state: Vec<Row>, keep: Keep) -> Entries {
-    let mut out = Entries {
-        starts: vec![0],
-        ..Entries::default()
-    };
+    let mut out = Entries::new();
     for mut row in state {
         match keep {
             Keep::Top(0) | Keep::TopSigned(0) => row.found.clear(),
@@ -134,10 +131,7 @@ fn gathered(state: Vec<Row>, keep: Keep) -> Entries {
             }
             Keep::Above(_) => {}
         }
-        out.latents
-            .extend(row.found.iter().map(|(_, latent)| *latent));
-        out.values.extend(row.found.iter().map(|(value, _)| *value));
-        out.starts.push(out.latents.len());
+        out.push(row.found.into_iter().map(|(value, latent)| (latent, value)));
     }
     out
 }

@@ -32,7 +32,7 @@ pub(super) enum Which<'a> {
 }
 
 /// The larger first, a NaN before all, so that it is seen; of equals the lower latent.
-pub(super) fn falling(a: &(f32, u32), b: &(f32, u32)) -> Ordering {
+fn falling(a: (f32, u32), b: (f32, u32)) -> Ordering {
     let order = b.0.partial_cmp(&a.0);
     let order = order.unwrap_or_else(|| b.0.is_nan().cmp(&a.0.is_nan()));
     order.then(a.1.cmp(&b.1))
@@ -42,7 +42,8 @@ impl Row {
     /// Leaves the `k` largest.
     pub(super) fn prune(&mut self, k: usize) {
         if self.found.len() > k && k > 0 {
-            self.found.select_nth_unstable_by(k - 1, falling);
+            self.found
+                .select_nth_unstable_by(k - 1, |a, b| falling(*a, *b));
             self.found.truncate(k);
             let least = self.found[k - 1].0;
             if least > self.bound {
