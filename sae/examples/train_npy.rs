@@ -17,6 +17,7 @@ use candlescope_sae::train::{
 use ndarray::{Array2, Axis, s};
 
 fn main() -> Result<(), Box<dyn Error>> {
+    candlescope_ops::fast_alloc();
     let args: Vec<String> = std::env::args().collect();
     let number = |i: usize, default: usize| args.get(i).map_or(Ok(default), |n| n.parse::<usize>());
     let (Some(file), Some(held), Some(kind)) = (args.get(1), args.get(2), args.get(3)) else {

@@ -7,7 +7,7 @@ use crate::lanes::{Kernel, Lanes, run};
 use crate::view::{Shared, fill, tasks};
 
 /// Rows of a task.
-const ROWS: usize = 32;
+const ROWS: usize = 16;
 /// Vectors of sums that stay in registers.
 const SUMS: usize = 8;
 

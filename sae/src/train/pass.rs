@@ -125,10 +125,17 @@ impl Batch<'_> {
 
 /// What is taken off the input moves all pre-activations: `∂L/∂b_dec -= Σ_f (Σ ∂L/∂z_f) W_enc[f]`.
 pub(super) fn back_centring(params: &Params, sums: &[f32], d_in: usize, grads: &mut Params) {
-    let sums = ndarray::ArrayView1::from(sums);
-    let moved = matrix(&params.w_enc, d_in).t().dot(&sums);
-    for (grad, moved) in grads.b_dec.iter_mut().zip(moved) {
-        *grad -= moved;
+    const BAND: usize = 512;
+    // A row for each band of latents, so that the sum has a fixed shape whatever the number of threads.
+    let mut bands = Entries::new();
+    for first in (0..sums.len()).step_by(BAND) {
+        let last = (first + BAND).min(sums.len());
+        bands.push((first..last).map(|l| (l as u32, sums[l])));
+    }
+    let mut moved = vec![0.0; bands.rows() * d_in];
+    decode(&bands, &params.w_enc, d_in, &mut moved);
+    for (grad, moved) in grads.b_dec.iter_mut().zip(column_sums(&moved, d_in)) {
+        *grad -= moved as f32;
     }
 }
 
