@@ -297,6 +297,12 @@ impl<'a> TextRows<'a> {
     }
 
     fn encode(&self, origin: &str, item: Item) -> Result<Vec<u32>, StoreError> {
+        if matches!(item, Item::Part(_)) {
+            return Err(StoreError::Row {
+                origin: origin.to_string(),
+                what: "a document of several parts is no row; pack documents with --pack".into(),
+            });
+        }
         let mut ids = self.ids(origin, item, true)?;
         let bad = |what: &str| StoreError::Row {
             origin: origin.to_string(),
