@@ -9,6 +9,7 @@ mod activation;
 mod codes;
 mod dictionary;
 mod error;
+pub mod measure;
 
 pub use about::About;
 pub use activation::Activation;
