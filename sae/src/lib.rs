@@ -10,6 +10,7 @@ mod codes;
 mod dictionary;
 mod error;
 pub mod measure;
+pub mod synthetic;
 
 pub use about::About;
 pub use activation::Activation;

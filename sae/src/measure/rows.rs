@@ -24,7 +24,10 @@ pub(super) struct RowSums {
 impl RowSums {
     pub fn of(target: ArrayView2<f32>, output: ArrayView2<f32>) -> Self {
         let chunk = |cut| {
-            Self::of_chunk(target.slice_axis(Axis(0), cut), output.slice_axis(Axis(0), cut))
+            Self::of_chunk(
+                target.slice_axis(Axis(0), cut),
+                output.slice_axis(Axis(0), cut),
+            )
         };
         let mut all = Self::default();
         let parts = by_chunks(target.nrows(), chunk);
