@@ -9,6 +9,7 @@ mod activation;
 mod codes;
 mod dictionary;
 mod error;
+pub mod format;
 
 pub use about::About;
 pub use activation::Activation;
