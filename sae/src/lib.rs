@@ -9,6 +9,7 @@ mod activation;
 mod codes;
 mod dictionary;
 mod error;
+pub mod format;
 pub mod measure;
 pub mod synthetic;
 
