@@ -134,6 +134,7 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
         points,
         kept,
         dtype,
+        policy: None,
         batch: args.batch,
         shard_bytes: args.shard_mb.saturating_mul(1_000_000),
     };
