@@ -40,6 +40,7 @@ fn spec(points: Vec<HookPoint>) -> CaptureSpec {
         points,
         kept: Kept::All,
         dtype: StoreDtype::F32,
+        policy: None,
         batch: 2,
         shard_bytes: 1 << 30,
     }
@@ -67,6 +68,7 @@ fn origin() -> Origin {
             truncate: false,
             limit: None,
             now: None,
+            packing: None,
         },
     }
 }

@@ -10,7 +10,8 @@ use crate::{About, Activation, Codes, SaeError};
 pub enum Scaling {
     /// Not at all: constants are folded into the weights.
     None,
-    /// Each row to mean 0 and (unbiased) standard deviation 1, as SAELens's `layer_norm`.
+    /// Each row to mean 0 and (unbiased) standard deviation 1, as SAELens's `layer_norm`: divided by the deviation plus 1e-5
+    /// on the way in, multiplied by the deviation alone on the way out.
     LayerNorm,
 }
 
@@ -204,7 +205,7 @@ impl Dictionary {
         if self.0.scaling == Scaling::LayerNorm {
             for mut row in input.outer_iter_mut() {
                 let [mean, deviation] = standard(row.view());
-                row.mapv_inplace(|x| (x - mean) / deviation);
+                row.mapv_inplace(|x| (x - mean) / (deviation + GUARD));
                 scales.push([mean, deviation]);
             }
         }
@@ -259,12 +260,15 @@ impl Dictionary {
     }
 }
 
-/// Mean and unbiased deviation of a row, with SAELens's guard of 1e-5.
+/// What SAELens adds to a row's deviation before it divides by it.
+const GUARD: f32 = 1e-5;
+
+/// Mean and unbiased deviation of a row.
 fn standard(row: ArrayView1<f32>) -> [f32; 2] {
     let n = row.len() as f64;
     let mean = row.iter().map(|&x| f64::from(x)).sum::<f64>() / n;
     let squares: f64 = row.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum();
-    let deviation = (squares / (n - 1.0).max(1.0)).sqrt() + 1e-5;
+    let deviation = (squares / (n - 1.0).max(1.0)).sqrt();
     [mean as f32, deviation as f32]
 }
 

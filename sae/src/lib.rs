@@ -9,6 +9,9 @@ mod activation;
 mod codes;
 mod dictionary;
 mod error;
+pub mod format;
+pub mod measure;
+pub mod synthetic;
 pub mod train;
 
 pub use about::About;

@@ -8,12 +8,12 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use super::{
-    CaptureSpec, Kept, Manifest, Origin, Rows, StoreError,
+    CaptureSpec, Facts, Harvest, Kept, Manifest, Origin, Rows, StoreError,
     manifest::{FILE, shard_name},
     plan::{self, ShardPlan, Survey, extend_hash},
     shard::{Place, Shard},
 };
-use crate::hooks::{Hooks, Keep};
+use crate::hooks::{HookPoint, Hooks, Keep};
 use crate::model::{Batch, Decoder, LogitsAt};
 
 /// What a capture will take.
@@ -35,6 +35,8 @@ pub struct Estimate {
     pub memory: u64,
     /// Bytes free where the store is written.
     pub free: u64,
+    /// Tokens a second in the passes that the facts were measured with, where there were any.
+    pub rate: Option<u64>,
 }
 
 /// How far it is.
@@ -93,7 +95,7 @@ impl<'a> Capture<'a> {
         let plan = plan::shards(&spec, config, &survey.lengths);
         let mut manifest = Manifest::new(&spec, config, origin, &survey);
         if let Some(begun) = begun(folder, resume)? {
-            manifest.same_capture(&begun, folder)?;
+            manifest.same_capture(&begun, spec.policy.as_ref(), folder)?;
             check_sizes(folder, &begun)?;
             manifest = begun;
         }
@@ -102,7 +104,7 @@ impl<'a> Capture<'a> {
             .iter()
             .map(|s| s.bytes)
             .sum();
-        let estimate = Estimate {
+        let mut estimate = Estimate {
             rows: survey.lengths.len(),
             tokens: survey.lengths.iter().map(|&n| u64::from(n)).sum(),
             stored_tokens: plan.iter().map(|s| s.tokens).sum(),
@@ -112,6 +114,7 @@ impl<'a> Capture<'a> {
             memory: plan.iter().map(|s| s.bytes).max().unwrap_or(0)
                 + plan::batch_bytes(&spec, config, &survey.lengths),
             free: free_bytes(folder)?,
+            rate: None,
         };
         if bytes - bytes_done > estimate.free {
             return Err(StoreError::DiskFull {
@@ -119,6 +122,12 @@ impl<'a> Capture<'a> {
                 needed: bytes - bytes_done,
                 free: estimate.free,
             });
+        }
+        if let (Some(policy), None) = (&spec.policy, &manifest.facts) {
+            let harvest = Harvest::new(model, &by_token(&spec))?;
+            let (facts, rate) = Facts::measure(&harvest, rows, policy, spec.batch)?;
+            manifest.facts = Some(facts);
+            estimate.rate = Some(rate as u64);
         }
         Ok(Self {
             model,
@@ -135,6 +144,11 @@ impl<'a> Capture<'a> {
     /// What it will take.
     pub fn estimate(&self) -> &Estimate {
         &self.estimate
+    }
+
+    /// What a sample of the rows said, where a policy decides what training sees.
+    pub fn facts(&self) -> Option<&Facts> {
+        self.manifest.facts.as_ref()
     }
 
     /// How far it is now.
@@ -169,7 +183,8 @@ impl<'a> Capture<'a> {
         source.skip(progress.rows)?;
         let plan = std::mem::take(&mut self.plan);
         for (index, shard) in plan.iter().enumerate().skip(self.manifest.shards.len()) {
-            let mut open = Shard::new(&self.spec, self.model.config(), shard);
+            let facts = self.manifest.facts.clone();
+            let mut open = Shard::new(&self.spec, self.model.config(), shard, facts.as_ref());
             let (mut at, mut stop) = (shard.rows.start, false);
             while at < shard.rows.end {
                 let batch = source.take(self.spec.batch.min(shard.rows.end - at))?;
@@ -227,6 +242,12 @@ impl<'a> Capture<'a> {
             bytes: self.manifest.shards.iter().map(|s| s.bytes).sum(),
         }
     }
+}
+
+/// The points that have values of a token.
+fn by_token(spec: &CaptureSpec) -> Vec<HookPoint> {
+    let points = spec.points.iter().filter(|at| !plan::by_row(**at));
+    points.copied().collect()
 }
 
 fn tokens(lengths: &[u32]) -> u64 {

@@ -107,6 +107,43 @@ pub enum StoreError {
         /// The value.
         value: f32,
     },
+    /// A value that is no number, or infinite.
+    #[error(
+        "{point}, row {row}: the activation is {value}; nothing can be trained on it; try the model in f32, or look at \
+         the row's text"
+    )]
+    NotFinite {
+        /// The point.
+        point: String,
+        /// The row, and the position where it is known.
+        row: String,
+        /// The value.
+        value: f32,
+    },
+    /// A source that gives training nothing.
+    #[error(
+        "{what}: nothing is left to train on; of {tokens} tokens {left_out} are left out by the policy; see --drop"
+    )]
+    NothingKept {
+        /// The source or store.
+        what: String,
+        /// Its tokens.
+        tokens: u64,
+        /// Those left out.
+        left_out: u64,
+    },
+    /// A saved place in training rows that does not belong to these.
+    #[error("{}: the saved rows are of another {field} ({saved}, here {here}); go on with the settings they were saved with", path.display())]
+    OtherRows {
+        /// The file.
+        path: PathBuf,
+        /// What differs.
+        field: &'static str,
+        /// In the file.
+        saved: String,
+        /// Here.
+        here: String,
+    },
     /// A shard whose bytes are not those that were written.
     #[error("{}: sha256 is {found}, the manifest says {expected}; the file has changed or is damaged", file.display())]
     Damaged {
@@ -143,6 +180,9 @@ pub enum StoreError {
     /// A suite.
     #[error(transparent)]
     Suite(#[from] crate::text::suites::SuiteError),
+    /// Rows of a file.
+    #[error(transparent)]
+    Data(#[from] crate::text::dataset::DataError),
     /// The model.
     #[error(transparent)]
     Model(#[from] ModelError),

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CaptureSpec, Kept, StoreDtype, StoreError,
+    CaptureSpec, Facts, Kept, Lost, Packing, Policy, StoreDtype, StoreError, Tally,
     plan::{Survey, by_row, inner_dims},
 };
 use crate::config::ModelConfig;
@@ -43,7 +43,7 @@ pub struct StoredPoint {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SourceInfo {
-    /// `text`, `file`, `jsonl`, `suite` or `ids`.
+    /// `text`, `file`, `jsonl`, `table`, `documents`, `suite` or `ids`.
     pub kind: String,
     /// File name without its folder, or the suite's name.
     pub name: String,
@@ -61,6 +61,9 @@ pub struct SourceInfo {
     pub limit: Option<usize>,
     /// The time that templates with a date were given.
     pub now: Option<String>,
+    /// How documents were packed into rows; absent if each is a row.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packing: Option<Packing>,
 }
 
 /// What a store was made on and from.
@@ -77,7 +80,7 @@ pub struct Origin {
 }
 
 /// A shard on disk.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ShardInfo {
     /// File name.
@@ -92,10 +95,16 @@ pub struct ShardInfo {
     pub rows: usize,
     /// Stored tokens.
     pub tokens: u64,
+    /// Of these, how many training sees and how many not, where a policy decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tally: Option<Tally>,
+    /// What the number format lost, for each point that is stored by token in another format than f32.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lost: Vec<Lost>,
 }
 
 /// The manifest.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
     /// [`SCHEMA`].
@@ -122,6 +131,9 @@ pub struct Manifest {
     pub source: SourceInfo,
     /// Chained SHA-256 over the token ids of all rows.
     pub ids_sha256: String,
+    /// What training leaves out, and the numbers that it goes by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub facts: Option<Facts>,
     /// Rows that the whole store has.
     pub rows: usize,
     /// Tokens of each row, whether stored or not.
@@ -165,6 +177,7 @@ impl Manifest {
             shard_bytes: spec.shard_bytes,
             source: origin.source.clone(),
             ids_sha256: survey.ids_sha256.clone(),
+            facts: None,
             rows: survey.lengths.len(),
             tokens_per_row: survey.lengths.clone(),
             shards: Vec::new(),
@@ -180,6 +193,31 @@ impl Manifest {
     /// Tokens that are on disk.
     pub fn tokens_done(&self) -> u64 {
         self.shards.iter().map(|s| s.tokens).sum()
+    }
+
+    /// Tokens on disk that training sees, and those that it does not; all are seen where no policy decides.
+    pub fn tally(&self) -> Tally {
+        let mut all = Tally::default();
+        for shard in &self.shards {
+            let kept = || Tally {
+                kept: shard.tokens,
+                ..Tally::default()
+            };
+            all.and(&shard.tally.unwrap_or_else(kept));
+        }
+        all
+    }
+
+    /// What the number format lost so far, for each point.
+    pub fn lost(&self) -> Vec<Lost> {
+        let mut all: Vec<Lost> = Vec::new();
+        for lost in self.shards.iter().flat_map(|shard| &shard.lost) {
+            match all.iter_mut().find(|l| l.point == lost.point) {
+                Some(sum) => sum.and(lost),
+                None => all.push(lost.clone()),
+            }
+        }
+        all
     }
 
     /// Reads and checks a store's manifest.
@@ -234,6 +272,20 @@ impl Manifest {
             let end = shard.first_row.checked_add(shard.rows);
             let end =
                 end.filter(|&end| shard.first_row == next && shard.rows > 0 && end <= self.rows);
+            if shard.tally.is_some() != self.facts.is_some()
+                || shard.tally.is_some_and(|t| {
+                    t.kept
+                        .checked_add(t.first)
+                        .and_then(|n| n.checked_add(t.special))
+                        .and_then(|n| n.checked_add(t.norm))
+                        != Some(shard.tokens)
+                })
+            {
+                return Err(format!(
+                    "shards[{i}].tally: expected one of all {} tokens where a policy decides",
+                    shard.tokens
+                ));
+            }
             next =
                 end.ok_or_else(|| format!("shards[{i}]: its rows do not follow the shard before"))?;
         }
@@ -256,7 +308,12 @@ impl Manifest {
     }
 
     /// Refuses to go on with a store that was begun with anything else, and says with what.
-    pub(super) fn same_capture(&self, begun: &Self, folder: &Path) -> Result<(), StoreError> {
+    pub(super) fn same_capture(
+        &self,
+        begun: &Self,
+        now: Option<&Policy>,
+        folder: &Path,
+    ) -> Result<(), StoreError> {
         begun_on(&begun.fingerprint, &self.fingerprint, folder)?;
         let differs = |field, begun: String, now: String| {
             (begun != now).then(|| StoreError::OtherSettings {
@@ -269,6 +326,12 @@ impl Manifest {
         let names = |m: &Self| {
             let names: Vec<_> = m.points.iter().map(|p| p.point.to_string()).collect();
             names.join(",")
+        };
+        let policy = |of: Option<&Policy>| {
+            of.map_or_else(
+                || "none".into(),
+                |p| serde_json::to_string(p).unwrap_or_default(),
+            )
         };
         let text = |value: &SourceInfo| serde_json::to_string(value).unwrap_or_default();
         let found = [
@@ -294,6 +357,11 @@ impl Manifest {
                 "shard size",
                 begun.shard_bytes.to_string(),
                 self.shard_bytes.to_string(),
+            ),
+            differs(
+                "choice of what is left out",
+                policy(begun.facts.as_ref().map(|f| &f.policy)),
+                policy(now),
             ),
             differs("source", text(&begun.source), text(&self.source)),
             differs(

@@ -5,16 +5,15 @@
 
 use std::{fmt, ops::Range, str::FromStr};
 
-use candle_core::DType;
 use serde::{Deserialize, Serialize};
 
-use super::StoreError;
+use super::{Policy, StoreError};
 use crate::config::ModelConfig;
 use crate::files::hash::sha256;
 use crate::hooks::{HookPoint, Shape};
 
 /// Rows of token ids, one by one; errors name the row.
-pub type RowIter<'a> = Box<dyn Iterator<Item = Result<Vec<u32>, StoreError>> + 'a>;
+pub type RowIter<'a> = Box<dyn Iterator<Item = Result<Vec<u32>, StoreError>> + Send + 'a>;
 
 /// Rows that can be read more than once: to lay the store out, then to fill it.
 pub trait Rows {
@@ -41,6 +40,8 @@ pub enum StoreDtype {
     F16,
     /// Half the bytes, 8 bits of mantissa, the range of f32.
     BF16,
+    /// A quarter of the bytes: whole numbers from -127 to 127 beside one f32 scale a token, its largest value / 127.
+    Int8,
 }
 
 impl StoreDtype {
@@ -49,6 +50,7 @@ impl StoreDtype {
         match self {
             Self::F32 => 4,
             Self::F16 | Self::BF16 => 2,
+            Self::Int8 => 1,
         }
     }
 
@@ -58,15 +60,7 @@ impl StoreDtype {
             Self::F32 => "F32",
             Self::F16 => "F16",
             Self::BF16 => "BF16",
-        }
-    }
-
-    /// As candle names it.
-    pub fn candle(self) -> DType {
-        match self {
-            Self::F32 => DType::F32,
-            Self::F16 => DType::F16,
-            Self::BF16 => DType::BF16,
+            Self::Int8 => "I8",
         }
     }
 }
@@ -79,9 +73,10 @@ impl FromStr for StoreDtype {
             "f32" => Ok(Self::F32),
             "f16" => Ok(Self::F16),
             "bf16" => Ok(Self::BF16),
+            "int8" => Ok(Self::Int8),
             other => Err(StoreError::Setting {
                 option: "--store-dtype",
-                expected: "f32, f16 or bf16",
+                expected: "f32, f16, bf16 or int8",
                 found: other.into(),
             }),
         }
@@ -159,6 +154,8 @@ pub struct CaptureSpec {
     pub dtype: StoreDtype,
     /// Rows of one pass.
     pub batch: usize,
+    /// What training leaves out. Such tokens are stored too, and marked with the reason; `None` marks none.
+    pub policy: Option<Policy>,
     /// A shard is closed before it would grow beyond this; a larger batch gets a shard of its own.
     pub shard_bytes: u64,
 }
@@ -190,6 +187,22 @@ impl CaptureSpec {
         if self.shard_bytes == 0 {
             return Err(setting("--shard-mb", "at least 1", "0".into()));
         }
+        let attention = self.points.iter().find(|at| by_row(**at));
+        if let (StoreDtype::Int8, Some(at)) = (self.dtype, attention) {
+            let expected = "f32, f16 or bf16 for attention, which has no values a token";
+            return Err(setting("--store-dtype", expected, format!("int8 for {at}")));
+        }
+        if self.policy.is_some() && self.kept != Kept::All {
+            return Err(setting(
+                "--drop",
+                "all positions",
+                format!("--positions {}", self.kept),
+            ));
+        }
+        if self.policy.is_some() && self.points.iter().all(|at| by_row(*at)) {
+            let expected = "a point with values a token";
+            return Err(setting("--drop", expected, "attention points alone".into()));
+        }
         Ok(())
     }
 }
@@ -197,6 +210,11 @@ impl CaptureSpec {
 /// True for points whose rows are `[head, query, key]` and cannot be joined along tokens.
 pub(super) fn by_row(at: HookPoint) -> bool {
     at.point.info().shape == Shape::Attention
+}
+
+/// Values of one token at a point that is stored by token.
+pub(super) fn width(at: HookPoint, config: &ModelConfig) -> usize {
+    inner_dims(at, config).iter().product()
 }
 
 /// Axes after the token of a point that is stored by token; `[head]` for one that is stored by row.
@@ -269,7 +287,14 @@ pub(super) fn row_bytes(spec: &CaptureSpec, config: &ModelConfig, len: usize) ->
         let keys = if by_row(*at) { len as u64 } else { 1 };
         inner * keys * spec.dtype.size()
     };
-    kept * (INDEX_BYTES + spec.points.iter().map(of_point).sum::<u64>())
+    let by_token = spec.points.iter().filter(|at| !by_row(**at)).count() as u64;
+    let scales = if spec.dtype == StoreDtype::Int8 {
+        4 * by_token
+    } else {
+        0
+    };
+    let marks = u64::from(spec.policy.is_some());
+    kept * (INDEX_BYTES + marks + scales + spec.points.iter().map(of_point).sum::<u64>())
 }
 
 /// Cuts the rows into shards between batches.

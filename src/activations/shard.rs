@@ -1,17 +1,20 @@
 //! One shard in the making: encoded bytes of each tensor, then a safetensors file.
 //!
-//! Integers come first, so that every tensor begins at a multiple of its element size.
+//! Always: tensors come in the order of their element size, so that each begins at a multiple of it: numbers of rows, scales of
+//! int8, values, marks. Values are encoded in `codec.rs`.
 
 use std::path::Path;
 
-use candle_core::{DType, Tensor};
-use half::{bf16, f16};
+use candle_core::DType;
 use serde_json::{Map, json};
 
 use super::{
-    CaptureSpec, StoreDtype, StoreError,
+    CaptureSpec, Facts, StoreDtype, StoreError, Tally,
+    codec::Codec,
+    harvest::{norms, taken},
     manifest::ShardInfo,
     plan::{ShardPlan, by_row, inner_dims},
+    policy::Reason,
 };
 use crate::config::ModelConfig;
 use crate::files::{
@@ -20,24 +23,39 @@ use crate::files::{
 };
 use crate::hooks::{Captured, HookPoint};
 
+/// Marks of the tokens that training does not see: a [`Reason`] each.
+pub(super) const LEFT_OUT: &str = "left_out";
+
 /// A tensor of the file to be.
-struct Column {
+struct Column<'a> {
     name: String,
     tag: &'static str,
     shape: Vec<usize>,
-    bytes: Vec<u8>,
+    bytes: &'a [u8],
+}
+
+/// A tensor of values that grows.
+struct Growing {
+    at: HookPoint,
+    name: String,
+    shape: Vec<usize>,
+    codec: Codec,
 }
 
 /// A shard that grows row by row.
 pub(super) struct Shard<'a> {
     spec: &'a CaptureSpec,
     plan: &'a ShardPlan,
+    /// What training leaves out, and the medians of the points that are stored by token.
+    facts: Option<(&'a Facts, Vec<f64>)>,
     /// `token_ids`, `row`, `position`.
-    index: [Column; 3],
+    index: [(&'static str, Vec<u8>); 3],
     /// Points that are stored by token, in the order of the spec.
-    by_token: Vec<(HookPoint, Column)>,
+    by_token: Vec<Growing>,
     /// Attention points, a tensor for each row.
-    by_row: Vec<Column>,
+    by_row: Vec<Growing>,
+    marks: Vec<u8>,
+    tally: Tally,
     rows: usize,
 }
 
@@ -52,31 +70,34 @@ pub(super) struct Place {
 }
 
 impl<'a> Shard<'a> {
-    pub(super) fn new(spec: &'a CaptureSpec, config: &ModelConfig, plan: &'a ShardPlan) -> Self {
+    pub(super) fn new(
+        spec: &'a CaptureSpec,
+        config: &ModelConfig,
+        plan: &'a ShardPlan,
+        facts: Option<&'a Facts>,
+    ) -> Self {
         let tokens = plan.tokens as usize;
-        let ints = |name: &str| Column {
-            name: name.into(),
-            tag: "I64",
-            shape: vec![tokens],
-            bytes: Vec::with_capacity(tokens * 8),
-        };
         let points = spec.points.iter().filter(|at| !by_row(**at));
-        let column = |at: &HookPoint| {
+        let growing = |at: &HookPoint| {
             let mut shape = vec![tokens];
             shape.extend(inner_dims(*at, config));
-            let size = shape.iter().product::<usize>() * spec.dtype.size() as usize;
-            let column = Column {
+            Growing {
+                at: *at,
                 name: at.to_string(),
-                tag: spec.dtype.tag(),
+                codec: Codec::new(spec.dtype, *at, shape.iter().product(), tokens),
                 shape,
-                bytes: Vec::with_capacity(size),
-            };
-            (*at, column)
+            }
         };
+        let by_token: Vec<Growing> = points.map(growing).collect();
+        let points: Vec<HookPoint> = by_token.iter().map(|g| g.at).collect();
         Self {
-            index: ["token_ids", "row", "position"].map(ints),
-            by_token: points.map(column).collect(),
+            facts: facts.map(|f| (f, f.medians(&points).unwrap_or_default())),
+            index: ["token_ids", "row", "position"]
+                .map(|name| (name, Vec::with_capacity(tokens * 8))),
+            by_token,
             by_row: Vec::new(),
+            marks: Vec::new(),
+            tally: Tally::default(),
             rows: 0,
             spec,
             plan,
@@ -94,60 +115,135 @@ impl<'a> Shard<'a> {
         let kept = self.spec.kept.of(ids.len());
         for position in kept.clone() {
             let values = [i64::from(ids[position]), row as i64, position as i64];
-            for (column, value) in self.index.iter_mut().zip(values) {
-                column.bytes.extend_from_slice(&value.to_le_bytes());
+            for ((_, bytes), value) in self.index.iter_mut().zip(values) {
+                bytes.extend_from_slice(&value.to_le_bytes());
             }
         }
         let start = place.pad + kept.start - place.dropped;
-        let tensor = |at: &HookPoint| {
-            captured.get(at).ok_or(crate::model::ModelError::Empty {
-                what: "the pass captured nothing at a point",
-            })
-        };
-        for (at, column) in &mut self.by_token {
-            let values = tensor(at)?.get(place.slot)?.narrow(0, start, kept.len())?;
-            append(&mut column.bytes, &values, self.spec.dtype, *at, row)?;
+        let take = |growing: &Growing| taken(captured, growing.at, place.slot, start, kept.len());
+        let values: Vec<Vec<f32>> = self.by_token.iter().map(take).collect::<Result<_, _>>()?;
+        let reasons = self.judge(ids, &values, row)?;
+        for (growing, values) in self.by_token.iter_mut().zip(&values) {
+            let width = (values.len() / kept.len().max(1)).max(1);
+            for (values, reason) in values.chunks(width).zip(&reasons) {
+                growing.codec.push(values, *reason == Reason::Kept, row)?;
+            }
         }
+        self.push_attention(ids, captured, place, row)?;
+        self.rows += 1;
+        Ok(())
+    }
+
+    /// Why training leaves out each stored token of a row; nothing is left out without a policy.
+    fn judge(
+        &mut self,
+        ids: &[u32],
+        values: &[Vec<f32>],
+        row: usize,
+    ) -> Result<Vec<Reason>, StoreError> {
+        let Some((facts, medians)) = &self.facts else {
+            return Ok(vec![Reason::Kept; self.spec.kept.of(ids.len()).len()]);
+        };
+        let norms: Vec<Vec<f64>> = values.iter().map(|v| norms(v, ids.len())).collect();
+        for (growing, norms) in self.by_token.iter().zip(&norms) {
+            if let Some(position) = norms.iter().position(|n| !n.is_finite()) {
+                return Err(StoreError::NotFinite {
+                    point: growing.name.clone(),
+                    row: format!("{row}, position {position}"),
+                    value: norms[position] as f32,
+                });
+            }
+        }
+        let reasons = facts.policy.judge(ids, &norms, medians);
+        self.tally.count(&reasons);
+        self.marks.extend(reasons.iter().map(|r| *r as u8));
+        Ok(reasons)
+    }
+
+    fn push_attention(
+        &mut self,
+        ids: &[u32],
+        captured: &Captured,
+        place: &Place,
+        row: usize,
+    ) -> Result<(), StoreError> {
+        let kept = self.spec.kept.of(ids.len());
+        let start = place.pad + kept.start - place.dropped;
         for at in self.spec.points.iter().filter(|at| by_row(**at)) {
-            let values = tensor(at)?
+            let tensor = captured.get(at).ok_or(crate::model::ModelError::Empty {
+                what: "the pass captured nothing at a point",
+            })?;
+            let values = tensor
                 .get(place.slot)?
                 .narrow(1, start, kept.len())?
-                .narrow(2, place.pad, ids.len())?;
-            let mut column = Column {
+                .narrow(2, place.pad, ids.len())?
+                .to_dtype(DType::F32)?;
+            let shape = values.dims().to_vec();
+            let values = values.flatten_all()?.to_vec1::<f32>()?;
+            let mut codec = Codec::new(self.spec.dtype, *at, values.len(), 0);
+            codec.push(&values, false, row)?;
+            self.by_row.push(Growing {
+                at: *at,
                 name: row_tensor(*at, row),
-                tag: self.spec.dtype.tag(),
-                shape: values.dims().to_vec(),
-                bytes: Vec::with_capacity(values.elem_count() * self.spec.dtype.size() as usize),
-            };
-            append(&mut column.bytes, &values, self.spec.dtype, *at, row)?;
-            self.by_row.push(column);
+                shape,
+                codec,
+            });
         }
-        self.rows += 1;
         Ok(())
     }
 
     /// Writes the shard atomically and hashes what is on the disk.
     pub(super) fn write(self, folder: &Path, name: String) -> Result<ShardInfo, StoreError> {
         let path = folder.join(&name);
-        let columns: Vec<&Column> = self
-            .index
-            .iter()
-            .chain(self.by_token.iter().map(|(_, column)| column))
-            .chain(&self.by_row)
-            .collect();
+        let columns = self.columns();
         let header = header(&columns);
-        let parts = std::iter::once(header.as_slice())
-            .chain(columns.iter().map(|column| column.bytes.as_slice()));
+        let bytes = header.len() + columns.iter().map(|c| c.bytes.len()).sum::<usize>();
+        let parts = std::iter::once(header.as_slice()).chain(columns.iter().map(|c| c.bytes));
         write_atomic_parts(&path, parts)?;
+        let lossy = self.spec.dtype != StoreDtype::F32;
+        let lost = self.by_token.iter().filter(|_| lossy);
         Ok(ShardInfo {
             sha256: sha256_file(&path)?,
-            bytes: (header.len() + columns.iter().map(|c| c.bytes.len()).sum::<usize>()) as u64,
+            bytes: bytes as u64,
             file: name,
             first_row: self.plan.rows.start,
             rows: self.rows,
             tokens: self.plan.tokens,
+            tally: self.facts.as_ref().map(|_| self.tally),
+            lost: lost.map(|growing| growing.codec.lost.clone()).collect(),
         })
     }
+
+    fn columns(&self) -> Vec<Column<'_>> {
+        let tokens = vec![self.plan.tokens as usize];
+        let column = |name: String, tag, shape: Vec<usize>, bytes| Column {
+            name,
+            tag,
+            shape,
+            bytes,
+        };
+        let index = self.index.iter();
+        let index = index.map(|(name, bytes)| column((*name).into(), "I64", tokens.clone(), bytes));
+        let int8 = self.spec.dtype == StoreDtype::Int8;
+        let scales = self.by_token.iter().filter(|_| int8);
+        let scales = scales.map(|g| {
+            let name = scale_tensor(g.at);
+            column(name, "F32", tokens.clone(), &g.codec.scales)
+        });
+        let values = self.by_token.iter().chain(&self.by_row);
+        let values = values.map(|g| {
+            let tag = g.codec.dtype.tag();
+            column(g.name.clone(), tag, g.shape.clone(), &g.codec.bytes)
+        });
+        let marks = self.facts.iter();
+        let marks = marks.map(|_| column(LEFT_OUT.into(), "U8", tokens.clone(), &self.marks));
+        index.chain(scales).chain(values).chain(marks).collect()
+    }
+}
+
+/// `resid_post.3/scale`
+pub(super) fn scale_tensor(at: HookPoint) -> String {
+    format!("{at}/scale")
 }
 
 /// `pattern.3/row-12`
@@ -155,7 +251,7 @@ pub(super) fn row_tensor(at: HookPoint, row: usize) -> String {
     format!("{at}/row-{row}")
 }
 
-fn header(columns: &[&Column]) -> Vec<u8> {
+fn header(columns: &[Column]) -> Vec<u8> {
     let mut object = Map::new();
     object.insert(
         "__metadata__".into(),
@@ -169,35 +265,4 @@ fn header(columns: &[&Column]) -> Vec<u8> {
         at = end;
     }
     header_bytes(object)
-}
-
-fn append(
-    out: &mut Vec<u8>,
-    values: &Tensor,
-    dtype: StoreDtype,
-    at: HookPoint,
-    row: usize,
-) -> Result<(), StoreError> {
-    let values = values
-        .to_dtype(DType::F32)?
-        .flatten_all()?
-        .to_vec1::<f32>()?;
-    match dtype {
-        StoreDtype::F32 => out.extend(values.iter().flat_map(|v| v.to_le_bytes())),
-        StoreDtype::BF16 => {
-            out.extend(values.iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes()));
-        }
-        StoreDtype::F16 => {
-            let lost = |v: &&f32| v.is_finite() && f16::from_f32(**v).is_infinite();
-            if let Some(&value) = values.iter().find(lost) {
-                return Err(StoreError::Overflow {
-                    point: at.to_string(),
-                    row,
-                    value,
-                });
-            }
-            out.extend(values.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()));
-        }
-    }
-    Ok(())
 }

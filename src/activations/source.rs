@@ -3,20 +3,26 @@
 //! Always: a source is streamed, a bad row is an error with its file and line, and nothing is cut or skipped in silence
 //! (blank lines apart). The same source gives the same ids each time: templates that print a date are given a fixed one.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use jiff::civil::DateTime;
-use serde_json::Value;
 
-use super::{RowIter, Rows, SourceInfo, StoreError};
-use crate::files::hash::{sha256, sha256_file};
+use super::{
+    RowIter, Rows, SourceInfo, StoreError,
+    items::{Item, json_item, table_items},
+    lines::Lines,
+};
+use crate::files::hash::{sha256, sha256_file, sha256_files};
 use crate::model::{Checkpoint, ModelError};
-use crate::text::{Message, Vars, encode_chat, suites::Suite};
+use crate::text::{
+    Message, Vars,
+    documents::{self, Documents},
+    encode_chat,
+    suites::Suite,
+};
 
-/// The longest line that is read, in bytes.
-const MAX_LINE: u64 = 16 << 20;
+/// Documents of plain text come in parts of about this many bytes.
+const PART: usize = 1 << 20;
 
 /// A column of a JSONL file, which also says what its rows are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +55,10 @@ pub enum Source {
     Lines(PathBuf),
     /// A column of a JSONL file.
     Jsonl(PathBuf, Column),
+    /// A column of a Parquet file or of a JSON array, which is read whole.
+    Table(PathBuf, Column),
+    /// Documents of plain text: a file, or all `.txt` and `.md` files below a folder. For packing: long ones come in parts.
+    Documents(PathBuf),
     /// The prompts of a suite.
     Suite(Suite),
 }
@@ -77,17 +87,9 @@ pub struct TextRows<'a> {
     max_len: usize,
 }
 
-/// A text before it is encoded.
-enum Item {
-    Text(String),
-    Prompt {
-        prompt: String,
-        system: Option<String>,
-    },
-    Messages(Vec<Message>),
-}
-
-type Items<'a> = Box<dyn Iterator<Item = Result<(String, Item), StoreError>> + 'a>;
+/// Texts with the places they stand at.
+pub(super) type Items<'a> =
+    Box<dyn Iterator<Item = Result<(String, Item), StoreError>> + Send + 'a>;
 
 impl<'a> TextRows<'a> {
     /// Checks what can be checked before reading.
@@ -109,8 +111,11 @@ impl<'a> TextRows<'a> {
             });
         }
         let (is_text, is_messages) = match &source {
-            Source::Text(_) | Source::Lines(_) | Source::Jsonl(_, Column::Text) => (true, false),
-            Source::Jsonl(_, Column::Messages) => (false, true),
+            Source::Text(_) | Source::Lines(_) | Source::Documents(_) => (true, false),
+            Source::Jsonl(_, Column::Text) | Source::Table(_, Column::Text) => (true, false),
+            Source::Jsonl(_, Column::Messages) | Source::Table(_, Column::Messages) => {
+                (false, true)
+            }
             _ => (false, false),
         };
         if is_messages && options.chat == Some(false) {
@@ -157,6 +162,13 @@ impl<'a> TextRows<'a> {
                 sha256_file(path)?,
                 Some(column.name().to_string()),
             ),
+            Source::Table(path, column) => (
+                "table",
+                file(path),
+                sha256_file(path)?,
+                Some(column.name().to_string()),
+            ),
+            Source::Documents(path) => ("documents", file(path), documents_hash(path)?, None),
             Source::Suite(suite) => ("suite", suite.name.clone(), suite.hash.clone(), None),
         };
         Ok(SourceInfo {
@@ -169,6 +181,7 @@ impl<'a> TextRows<'a> {
             truncate: self.options.truncate,
             limit: self.options.limit,
             now: self.dated().then(|| self.options.now.to_string()),
+            packing: None,
         })
     }
 
@@ -182,7 +195,18 @@ impl<'a> TextRows<'a> {
         self.chat && source.is_some_and(|s| s.contains("strftime_now"))
     }
 
-    fn items(&self) -> Result<Items<'_>, StoreError> {
+    /// The model with its words.
+    pub fn checkpoint(&self) -> &'a Checkpoint {
+        self.checkpoint
+    }
+
+    /// Texts before they are encoded, as many as the options allow.
+    pub(super) fn items(&self) -> Result<Items<'_>, StoreError> {
+        let limit = self.options.limit.unwrap_or(usize::MAX);
+        Ok(Box::new(self.all()?.take(limit)))
+    }
+
+    fn all(&self) -> Result<Items<'_>, StoreError> {
         Ok(match &self.source {
             Source::Text(text) => Box::new(std::iter::once(Ok((
                 "text".to_string(),
@@ -195,13 +219,32 @@ impl<'a> TextRows<'a> {
                 let column = *column;
                 let parse = move |line: Result<(String, String), StoreError>| {
                     let (at, text) = line?;
-                    let item = item(&text, column).map_err(|what| StoreError::Row {
+                    let item = json_item(&text, column).map_err(|what| StoreError::Row {
                         origin: at.clone(),
                         what,
                     })?;
                     Ok((at, item))
                 };
                 Box::new(Lines::open(path)?.map(parse))
+            }
+            Source::Table(path, column) => Box::new(table_items(path, *column)?),
+            Source::Documents(path) => {
+                let files = documents::files(path)?.into_iter();
+                let of_file = |file: PathBuf| -> Items<'_> {
+                    match Documents::open(&file, PART) {
+                        Ok(all) => Box::new(all.map(|d| {
+                            let d = d?;
+                            let item = if d.goes_on {
+                                Item::Part(d.text)
+                            } else {
+                                Item::Text(d.text)
+                            };
+                            Ok((d.place, item))
+                        })),
+                        Err(error) => Box::new(std::iter::once(Err(error.into()))),
+                    }
+                };
+                Box::new(files.flat_map(of_file))
             }
             Source::Suite(suite) => Box::new(suite.rows.iter().map(|row| {
                 let item = Item::Prompt {
@@ -213,18 +256,28 @@ impl<'a> TextRows<'a> {
         })
     }
 
-    fn encode(&self, origin: &str, item: Item) -> Result<Vec<u32>, StoreError> {
+    /// The ids of a text, however long; `special`: with what the tokenizer puts around a text of its own accord.
+    pub(super) fn ids(
+        &self,
+        origin: &str,
+        item: Item,
+        special: bool,
+    ) -> Result<Vec<u32>, StoreError> {
         let bad = |what: &str| StoreError::Row {
             origin: origin.to_string(),
             what: what.to_string(),
         };
-        let mut ids = match item {
+        Ok(match item {
             Item::Messages(messages) => self.encode_messages(&messages)?,
-            Item::Text(text) if text.is_empty() => return Err(bad("the text is empty")),
+            Item::Text(text) | Item::Part(text) if text.is_empty() => {
+                return Err(bad("the text is empty"));
+            }
             Item::Prompt { prompt, .. } if prompt.trim().is_empty() => {
                 return Err(bad("the prompt is empty"));
             }
-            Item::Text(prompt) if self.chat => self.encode_messages(&[Message::user(prompt)])?,
+            Item::Text(prompt) | Item::Part(prompt) if self.chat => {
+                self.encode_messages(&[Message::user(prompt)])?
+            }
             Item::Prompt { prompt, system } if self.chat => {
                 let system = system.map(|s| Message::new("system", s));
                 let messages: Vec<_> = system.into_iter().chain([Message::user(prompt)]).collect();
@@ -237,9 +290,23 @@ impl<'a> TextRows<'a> {
                     "a system turn needs the chat template; leave out --raw",
                 ));
             }
-            Item::Text(text) | Item::Prompt { prompt: text, .. } => {
-                self.checkpoint.tokenizer.encode(&text, true)?
+            Item::Text(text) | Item::Part(text) | Item::Prompt { prompt: text, .. } => {
+                self.checkpoint.tokenizer.encode(&text, special)?
             }
+        })
+    }
+
+    fn encode(&self, origin: &str, item: Item) -> Result<Vec<u32>, StoreError> {
+        if matches!(item, Item::Part(_)) {
+            return Err(StoreError::Row {
+                origin: origin.to_string(),
+                what: "a document of several parts is no row; pack documents with --pack".into(),
+            });
+        }
+        let mut ids = self.ids(origin, item, true)?;
+        let bad = |what: &str| StoreError::Row {
+            origin: origin.to_string(),
+            what: what.to_string(),
         };
         if ids.is_empty() {
             return Err(bad("no tokens"));
@@ -272,135 +339,29 @@ impl<'a> TextRows<'a> {
     }
 }
 
-impl Rows for TextRows<'_> {
-    fn rows(&self) -> Result<RowIter<'_>, StoreError> {
-        let limit = self.options.limit.unwrap_or(usize::MAX);
+impl TextRows<'_> {
+    /// Without the first `skipped` texts, which are not encoded.
+    pub(super) fn rows_from(&self, skipped: u64) -> Result<RowIter<'_>, StoreError> {
         let encode = |item: Result<(String, Item), StoreError>| {
             let (origin, item) = item?;
             self.encode(&origin, item)
         };
-        Ok(Box::new(self.items()?.take(limit).map(encode)))
+        let items = self.items()?.skip(skipped as usize);
+        Ok(Box::new(items.map(encode)))
     }
 }
 
-/// One line of JSON as an item; the error says what is wrong with it.
-fn item(line: &str, column: Column) -> Result<Item, String> {
-    let value: Value = serde_json::from_str(line).map_err(|e| format!("not JSON: {e}"))?;
-    let Value::Object(object) = value else {
-        return Err("expected a JSON object".into());
-    };
-    let name = column.name();
-    let Some(value) = object.get(name) else {
-        let there: Vec<_> = object.keys().map(String::as_str).take(8).collect();
-        return Err(format!(
-            "no column `{name}`; there are: {}",
-            there.join(", ")
-        ));
-    };
-    let string = |name: &str, value: &Value| {
-        let text = value.as_str().map(str::to_string);
-        text.ok_or_else(|| format!("`{name}`: expected a string, found {}", kind(value)))
-    };
-    match column {
-        Column::Text => Ok(Item::Text(string(name, value)?)),
-        Column::Prompt => {
-            let system = object.get("system").filter(|v| !v.is_null());
-            Ok(Item::Prompt {
-                prompt: string(name, value)?,
-                system: system.map(|v| string("system", v)).transpose()?,
-            })
-        }
-        Column::Messages => {
-            let messages: Vec<Message> = serde_json::from_value(value.clone())
-                .map_err(|e| format!("`messages`: expected objects with role and content: {e}"))?;
-            if messages.is_empty() {
-                return Err("`messages` is empty".into());
-            }
-            Ok(Item::Messages(messages))
-        }
+impl Rows for TextRows<'_> {
+    fn rows(&self) -> Result<RowIter<'_>, StoreError> {
+        self.rows_from(0)
     }
 }
 
-fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
+/// Of one file its hash, of a folder the hash over those of its texts.
+fn documents_hash(path: &Path) -> Result<String, StoreError> {
+    if !path.is_dir() {
+        return Ok(sha256_file(path)?);
     }
-}
-
-/// Lines that are not blank, each with `file:line`, without their line ends.
-struct Lines {
-    path: PathBuf,
-    reader: BufReader<File>,
-    line: usize,
-    failed: bool,
-}
-
-impl Lines {
-    fn open(path: &Path) -> Result<Self, StoreError> {
-        let file = File::open(path).map_err(|source| StoreError::Io {
-            path: path.to_path_buf(),
-            source,
-        })?;
-        Ok(Self {
-            path: path.to_path_buf(),
-            reader: BufReader::new(file),
-            line: 0,
-            failed: false,
-        })
-    }
-
-    fn read(&mut self) -> Result<Option<(String, String)>, StoreError> {
-        let mut buffer = Vec::new();
-        loop {
-            buffer.clear();
-            self.line += 1;
-            let at = format!("{}:{}", self.path.display(), self.line);
-            let row = |what: String| StoreError::Row {
-                origin: at.clone(),
-                what,
-            };
-            let read = (&mut self.reader)
-                .take(MAX_LINE + 1)
-                .read_until(b'\n', &mut buffer)
-                .map_err(|source| StoreError::Io {
-                    path: self.path.clone(),
-                    source,
-                })?;
-            if read == 0 {
-                return Ok(None);
-            }
-            if read as u64 > MAX_LINE {
-                return Err(row(format!("the line is longer than {MAX_LINE} bytes")));
-            }
-            let text = std::str::from_utf8(&buffer).map_err(|e| row(format!("not UTF-8: {e}")))?;
-            let text = text.strip_suffix('\n').unwrap_or(text);
-            let text = text.strip_suffix('\r').unwrap_or(text);
-            let text = if self.line == 1 {
-                text.trim_start_matches('\u{feff}')
-            } else {
-                text
-            };
-            if !text.trim().is_empty() {
-                return Ok(Some((at, text.to_string())));
-            }
-        }
-    }
-}
-
-impl Iterator for Lines {
-    type Item = Result<(String, String), StoreError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.failed {
-            return None;
-        }
-        let next = self.read().transpose();
-        self.failed = matches!(next, Some(Err(_)));
-        next
-    }
+    let hashes = sha256_files(&documents::files(path)?)?;
+    Ok(sha256(hashes.join("\n").as_bytes()))
 }

@@ -10,9 +10,9 @@ use std::sync::Mutex;
 use candle_core::{DType, Tensor};
 
 use super::{
-    Manifest, StoreError,
+    Manifest, StoreDtype, StoreError,
     manifest::{ShardInfo, StoredPoint},
-    shard::row_tensor,
+    shard::{LEFT_OUT, row_tensor, scale_tensor},
 };
 use crate::files::{FileError, hash::sha256_file, safetensors::SafetensorsFile};
 use crate::hooks::HookPoint;
@@ -37,6 +37,11 @@ impl Store {
             manifest: Manifest::read(folder)?,
             checked: Mutex::default(),
         })
+    }
+
+    /// Where it lies.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// What it holds.
@@ -116,7 +121,7 @@ impl Store {
         self.shard(index)?.row(at, row)
     }
 
-    fn point(&self, at: HookPoint) -> Result<&StoredPoint, StoreError> {
+    pub(super) fn point(&self, at: HookPoint) -> Result<&StoredPoint, StoreError> {
         let points = &self.manifest.points;
         points.iter().find(|p| p.point == at).ok_or_else(|| {
             let names: Vec<_> = points.iter().map(|p| p.point.to_string()).collect();
@@ -146,6 +151,34 @@ impl ShardReader<'_> {
         self.info
     }
 
+    /// Refuses a shard whose tensors are not of the shapes that rows are read out of.
+    pub(super) fn check(&self, points: &[HookPoint]) -> Result<(), StoreError> {
+        let manifest = &self.store.manifest;
+        let tokens = self.info.tokens as usize;
+        let mut wanted = vec![("row".into(), tokens * 8), ("position".into(), tokens * 8)];
+        if manifest.facts.is_some() {
+            wanted.push((LEFT_OUT.into(), tokens));
+        }
+        for at in points {
+            let values = tokens * self.store.point(*at)?.dims.iter().product::<usize>();
+            wanted.push((at.to_string(), values * manifest.dtype.size() as usize));
+            if manifest.dtype == StoreDtype::Int8 {
+                wanted.push((scale_tensor(*at), tokens * 4));
+            }
+        }
+        for (name, bytes) in wanted {
+            let found = self.file.raw(&name)?.len();
+            if found != bytes {
+                return Err(self.wrong(&name, "bytes", bytes, found));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn into_file(self) -> SafetensorsFile {
+        self.file
+    }
+
     /// Token ids of the stored tokens.
     pub fn token_ids(&self) -> Result<Vec<u32>, StoreError> {
         self.ints("token_ids")
@@ -173,10 +206,27 @@ impl ShardReader<'_> {
                 format!("it by row: `{}`", row_tensor(at, self.info.first_row)),
             ));
         }
-        let tensor = self.file.load(&at.to_string(), DType::F32)?;
         let mut expected = vec![self.info.tokens as usize];
         expected.extend(&point.dims);
+        if self.store.manifest.dtype == StoreDtype::Int8 {
+            let codes = self.file.load_ints(&at.to_string())?;
+            let codes = self.shaped(codes, &at.to_string(), &expected)?;
+            let name = scale_tensor(at);
+            let scales = self.file.load(&name, DType::F32)?;
+            let scales = self.shaped(scales, &name, &expected[..1])?;
+            let mut ones = vec![expected[0]];
+            ones.resize(expected.len(), 1);
+            let codes = codes.to_dtype(DType::F32)?;
+            return Ok(codes.broadcast_mul(&scales.reshape(ones)?)?);
+        }
+        let tensor = self.file.load(&at.to_string(), DType::F32)?;
         self.shaped(tensor, &at.to_string(), &expected)
+    }
+
+    /// Why training leaves out each stored token, as [`super::policy::Reason`] counts them; none where no policy decides.
+    pub fn left_out(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        let decided = self.store.manifest.facts.is_some();
+        decided.then(|| self.ints(LEFT_OUT)).transpose()
     }
 
     /// The stored tokens of one row, in f32: `[token, ...]`, or `[head, query, key]` for an attention point.

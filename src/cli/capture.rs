@@ -18,8 +18,9 @@ use super::{
 };
 use crate::{
     activations::{
-        Capture, CaptureSpec, Column, Estimate, Kept, Manifest, Origin, Source, StoreDtype,
-        TextOptions, TextRows,
+        Capture, CaptureSpec, Column, Estimate, Facts, Kept, Manifest, Origin, PackedContexts,
+        Packing, Policy, Rows, Source, SourceInfo, StoreDtype, StoreError, Tally, TextOptions,
+        TextRows,
     },
     config::ModelConfig,
     hooks::{HookPoint, expand},
@@ -30,8 +31,8 @@ use crate::{
 /// Store activations of any hook points on any texts, in safetensors shards with a manifest
 #[derive(clap::Args, Debug)]
 #[command(
-    after_help = "Example:\n  candlescope capture smollm2-135m-instruct --points 'resid_post.*' --suite harmful --out acts\n  candlescope capture smollm2-135m-instruct --points resid_post.10-20,pattern.3 --text \"Hello there\" --out acts\n  candlescope capture smollm2-135m-instruct --points 'resid_post.*' --jsonl data.jsonl --column messages --positions last --out acts --resume",
-    group(clap::ArgGroup::new("source").required(true).args(["text", "file", "jsonl", "suite"]))
+    after_help = "Example:\n  candlescope capture smollm2-135m-instruct --points 'resid_post.*' --suite harmful --out acts\n  candlescope capture smollm2-135m-instruct --points resid_post.10-20,pattern.3 --text \"Hello there\" --out acts\n  candlescope capture smollm2-135m-instruct --points 'resid_post.*' --jsonl data.jsonl --column messages --positions last --out acts --resume\n  candlescope capture smollm2-135m-instruct --points resid_post.15 --docs texts/ --pack 128 --store-dtype bf16 --out acts",
+    group(clap::ArgGroup::new("source").required(true).args(["text", "file", "docs", "jsonl", "parquet", "suite"]))
 )]
 pub struct Args {
     #[command(flatten)]
@@ -45,11 +46,17 @@ pub struct Args {
     /// A text file; each line that is not blank is a row
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
+    /// Documents of plain text to pack: a file, divided by lines of <|endoftext|>, or all .txt and .md files below a folder
+    #[arg(long, value_name = "PATH", requires = "pack")]
+    docs: Option<PathBuf>,
     /// A file of JSON lines
     #[arg(long, value_name = "FILE", requires = "column")]
     jsonl: Option<PathBuf>,
-    /// Which column of --jsonl
-    #[arg(long, value_enum, value_name = "COLUMN", requires = "jsonl")]
+    /// A Parquet file
+    #[arg(long, value_name = "FILE", requires = "column")]
+    parquet: Option<PathBuf>,
+    /// Which column of --jsonl or --parquet
+    #[arg(long, value_enum, value_name = "COLUMN")]
     column: Option<ColumnName>,
     /// A built-in prompt suite, or a suite file
     #[arg(long, value_name = "NAME")]
@@ -75,18 +82,42 @@ pub struct Args {
     /// Which positions to store: all, last or last:N
     #[arg(long, value_name = "WHICH", default_value = "all")]
     positions: String,
-    /// Number format of stored activations: f32, f16 or bf16
+    /// Join documents, the end-of-text token between them, and cut them into contexts of N tokens
+    #[arg(long, value_name = "N", conflicts_with_all = ["text", "max_len", "truncate"])]
+    pack: Option<usize>,
+    /// Begin each packed context with the token that begins a text [default: where the tokenizer does so itself]
+    #[arg(long, value_name = "YES/NO", requires = "pack", action = clap::ArgAction::Set, value_parser = yes_no)]
+    bos: Option<bool>,
+    /// Most tokens of packed contexts
+    #[arg(long, value_name = "N", requires = "pack")]
+    tokens: Option<u64>,
+    /// What training leaves out, marked in the store: none, or a list of first[:N] (positions of a context), special, id:N,
+    /// norm[:X] (above X medians), sample:N (contexts that medians are of) [default: first,special,norm with --pack]
+    #[arg(long, value_name = "LIST")]
+    drop: Option<String>,
+    /// Number format of stored activations: f32, f16, bf16, or int8 with a scale for each token
     #[arg(long, value_name = "DTYPE", default_value = "f32")]
     store_dtype: String,
     /// Close a shard before it grows beyond this; shards are put together in memory
     #[arg(long, value_name = "MB", default_value_t = 256)]
     shard_mb: u64,
-    /// Only the first rows
+    /// Only the first rows; the first documents with --pack
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
     /// Go on with a capture that was interrupted; the result is that of an uninterrupted one, bit for bit
     #[arg(long)]
     resume: bool,
+    /// Say what it would take, measure what --drop goes by, and write nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+fn yes_no(text: &str) -> Result<bool, String> {
+    match text {
+        "yes" => Ok(true),
+        "no" => Ok(false),
+        _ => Err("expected yes or no".into()),
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -106,8 +137,40 @@ struct Report {
     stored_tokens: u64,
     bytes: u64,
     shards: usize,
+    dtype: StoreDtype,
     seconds: f64,
     tokens_per_second: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    preflight: Option<Facts>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    left_out: Option<Tally>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    lost: Vec<Loss>,
+}
+
+/// What the number format lost: squared error by squared norm, of the tokens that training sees.
+#[derive(Serialize)]
+struct Loss {
+    point: HookPoint,
+    mean: f64,
+    worst: f64,
+}
+
+/// What a capture would take.
+#[derive(Serialize)]
+struct Forecast {
+    folder: String,
+    rows: usize,
+    tokens: u64,
+    stored_tokens: u64,
+    bytes: u64,
+    bytes_done: u64,
+    shards: usize,
+    memory_bytes: u64,
+    free_bytes: u64,
+    tokens_per_second: Option<u64>,
+    seconds: Option<u64>,
+    preflight: Option<Facts>,
 }
 
 pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
@@ -123,24 +186,46 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
         limit: args.limit,
         now: time(args),
     };
-    let rows = TextRows::new(&model, source, options)?;
+    let texts = TextRows::new(&model, source, options)?;
+    let (rows, source) = args.rows(texts)?;
     let origin = Origin {
         model: args.model.model.clone(),
         fingerprint: model.fingerprint()?.clone(),
         numerical_path: model.numerical_path(),
-        source: rows.info()?,
+        source,
+    };
+    let policy = match (args.drop.as_deref(), args.pack) {
+        (Some("none"), _) | (None, None) => None,
+        (None, Some(_)) => Some(Policy::training(&model.tokenizer)),
+        (Some(list), _) => Some(Policy::parse(list, &model.tokenizer)?),
     };
     let spec = CaptureSpec {
         points,
         kept,
         dtype,
+        policy,
         batch: args.batch,
         shard_bytes: args.shard_mb.saturating_mul(1_000_000),
     };
-    let capture = Capture::prepare(&model.decoder, &rows, spec, &origin, &args.out, args.resume)?;
+    let capture = Capture::prepare(
+        &model.decoder,
+        &*rows,
+        spec,
+        &origin,
+        &args.out,
+        args.resume,
+    )?;
     let estimate = *capture.estimate();
+    let preflight = capture.facts().cloned();
     announce(&estimate, capture.progress().rows, out);
+    if let Some(facts) = &preflight {
+        announce_facts(facts, out);
+    }
     let before = capture.progress().tokens;
+    if args.dry_run {
+        forecast(args, &estimate, before, preflight, out)?;
+        return Ok(Outcome::Done);
+    }
     let bar = Bar::counting(out);
     bar.start("capturing tokens", Some(estimate.tokens));
     bar.advance(before);
@@ -163,20 +248,49 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
         return Err(Interrupted.into());
     }
     let seconds = started.elapsed().as_secs_f64();
+    let written = Manifest::read(&args.out)?;
     let report = Report {
         folder: args.out.display().to_string(),
         rows: outcome.rows,
         stored_tokens: outcome.tokens,
         bytes: outcome.bytes,
         shards: estimate.shards,
+        dtype,
         seconds,
         tokens_per_second: (seen - before) as f64 / seconds,
+        left_out: preflight.is_some().then(|| written.tally()),
+        preflight,
+        lost: written
+            .lost()
+            .iter()
+            .map(|lost| Loss {
+                point: lost.point,
+                mean: lost.mean(),
+                worst: lost.worst,
+            })
+            .collect(),
     };
     show(&report, out)?;
     Ok(Outcome::Done)
 }
 
 impl Args {
+    /// The rows to capture, and what the manifest says of them.
+    fn rows<'a>(
+        &self,
+        texts: TextRows<'a>,
+    ) -> Result<(Box<dyn Rows + 'a>, SourceInfo), StoreError> {
+        let Some(length) = self.pack else {
+            let info = texts.info()?;
+            return Ok((Box::new(texts), info));
+        };
+        let mut packing = Packing::new(length, self.bos, &texts.checkpoint().tokenizer)?;
+        packing.limit = self.tokens.map(|n| n.div_ceil(length as u64));
+        let contexts = PackedContexts::new(texts, packing)?;
+        let info = contexts.info()?;
+        Ok((Box::new(contexts), info))
+    }
+
     fn source(&self) -> anyhow::Result<Source> {
         if let Some(text) = &self.text {
             return Ok(Source::Text(text.clone()));
@@ -184,13 +298,23 @@ impl Args {
         if let Some(path) = &self.file {
             return Ok(Source::Lines(path.clone()));
         }
-        if let (Some(path), Some(column)) = (&self.jsonl, self.column) {
+        if let Some(path) = &self.docs {
+            return Ok(Source::Documents(path.clone()));
+        }
+        if let Some(column) = self.column {
             let column = match column {
                 ColumnName::Text => Column::Text,
                 ColumnName::Prompt => Column::Prompt,
                 ColumnName::Messages => Column::Messages,
             };
-            return Ok(Source::Jsonl(path.clone(), column));
+            match (&self.jsonl, &self.parquet) {
+                (Some(path), _) => return Ok(Source::Jsonl(path.clone(), column)),
+                (_, Some(path)) => return Ok(Source::Table(path.clone(), column)),
+                _ => {
+                    let hint = "it names a column of --jsonl or --parquet";
+                    return Err(Usage::new("--column: there are no columns", hint).into());
+                }
+            }
         }
         let name = self.suite.as_deref().unwrap_or_default();
         if Suite::names().contains(&name) {
@@ -254,6 +378,84 @@ fn announce(e: &Estimate, done: usize, out: &Out) {
     if done > 0 {
         out.note(&format!("going on after {done} rows that are stored"));
     }
+    if let Some(rate) = e.rate.filter(|rate| *rate > 0) {
+        out.note(&format!(
+            "{rate} tokens/s in the sample, so about {} in all",
+            time_text(e.tokens / rate)
+        ));
+    }
+}
+
+/// What training leaves out, and how far from zero the activations lie.
+fn announce_facts(facts: &Facts, out: &Out) {
+    let t = &facts.tally;
+    out.note(&format!(
+        "left out of training: {}; in the first {} contexts {} of {} tokens ({:.1} %): {} first, {} special, {} norm",
+        facts.policy,
+        facts.contexts,
+        t.left_out(),
+        t.kept + t.left_out(),
+        t.share() * 100.0,
+        t.first,
+        t.special,
+        t.norm
+    ));
+    for p in &facts.points {
+        out.note(&format!(
+            "{}: median norm {:.4}, largest {:.4}; what is left out carries {:.1} % of the variance; of the rest |mean|/std is {:.2} \
+             overall, at most {:.2} (dimension {})",
+            p.point,
+            p.median_norm,
+            p.largest_norm,
+            p.variance_left_out * 100.0,
+            p.severity,
+            p.severity_max,
+            p.severity_at
+        ));
+    }
+}
+
+fn time_text(seconds: u64) -> String {
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / 60),
+        _ => format!("{:.1} h", seconds as f64 / 3600.0),
+    }
+}
+
+fn forecast(
+    args: &Args,
+    e: &Estimate,
+    read: u64,
+    preflight: Option<Facts>,
+    out: &Out,
+) -> anyhow::Result<()> {
+    let seconds = e.rate.filter(|rate| *rate > 0);
+    let forecast = Forecast {
+        folder: args.out.display().to_string(),
+        rows: e.rows,
+        tokens: e.tokens,
+        stored_tokens: e.stored_tokens,
+        bytes: e.bytes,
+        bytes_done: e.bytes_done,
+        shards: e.shards,
+        memory_bytes: e.memory,
+        free_bytes: e.free,
+        tokens_per_second: e.rate,
+        seconds: seconds.map(|rate| (e.tokens - read) / rate),
+        preflight,
+    };
+    if out.json {
+        return out.json("candlescope.capture-forecast/1", &forecast);
+    }
+    out.line(&format!(
+        "{}: would hold {} rows, {} tokens, {} in {} shard(s); nothing was written",
+        forecast.folder,
+        e.rows,
+        e.stored_tokens,
+        bytes(e.bytes),
+        e.shards
+    ))
 }
 
 fn show(report: &Report, out: &Out) -> anyhow::Result<()> {
@@ -269,5 +471,22 @@ fn show(report: &Report, out: &Out) -> anyhow::Result<()> {
         report.shards,
         report.seconds,
         report.tokens_per_second
-    ))
+    ))?;
+    if let Some(t) = &report.left_out {
+        out.line(&format!(
+            "training sees {} of {} tokens; left out: {} first, {} special, {} norm",
+            t.kept,
+            t.kept + t.left_out(),
+            t.first,
+            t.special,
+            t.norm
+        ))?;
+    }
+    for lost in &report.lost {
+        out.line(&format!(
+            "{}: {:?} lost {:.2e} of the squared norm on average, {:.2e} at worst",
+            lost.point, report.dtype, lost.mean, lost.worst
+        ))?;
+    }
+    Ok(())
 }

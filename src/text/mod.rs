@@ -7,6 +7,7 @@ pub mod amount;
 mod byte_level;
 pub mod chat;
 pub mod dataset;
+pub mod documents;
 pub mod error;
 pub mod gguf_tokenizer;
 mod jinja;

@@ -70,6 +70,20 @@ pub enum DataError {
         /// The file.
         file: String,
     },
+    /// A file that should be plain text.
+    #[error("{file}: expected UTF-8 text, found byte {byte} that is none")]
+    NotText {
+        /// The file.
+        file: String,
+        /// The first byte that is none, counted from 0.
+        byte: u64,
+    },
+    /// A folder in which nothing is read.
+    #[error("{file}: no plain text in it; files of a folder are read if they end in .txt or .md")]
+    NoText {
+        /// The folder.
+        file: String,
+    },
     /// A row that is no JSON object.
     #[error("{place}: {reason}")]
     Malformed {

@@ -79,7 +79,7 @@ impl Sampler {
 }
 
 /// A permutation of `0..rows` by Fisher and Yates, from the end.
-fn shuffled(seed: u64, epoch: u64, rows: usize) -> Vec<usize> {
+pub(crate) fn shuffled(seed: u64, epoch: u64, rows: usize) -> Vec<usize> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(epoch);
     let mut order: Vec<usize> = (0..rows).collect();

@@ -1,27 +1,13 @@
 //! Documents from files: the `text` column of rows, or plain text.
 //!
-//! Always: a plain file is one document, unless lines of `<|endoftext|>` divide it, as published corpora have them; a document
-//! without words is none.
+//! Always: a document without words is none. How a plain file is divided is in [`crate::text::documents`].
 
-use std::fs::File;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use crate::text::dataset::{Body, Columns, DataError, Kind, columns, table};
+use crate::text::dataset::{Body, Columns, Kind, columns, table};
+pub use crate::text::documents::Document;
+use crate::text::documents::{Documents, WHOLE, is_plain};
 use crate::train::TrainError;
-
-/// The largest plain file that is read, in bytes.
-const MAX_FILE: u64 = 2 << 30;
-/// What divides documents on a line of its own.
-const DIVIDER: &str = "<|endoftext|>";
-
-/// A text with the place it stands at.
-pub struct Document {
-    /// `file:line`, or the file with the number of the document.
-    pub place: String,
-    /// Its words.
-    pub text: String,
-}
 
 /// All documents of some files, in their order.
 ///
@@ -31,18 +17,21 @@ pub fn read(files: &[PathBuf], names: &str) -> Result<Vec<Document>, TrainError>
     let names: Columns = names.parse()?;
     let mut all = Vec::new();
     for file in files {
-        let plain = file
-            .extension()
-            .is_some_and(|end| end.eq_ignore_ascii_case("txt"));
-        if plain {
-            plain_text(file, &mut all)?;
+        if is_plain(file) {
+            for document in Documents::open(file, WHOLE)? {
+                all.push(document?);
+            }
             continue;
         }
         let table = table::read(file)?;
         for row in columns::rows(&table, &names, Some(Kind::Text))?.rows {
             if let Body::Text(text) = row.body {
                 let place = row.place.to_string();
-                all.push(Document { place, text });
+                all.push(Document {
+                    place,
+                    text,
+                    goes_on: false,
+                });
             }
         }
     }
@@ -52,54 +41,10 @@ pub fn read(files: &[PathBuf], names: &str) -> Result<Vec<Document>, TrainError>
         return Err(TrainError::Empty {
             what: listed.join(", "),
             found: "no text".to_owned(),
-            hint: "files need a `text` column, or words if they end in .txt".to_owned(),
+            hint: "files need a `text` column, or words if they end in .txt or .md".to_owned(),
         });
     }
     Ok(all)
-}
-
-fn plain_text(path: &Path, all: &mut Vec<Document>) -> Result<(), TrainError> {
-    let file = path.display().to_string();
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|opened| opened.take(MAX_FILE + 1).read_to_end(&mut bytes))
-        .map_err(TrainError::io(path, "read"))?;
-    if bytes.len() as u64 > MAX_FILE {
-        let found = bytes.len() as u64;
-        return Err(DataError::TooLarge {
-            file,
-            what: "bytes",
-            limit: MAX_FILE,
-            found,
-        }
-        .into());
-    }
-    let text = String::from_utf8(bytes).map_err(|e| {
-        let found = format!("byte {} that is none", e.utf8_error().valid_up_to());
-        TrainError::mismatch(path, "text", "UTF-8", found)
-    })?;
-    all.extend(divided(&text).enumerate().map(|(n, text)| Document {
-        place: format!("{file} document {}", n + 1),
-        text: text.to_owned(),
-    }));
-    Ok(())
-}
-
-/// The parts between dividing lines, without the line breaks beside them.
-fn divided(text: &str) -> impl Iterator<Item = &str> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut cuts = Vec::new();
-    let (mut at, mut start) = (0, 0);
-    for line in text.split_inclusive('\n') {
-        if line.trim() == DIVIDER {
-            cuts.push(start..at);
-            start = at + line.len();
-        }
-        at += line.len();
-    }
-    cuts.push(start..text.len());
-    cuts.into_iter()
-        .map(move |cut| text[cut].trim_matches(['\n', '\r']))
 }
 
 #[cfg(test)]
