@@ -1,0 +1,485 @@
+//! The run: harvest, step, log, evaluate, checkpoint, until the rows are trained on or somebody asks to stop.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use candlescope_sae::measure::Measure;
+use candlescope_sae::train::{StepReport, Trainer};
+use candlescope_sae::{About, Dictionary};
+use ndarray::{Array2, ArrayView2, Axis, concatenate};
+
+use super::config::{DictionaryConfig, OneDictionary};
+use super::save::{self, Made};
+use super::{about::about, texts};
+use crate::activations::{
+    Facts, Harvest, Store, StoreRows, StreamRows, TrainingRows, training::mixed,
+};
+use crate::hooks::HookPoint;
+use crate::model::Checkpoint;
+use crate::train::TrainError;
+use crate::train::folder::{RunFolder, Saved};
+use crate::train::log::{Events, Kind, Numbers, Row, Writer};
+
+/// What is known before the first step.
+#[derive(Debug, Clone)]
+pub struct Begun {
+    /// What the first contexts say; none where the data is a store.
+    pub facts: Option<Facts>,
+    /// Tokens a second through the model, of the same.
+    pub harvest_rate: Option<f64>,
+    /// Share of a batch whose context occurs in it again, on average; none where all rows are shuffled at once.
+    pub shared: Option<f64>,
+    /// Bytes of weights, gradients and moments of all dictionaries.
+    pub memory: u64,
+    /// Steps in all, and those that are done.
+    pub steps: [u64; 2],
+}
+
+/// Rows of one pass through a dictionary at an evaluation.
+const PART: usize = 2048;
+
+/// Who is told.
+pub trait Watch {
+    /// Before the first step.
+    fn begins(&self, begun: &Begun);
+    /// After each step and evaluation: steps done, steps in all, time left, and the row that was logged.
+    fn at(&self, step: u64, total: u64, left: Option<Duration>, row: Option<&Row>);
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Finished {
+    /// Its last checkpoint.
+    pub saved: Saved,
+    /// All steps are done, or the data ended.
+    pub finished: bool,
+    /// Rows trained on.
+    pub rows: u64,
+    /// The data ended before the rows were reached.
+    pub data_ended: bool,
+    /// Numbers of each dictionary on the rows held out, where they were evaluated.
+    pub evaluated: Vec<(String, Numbers)>,
+}
+
+/// A dictionary in training.
+pub(super) struct One {
+    pub name: String,
+    pub trainer: Trainer,
+    /// Which of the harvested points it reads and writes.
+    points: [Vec<usize>; 2],
+    about: About,
+}
+
+impl One {
+    pub fn dictionary(&self) -> Result<Dictionary, TrainError> {
+        Ok(self.trainer.dictionary(self.about.clone())?)
+    }
+}
+
+/// Trains, from the beginning or from the last checkpoint of `root`.
+///
+/// # Errors
+/// What made it impossible to begin or to go on; the last checkpoint stands.
+pub fn train(
+    config: &DictionaryConfig,
+    checkpoint: &Checkpoint,
+    root: &Path,
+    resume: bool,
+    stop: &AtomicBool,
+    watch: &dyn Watch,
+) -> Result<Finished, TrainError> {
+    let places = config
+        .dictionary
+        .iter()
+        .map(|(name, one)| Ok((name, one, one.points(name, checkpoint.config())?)))
+        .collect::<Result<Vec<_>, TrainError>>()?;
+    let mut points: Vec<HookPoint> = Vec::new();
+    for at in places.iter().flat_map(|(_, _, of)| of.iter().flatten()) {
+        if !points.contains(at) {
+            points.push(*at);
+        }
+    }
+    if let Some(contexts) = texts::contexts(&config.data, checkpoint)? {
+        let harvest = Harvest::new(&checkpoint.decoder, &points)?;
+        let mixing = texts::mixing(config);
+        let policy = texts::policy(&config.data, checkpoint)?;
+        let (facts, rate) = Facts::measure(&harvest, &contexts, &policy, mixing.batch)?;
+        let source = contexts.info()?;
+        let each = source.packing.as_ref().map_or(1, |p| p.length as u64);
+        let begun = Begun {
+            shared: Some(mixed(mixing.rows, mixing.keep, each, config.schedule.batch)),
+            harvest_rate: Some(rate),
+            facts: Some(facts.clone()),
+            memory: 0,
+            steps: [config.schedule.steps(), 0],
+        };
+        let rows = StreamRows::new(harvest, &contexts, facts, mixing, None)?;
+        let setup = Setup {
+            config,
+            checkpoint,
+            places,
+            points,
+            source: source.clone(),
+            data: source.sha256,
+        };
+        return setup.run(root, resume, Box::new(rows), begun, stop, watch);
+    }
+    let folder = config.data.store.as_deref().unwrap_or(Path::new(""));
+    let store = Store::open(folder)?;
+    let source = store.manifest().source.clone();
+    let fingerprint = checkpoint.fingerprint()?;
+    // Epochs enough for all rows; the loop ends before they do.
+    let rows = StoreRows::open(store, &points, Some(fingerprint), config.seed, u64::MAX)?;
+    let begun = Begun {
+        shared: None,
+        harvest_rate: None,
+        facts: None,
+        memory: 0,
+        steps: [config.schedule.steps(), 0],
+    };
+    let data = source.sha256.clone();
+    let setup = Setup {
+        config,
+        checkpoint,
+        places,
+        points,
+        source,
+        data,
+    };
+    setup.run(root, resume, Box::new(rows), begun, stop, watch)
+}
+
+struct Setup<'a> {
+    config: &'a DictionaryConfig,
+    checkpoint: &'a Checkpoint,
+    places: Vec<(&'a String, &'a OneDictionary, [Vec<HookPoint>; 2])>,
+    points: Vec<HookPoint>,
+    source: crate::activations::SourceInfo,
+    data: String,
+}
+
+impl Setup<'_> {
+    fn run(
+        &self,
+        root: &Path,
+        resume: bool,
+        mut rows: Box<dyn TrainingRows + '_>,
+        mut begun: Begun,
+        stop: &AtomicBool,
+        watch: &dyn Watch,
+    ) -> Result<Finished, TrainError> {
+        let decisive = self.config.decisive();
+        let model = self.checkpoint.fingerprint()?.id();
+        let made = Made {
+            config: &decisive,
+            model: &model,
+            data: &self.data,
+        };
+        // The rows held out are the first, in a run that goes on as in one that begins.
+        let Some(held) = rows.batch(self.config.schedule.held_out)? else {
+            return Err(TrainError::Empty {
+                what: "data".into(),
+                found: "no rows".into(),
+                hint: "give more text, or leave less out".into(),
+            });
+        };
+        let mut all = self.dictionaries(&held)?;
+        let folder = if resume {
+            RunFolder::resume(root)?
+        } else {
+            RunFolder::create(root, &self.config.to_toml()?)?
+        };
+        let mut step = 0;
+        let mut last = None;
+        if resume && let Some(saved) = folder.checkpoints()?.pop() {
+            step = save::read(&saved.path, &made, rows.as_mut(), &mut all)?;
+            last = Some(saved);
+        }
+        begun.steps[1] = step;
+        begun.memory = all.iter().map(memory).sum();
+        watch.begins(&begun);
+        let (log, torn) = if resume && folder.log_path().exists() {
+            Writer::resume(&folder.log_path())?
+        } else {
+            (Writer::create(&folder.log_path())?, 0)
+        };
+        let events = Events::create(&folder.tensorboard_path(), step, Row::new(Kind::Step, 0).wall)?;
+        let kind = if resume { Kind::Resumed } else { Kind::Started };
+        let mut training = Training {
+            setup: self,
+            made,
+            folder,
+            log,
+            events,
+            rows,
+            all,
+            held,
+            step,
+            last,
+            evaluated: Vec::new(),
+        };
+        let mut row = Row::new(kind, step)
+            .with("method", "dictionary")
+            .with("model", self.config.model.name.clone())
+            .with("steps", self.config.schedule.steps());
+        if torn > 0 {
+            row = row.with("torn", torn);
+        }
+        training.note(&row)?;
+        let ended = training.steps(stop, watch);
+        let (reason, message) = match &ended {
+            Ok(finished) if finished.finished => ("finished", None),
+            Ok(_) => ("interrupted", None),
+            Err(error) => ("failed", Some(error.to_string())),
+        };
+        let mut row = Row::new(Kind::Stopped, training.step).with("reason", reason);
+        if let Some(message) = message {
+            row = row.with("message", message);
+        }
+        match training.note(&row).and_then(|()| training.log.sync()) {
+            Err(error) if ended.is_ok() => Err(error),
+            _ => ended,
+        }
+    }
+
+    /// The dictionaries with their first weights; biases and scales look at the rows held out.
+    fn dictionaries(&self, held: &[Array2<f32>]) -> Result<Vec<One>, TrainError> {
+        let mut all = Vec::new();
+        for (name, one, points) in &self.places {
+            let of = |points: &[HookPoint]| -> Vec<usize> {
+                let place = |at: &HookPoint| self.points.iter().position(|p| p == at);
+                points.iter().filter_map(place).collect()
+            };
+            let places = [of(&points[0]), of(&points[1])];
+            let [reads, writes] = &places;
+            let widths = |of: &[usize]| -> Vec<usize> { of.iter().map(|&i| held[i].ncols()).collect() };
+            let shape = one.shape(&widths(reads), &widths(writes));
+            let first = beside(held, if writes.is_empty() { reads } else { writes })?;
+            let scale = if one.unit_scale {
+                Trainer::unit_scale(beside(held, reads)?.view())?
+            } else {
+                1.0
+            };
+            all.push(One {
+                name: (*name).clone(),
+                trainer: Trainer::new(one.recipe.clone(), shape, first.view(), scale)?,
+                points: places,
+                about: about(self.config, self.checkpoint, points, &self.source)?,
+            });
+        }
+        Ok(all)
+    }
+}
+
+/// Rows of several points side by side.
+fn beside(rows: &[Array2<f32>], points: &[usize]) -> Result<Array2<f32>, TrainError> {
+    let views: Vec<ArrayView2<f32>> = points.iter().map(|&i| rows[i].view()).collect();
+    let joined = concatenate(Axis(1), &views).map_err(|e| TrainError::Empty {
+        what: "rows".into(),
+        found: e.to_string(),
+        hint: "points of one harvest have as many rows".into(),
+    })?;
+    Ok(joined.as_standard_layout().into_owned())
+}
+
+/// Weights, gradients and two moments of four bytes each.
+fn memory(one: &One) -> u64 {
+    let recipe = one.trainer.recipe();
+    let shape = one.trainer.shape();
+    16 * recipe.d_sae as u64 * (shape.d_in + shape.d_out()) as u64
+}
+
+struct Training<'a> {
+    setup: &'a Setup<'a>,
+    made: Made<'a>,
+    folder: RunFolder,
+    log: Writer,
+    events: Events,
+    rows: Box<dyn TrainingRows + 'a>,
+    all: Vec<One>,
+    held: Vec<Array2<f32>>,
+    step: u64,
+    last: Option<Saved>,
+    evaluated: Vec<(String, Numbers)>,
+}
+
+impl Training<'_> {
+    fn note(&mut self, row: &Row) -> Result<(), TrainError> {
+        self.log.append(row)?;
+        self.events.add(row)
+    }
+
+    fn steps(&mut self, stop: &AtomicBool, watch: &dyn Watch) -> Result<Finished, TrainError> {
+        let plan = &self.setup.config.schedule;
+        let output = &self.setup.config.output;
+        let total = plan.steps();
+        let begun = (Instant::now(), self.step);
+        let left = |step: u64| {
+            let done = step - begun.1;
+            let each = begun.0.elapsed().as_secs_f64() / done.max(1) as f64;
+            (done > 0).then(|| Duration::from_secs_f64(each * (total - step) as f64))
+        };
+        let mut data_ended = false;
+        while self.step < total {
+            if stop.load(Ordering::SeqCst) {
+                return self.finish(false, false);
+            }
+            let started = Instant::now();
+            let Some(batch) = self.rows.batch(plan.batch)? else {
+                data_ended = true;
+                break;
+            };
+            let harvested = started.elapsed().as_secs_f64();
+            let reports = self.train(&batch)?;
+            self.step += 1;
+            let due = self.step.is_multiple_of(output.log_every) || self.step == total;
+            let times = [harvested, started.elapsed().as_secs_f64()];
+            let row = due.then(|| self.step_row(&reports, times));
+            if let Some(row) = &row {
+                self.note(row)?;
+            }
+            watch.at(self.step, total, left(self.step), row.as_ref());
+            if self.step.is_multiple_of(output.eval_every) || self.step == total {
+                let row = self.evaluate()?;
+                self.note(&row)?;
+                watch.at(self.step, total, left(self.step), Some(&row));
+            }
+            if self.step.is_multiple_of(output.checkpoint_every) || self.step == total {
+                self.checkpoint()?;
+            }
+        }
+        if data_ended {
+            let message = format!(
+                "the data ended after {} of {} steps; give more text, or fewer rows",
+                self.step, total
+            );
+            let row = Row::new(Kind::Alert, self.step)
+                .with("alert", "data_ended")
+                .with("message", message);
+            self.note(&row)?;
+            let row = self.evaluate()?;
+            self.note(&row)?;
+        }
+        self.finish(true, data_ended)
+    }
+
+    fn finish(&mut self, finished: bool, data_ended: bool) -> Result<Finished, TrainError> {
+        if self.last.as_ref().is_none_or(|saved| saved.step != self.step) {
+            self.checkpoint()?;
+        }
+        let saved = self.last.clone().ok_or_else(|| TrainError::NotARun {
+            path: self.folder.path().to_path_buf(),
+            why: "it has no checkpoint".into(),
+        })?;
+        Ok(Finished {
+            saved,
+            finished,
+            rows: self.step * self.setup.config.schedule.batch as u64,
+            data_ended,
+            evaluated: std::mem::take(&mut self.evaluated),
+        })
+    }
+
+    fn train(&mut self, batch: &[Array2<f32>]) -> Result<Vec<StepReport>, TrainError> {
+        let mut reports = Vec::with_capacity(self.all.len());
+        for one in &mut self.all {
+            let [reads, writes] = &one.points;
+            let joined;
+            let input = match reads.as_slice() {
+                [only] => &batch[*only],
+                several => {
+                    joined = beside(batch, several)?;
+                    &joined
+                }
+            };
+            let target = match writes.as_slice() {
+                [] => None,
+                several => Some(beside(batch, several)?),
+            };
+            let target = target.as_ref().map(Array2::view);
+            reports.push(one.trainer.step(input.view(), target)?);
+        }
+        Ok(reports)
+    }
+
+    /// `NAME/` before each number, where there are several dictionaries.
+    fn prefix(&self, name: &str) -> String {
+        if self.all.len() == 1 {
+            String::new()
+        } else {
+            format!("{name}/")
+        }
+    }
+
+    fn step_row(&self, reports: &[StepReport], [harvested, whole]: [f64; 2]) -> Row {
+        let mut numbers = Numbers::new();
+        for (one, report) in self.all.iter().zip(reports) {
+            let prefix = self.prefix(&one.name);
+            let mut set = |name: &str, value: f64| numbers.set(&format!("{prefix}{name}"), value);
+            set("loss", report.loss);
+            for (name, loss) in &report.losses {
+                set(&format!("loss/{name}"), *loss);
+            }
+            set("l0", report.l0);
+            set("fvu", report.fvu);
+            set("dead", report.dead as f64);
+            set("grad_norm", report.grad_norm);
+            set("learning_rate", report.lr);
+            if let Some(threshold) = report.threshold {
+                set("threshold", threshold);
+            }
+        }
+        numbers.set("num_tokens", (self.step * self.setup.config.schedule.batch as u64) as f64);
+        numbers.set("time/step_s", whole);
+        numbers.set("time/harvest_s", harvested);
+        Row::new(Kind::Step, self.step).with_numbers(&numbers)
+    }
+
+    /// The dictionaries as they would be used, on the rows held out.
+    fn evaluate(&mut self) -> Result<Row, TrainError> {
+        let mut row = Row::new(Kind::Eval, self.step);
+        let mut evaluated = Vec::new();
+        for one in &self.all {
+            let [reads, writes] = &one.points;
+            let input = beside(&self.held, reads)?;
+            let target = match writes.as_slice() {
+                [] => None,
+                several => Some(beside(&self.held, several)?),
+            };
+            let target = target.as_ref().unwrap_or(&input);
+            let dictionary = one.dictionary()?;
+            let mut measure = Measure::of(&dictionary);
+            for from in (0..input.nrows()).step_by(PART) {
+                let part = ndarray::s![from..(from + PART).min(input.nrows()), ..];
+                measure.run(&dictionary, input.slice(part), target.slice(part))?;
+            }
+            let quality = measure.quality();
+            let mut numbers = Numbers::new();
+            let found = [
+                ("eval_l0", quality.l0),
+                ("eval_fvu", quality.fvu.pooled),
+                ("eval_dead_share", Some(quality.latents.dead)),
+            ];
+            for (name, value) in found {
+                numbers.set(name, value.unwrap_or(f64::NAN));
+            }
+            row = row.with_numbers(&numbers.clone().prefixed(&self.prefix(&one.name)));
+            evaluated.push((one.name.clone(), numbers));
+        }
+        self.evaluated = evaluated;
+        Ok(row)
+    }
+
+    fn checkpoint(&mut self) -> Result<(), TrainError> {
+        let saved = self.folder.save(self.step, |folder| {
+            save::write(folder, self.step, &self.made, self.rows.as_ref(), &self.all)
+        })?;
+        self.folder.retire(self.setup.config.output.keep_last, &[])?;
+        let row = Row::new(Kind::Checkpoint, self.step).with("path", saved.path.display().to_string());
+        self.note(&row)?;
+        self.log.sync()?;
+        self.last = Some(saved);
+        Ok(())
+    }
+}
