@@ -6,6 +6,7 @@ pub mod activations;
 pub mod audit;
 pub mod cli;
 pub mod config;
+pub mod features;
 pub mod files;
 pub mod hooks;
 pub mod lens;

@@ -25,6 +25,7 @@ pub mod progress;
 mod reward;
 mod run;
 mod runs;
+mod sae;
 mod steer;
 mod system;
 mod train;
@@ -74,6 +75,7 @@ enum Command {
     Direction(direction::Args),
     Steer(steer::Args),
     Probe(probe::Args),
+    Sae(sae::Args),
     Audit(audit::Args),
     Data(Box<data::Args>),
     Train(train::Args),
@@ -97,6 +99,7 @@ impl Command {
             Self::Direction(args) => direction::run(args, out),
             Self::Steer(args) => steer::run(args, out),
             Self::Probe(args) => probe::run(args, out),
+            Self::Sae(args) => sae::run(args, out),
             Self::Audit(args) => audit::run(args, out),
             Self::Data(args) => data::run(args, out),
             Self::Train(args) => train::run(args, out),

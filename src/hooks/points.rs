@@ -442,8 +442,8 @@ impl HookPoint {
         Ok(self)
     }
 
-    /// Position in the forward pass, for early stopping.
-    pub(super) fn order(self) -> usize {
+    /// Position in the forward pass: what comes later is larger.
+    pub fn order(self) -> usize {
         let last = usize::MAX / 2;
         match self.point {
             Point::Embed | Point::PosEmbed => self.point as usize,

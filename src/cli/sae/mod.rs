@@ -1,0 +1,32 @@
+//! `sae`: sparse dictionaries. `crate::features` puts them on models, the crate `candlescope_sae` reads and measures them.
+
+mod eval;
+mod info;
+mod input;
+
+use clap::Subcommand;
+
+use super::{Outcome, output::Out};
+
+/// Sparse dictionaries (SAEs, transcoders) over a model's activations
+#[derive(clap::Args, Debug)]
+#[command(after_help = "Example:
+  candlescope sae info sae/
+  candlescope sae eval smollm2-135m-instruct sae/ --documents held-out.txt")]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    Info(info::Args),
+    Eval(Box<eval::Args>),
+}
+
+pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
+    match &args.command {
+        Command::Info(args) => info::run(args, out),
+        Command::Eval(args) => eval::run(args, out),
+    }
+}

@@ -1,0 +1,111 @@
+//! `sae`: a dictionary is shown and measured on the toy, and what does not fit is refused.
+
+use std::path::Path;
+
+use candlescope_sae::{About, Activation, Dictionary, Parts, Scaling, format};
+use ndarray::{Array1, Array2, Axis, concatenate};
+
+use crate::binary::{json, ok, refused};
+
+/// Two latents a channel: rebuilds everything.
+fn written(folder: &Path, d: usize) -> String {
+    let one = Array2::eye(d);
+    let both = concatenate![Axis(0), one, -&one];
+    let dictionary = Dictionary::new(Parts {
+        encoder: both.clone(),
+        decoder: both,
+        encoder_bias: Array1::zeros(2 * d),
+        decoder_bias: Array1::zeros(d),
+        centred: false,
+        activation: Activation::Relu,
+        skip: None,
+        scaling: Scaling::None,
+        about: About {
+            model: Some("toy".into()),
+            reads: vec!["resid_post.1".into()],
+            context: Some(16),
+            ..About::default()
+        },
+    });
+    format::write_saelens(&dictionary.unwrap(), folder, None).unwrap();
+    folder.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_dictionary_is_shown_and_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    let sae = written(&folder.path().join("sae"), 64);
+    let info = json(&["sae", "info", &sae], "candlescope.sae.info/1");
+    assert_eq!(
+        (&info["d_sae"], &info["activation"]),
+        (&128.into(), &"relu".into())
+    );
+    assert_eq!(info["about"]["reads"][0], "resid_post.1");
+    let shown = ok(&["sae", "info", &sae]);
+    for part in [
+        "saelens",
+        "resid_post.1",
+        "64 (2.0x)",
+        "1.0000 (1.0000 to 1.0000)",
+    ] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    let text = folder.path().join("text.txt");
+    std::fs::write(
+        &text,
+        "the red house by the river and the blue city at night\n".repeat(30),
+    )
+    .unwrap();
+    let eval = [
+        "sae",
+        "eval",
+        "toy",
+        &sae,
+        "--documents",
+        text.to_str().unwrap(),
+        "--tokens",
+        "200",
+        "--drop",
+        "first",
+    ];
+    let report = json(&eval, "candlescope.sae.eval/1");
+    assert_eq!(
+        (&report["reads"], &report["writes"]),
+        (&"resid_post.1".into(), &"resid_post.1".into())
+    );
+    assert_eq!(report["quality"]["fvu"]["pooled"], 0.0);
+    assert_eq!(report["recovered"]["kl_spliced"], 0.0);
+    assert_eq!(report["tally"]["first"], report["contexts"]);
+    assert_eq!(report["source"]["packing"]["length"], 16);
+    let shown = ok(&eval);
+    for part in [
+        "FVU, pooled",
+        "SAELens 6",
+        "dictionary_learning",
+        "sparsify",
+        "CE recovered",
+        "the first 1 of each context",
+    ] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    let only = [&eval[..], &["--no-downstream"]].concat();
+    assert!(json(&only, "candlescope.sae.eval/1")["recovered"].is_null());
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let narrow = written(&folder.path().join("narrow"), 32);
+    let harmful = |sae: &str, more: &[&str], words: &[&str]| {
+        let args = ["sae", "eval", "toy", sae, "--suite", "harmful"];
+        refused(&[&args[..], more].concat(), words);
+    };
+    harmful(&narrow, &[], &["it reads 32 values", "resid_post.1 has 64"]);
+    let fits = written(&folder.path().join("fits"), 64);
+    harmful(&fits, &["--reads", "resid_post.7"], &["layers 0 to 3"]);
+    harmful(&fits, &["--drop", "first:4000"], &["left out"]);
+    let empty = folder.path().join("empty");
+    std::fs::create_dir(&empty).unwrap();
+    refused(&["sae", "info", empty.to_str().unwrap()], &["empty"]);
+    refused(&["sae", "eval", "toy", &fits], &["--documents"]);
+}
