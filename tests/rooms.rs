@@ -34,7 +34,10 @@ const HOUSE: &[(&str, &[&str])] = &[
             "probing",
         ],
     ),
-    ("train", &["files", "config", "hooks", "model", "text"]),
+    (
+        "train",
+        &["files", "config", "hooks", "model", "text", "activations"],
+    ),
     ("audit", &["files", "hooks", "model", "text", "steer"]),
     (
         "tui",

@@ -387,7 +387,7 @@ fn announce(e: &Estimate, done: usize, out: &Out) {
 }
 
 /// What training leaves out, and how far from zero the activations lie.
-fn announce_facts(facts: &Facts, out: &Out) {
+pub fn announce_facts(facts: &Facts, out: &Out) {
     let t = &facts.tally;
     out.note(&format!(
         "left out of training: {}; in the first {} contexts {} of {} tokens ({:.1} %): {} first, {} special, {} norm",

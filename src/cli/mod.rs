@@ -29,6 +29,7 @@ mod sae;
 mod steer;
 mod system;
 mod train;
+mod train_progress;
 mod tui;
 
 use std::io::{IsTerminal, Write};

@@ -4,8 +4,11 @@
 
 use std::path::{Path, PathBuf};
 
+use candlescope_sae::SaeError;
+
 use super::loss::LossError;
 use crate::{
+    activations::StoreError,
     files::FileError,
     model::ModelError,
     text::{TextError, dataset::DataError},
@@ -145,6 +148,12 @@ pub enum TrainError {
     /// The model.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// Activations.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A dictionary.
+    #[error(transparent)]
+    Dictionary(#[from] SaeError),
     /// Training data.
     #[error(transparent)]
     Data(#[from] DataError),

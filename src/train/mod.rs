@@ -12,6 +12,7 @@ pub mod candidates;
 pub mod checkpoint;
 pub mod config;
 mod data;
+pub mod dictionary;
 mod dpo;
 mod error;
 pub mod folder;

@@ -72,7 +72,7 @@ pub(super) fn raise_thresholds(parts: &mut Parts) -> usize {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::{About, Dictionary, Scaling};
+    use crate::{About, Dictionary, Scaling, dense};
     use ndarray::{Array1, Array2, array};
     use rand::{Rng, SeedableRng};
 
@@ -116,10 +116,10 @@ mod tests {
                 .parts()
                 .decoder
                 .map_axis(Axis(1), |r| r.dot(&r).sqrt());
-            let codes = plain.encode(rows.view()).unwrap().dense(12) * &norms;
+            let codes = dense(&plain.encode(rows.view()).unwrap(), 12) * &norms;
             assert!(close(
                 &codes,
-                &folded.encode(rows.view()).unwrap().dense(12)
+                &dense(&folded.encode(rows.view()).unwrap(), 12)
             ));
             let (a, b) = (
                 plain.reconstruct(rows.view()),
@@ -138,10 +138,10 @@ mod tests {
             scales(&mut parts, 3.5, 3.5);
             let folded = Dictionary::new(parts).unwrap();
             let large = &rows * 3.5;
-            let codes = plain.encode(large.view()).unwrap().dense(12);
+            let codes = dense(&plain.encode(large.view()).unwrap(), 12);
             assert!(close(
                 &codes,
-                &folded.encode(rows.view()).unwrap().dense(12)
+                &dense(&folded.encode(rows.view()).unwrap(), 12)
             ));
             let out = plain.reconstruct(large.view()).unwrap() / 3.5;
             assert!(close(&out, &folded.reconstruct(rows.view()).unwrap()));
@@ -156,11 +156,11 @@ mod tests {
             let mut parts = random(activation, true);
             centring(&mut parts);
             let folded = Dictionary::new(parts).unwrap();
-            let codes = plain.encode(rows.view()).unwrap().dense(12);
+            let codes = dense(&plain.encode(rows.view()).unwrap(), 12);
             assert!(codes.iter().any(|&c| c > 0.0));
             assert!(close(
                 &codes,
-                &folded.encode(rows.view()).unwrap().dense(12)
+                &dense(&folded.encode(rows.view()).unwrap(), 12)
             ));
             let (a, b) = (
                 plain.reconstruct(rows.view()),

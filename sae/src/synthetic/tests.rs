@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::random::normal_cdf;
 use super::*;
-use crate::{About, Activation, Dictionary, Parts, Scaling};
+use crate::{About, Activation, Dictionary, Parts, Scaling, dense};
 
 fn planted(change: impl FnOnce(&mut PlantedSpec)) -> Planted {
     let mut spec = PlantedSpec {
@@ -58,7 +58,7 @@ fn observed(planted: &Planted, rows: usize) -> Vec<f64> {
 fn the_truth_makes_the_rows() {
     let planted = planted(|spec| spec.bias = 2.0);
     let (rows, truth) = planted.batch(3, 100);
-    let made = truth.dense(24).dot(planted.directions()) + planted.bias();
+    let made = dense(&truth, 24).dot(planted.directions()) + planted.bias();
     assert!((&rows - &made).iter().all(|e| e.abs() < 1e-5));
     let norm = planted.bias().dot(planted.bias()).sqrt();
     assert!((norm - 2.0).abs() < 1e-5);

@@ -145,6 +145,11 @@ impl Trainer {
         })
     }
 
+    /// The shape.
+    pub fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
     /// The recipe.
     pub fn recipe(&self) -> &Recipe {
         &self.recipe

@@ -3,6 +3,7 @@
 mod eval;
 mod info;
 mod input;
+mod train;
 
 use clap::Subcommand;
 
@@ -11,6 +12,7 @@ use super::{Outcome, output::Out};
 /// Sparse dictionaries (SAEs, transcoders) over a model's activations
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Example:
+  candlescope sae train -c sae.toml --out runs/sae
   candlescope sae info sae/
   candlescope sae eval smollm2-135m-instruct sae/ --documents held-out.txt")]
 pub struct Args {
@@ -20,12 +22,14 @@ pub struct Args {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    Train(train::Args),
     Info(info::Args),
     Eval(Box<eval::Args>),
 }
 
 pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
     match &args.command {
+        Command::Train(args) => train::run(args, out),
         Command::Info(args) => info::run(args, out),
         Command::Eval(args) => eval::run(args, out),
     }

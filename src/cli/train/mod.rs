@@ -1,7 +1,6 @@
-//! `train`: post-training from a config file. The loop is `crate::train`; what it shows is `progress.rs`.
+//! `train`: post-training from a config file. The loop is `crate::train`; what it shows is `train_progress.rs`.
 
 mod dry;
-mod progress;
 
 use std::path::{Path, PathBuf};
 
@@ -15,10 +14,10 @@ use super::{
     interrupt::{self, Interrupted},
     output::Out,
     reward::show,
+    train_progress::Steps,
 };
 use crate::model::{lora::base, toy};
 use crate::train::{Config, Ended, Parts, Reference, Report, Session, folder, fresh, prepare};
-use progress::Steps;
 
 /// Train a model: fine-tuning from a config file, in a run folder that can be resumed
 #[derive(clap::Args, Debug)]

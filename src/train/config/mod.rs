@@ -196,7 +196,7 @@ impl Config {
 }
 
 /// `section.key=value` over a table; the value is TOML, or a bare word.
-fn apply(table: &mut Table, set: &str) -> Result<(), TrainError> {
+pub(super) fn apply(table: &mut Table, set: &str) -> Result<(), TrainError> {
     let refuse = |expected: &str| TrainError::config(format!("--set {set}"), expected, set);
     let (path, text) = set
         .split_once('=')

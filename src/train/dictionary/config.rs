@@ -292,7 +292,10 @@ impl DictionaryConfig {
     pub fn read(path: &Path, sets: &[String]) -> Result<Self, TrainError> {
         let text = read_text(path, MAX_BYTES)?;
         let mut config = Self::parse(&path.display().to_string(), &text, sets)?;
-        for path in [&mut config.data.path, &mut config.data.store].into_iter().flatten() {
+        for path in [&mut config.data.path, &mut config.data.store]
+            .into_iter()
+            .flatten()
+        {
             *path = std::path::absolute(&*path).map_err(TrainError::io(path, "find"))?;
         }
         Ok(config)
@@ -347,10 +350,18 @@ impl DictionaryConfig {
             Err(TrainError::config(field, expected, found.to_string()))
         };
         let data = &mut self.data;
-        let given = [data.path.is_some(), data.suite.is_some(), data.store.is_some()];
+        let given = [
+            data.path.is_some(),
+            data.suite.is_some(),
+            data.store.is_some(),
+        ];
         let count = given.iter().filter(|g| **g).count();
         if count != 1 {
-            return refuse("data", "one of path, suite and store", &format!("{count} of them"));
+            return refuse(
+                "data",
+                "one of path, suite and store",
+                &format!("{count} of them"),
+            );
         }
         if data.store.is_some() {
             let own = [

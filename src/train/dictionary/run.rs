@@ -204,7 +204,11 @@ impl Setup<'_> {
         } else {
             (Writer::create(&folder.log_path())?, 0)
         };
-        let events = Events::create(&folder.tensorboard_path(), step, Row::new(Kind::Step, 0).wall)?;
+        let events = Events::create(
+            &folder.tensorboard_path(),
+            step,
+            Row::new(Kind::Step, 0).wall,
+        )?;
         let kind = if resume { Kind::Resumed } else { Kind::Started };
         let mut training = Training {
             setup: self,
@@ -253,7 +257,8 @@ impl Setup<'_> {
             };
             let places = [of(&points[0]), of(&points[1])];
             let [reads, writes] = &places;
-            let widths = |of: &[usize]| -> Vec<usize> { of.iter().map(|&i| held[i].ncols()).collect() };
+            let widths =
+                |of: &[usize]| -> Vec<usize> { of.iter().map(|&i| held[i].ncols()).collect() };
             let shape = one.shape(&widths(reads), &widths(writes));
             let first = beside(held, if writes.is_empty() { reads } else { writes })?;
             let scale = if one.unit_scale {
@@ -365,7 +370,11 @@ impl Training<'_> {
     }
 
     fn finish(&mut self, finished: bool, data_ended: bool) -> Result<Finished, TrainError> {
-        if self.last.as_ref().is_none_or(|saved| saved.step != self.step) {
+        if self
+            .last
+            .as_ref()
+            .is_none_or(|saved| saved.step != self.step)
+        {
             self.checkpoint()?;
         }
         let saved = self.last.clone().ok_or_else(|| TrainError::NotARun {
@@ -430,7 +439,10 @@ impl Training<'_> {
                 set("threshold", threshold);
             }
         }
-        numbers.set("num_tokens", (self.step * self.setup.config.schedule.batch as u64) as f64);
+        numbers.set(
+            "num_tokens",
+            (self.step * self.setup.config.schedule.batch as u64) as f64,
+        );
         numbers.set("time/step_s", whole);
         numbers.set("time/harvest_s", harvested);
         Row::new(Kind::Step, self.step).with_numbers(&numbers)
@@ -475,8 +487,10 @@ impl Training<'_> {
         let saved = self.folder.save(self.step, |folder| {
             save::write(folder, self.step, &self.made, self.rows.as_ref(), &self.all)
         })?;
-        self.folder.retire(self.setup.config.output.keep_last, &[])?;
-        let row = Row::new(Kind::Checkpoint, self.step).with("path", saved.path.display().to_string());
+        self.folder
+            .retire(self.setup.config.output.keep_last, &[])?;
+        let row =
+            Row::new(Kind::Checkpoint, self.step).with("path", saved.path.display().to_string());
         self.note(&row)?;
         self.log.sync()?;
         self.last = Some(saved);

@@ -59,7 +59,10 @@ pub(super) fn write(
     fs::create_dir(&place).map_err(TrainError::io(&place, "make"))?;
     rows.save(&place)?;
     for one in all {
-        write_atomic(&folder.join(format!("{}.trainer", one.name)), &one.trainer.to_bytes()?)?;
+        write_atomic(
+            &folder.join(format!("{}.trainer", one.name)),
+            &one.trainer.to_bytes()?,
+        )?;
         write_saelens(&one.dictionary()?, &folder.join(&one.name), None)?;
     }
     Ok(())

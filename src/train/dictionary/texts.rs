@@ -41,13 +41,15 @@ fn source(data: &Data) -> Result<Option<Source>, TrainError> {
         } else {
             Suite::from_jsonl(name.as_ref())
         };
-        return Ok(Some(Source::Suite(suite?)));
+        return Ok(Some(Source::Suite(suite.map_err(StoreError::from)?)));
     }
     let Some(path) = &data.path else {
         return Ok(None);
     };
-    let ending = path.extension().map(|e| e.to_ascii_lowercase());
-    let table = ending.as_ref().is_some_and(|e| e == "parquet" || e == "json");
+    let ending = path.extension().map(std::ffi::OsStr::to_ascii_lowercase);
+    let table = ending
+        .as_ref()
+        .is_some_and(|e| e == "parquet" || e == "json");
     let lines = ending.as_ref().is_some_and(|e| e == "jsonl");
     if path.is_dir() || is_plain(path) {
         if data.column.is_some() {
@@ -59,7 +61,8 @@ fn source(data: &Data) -> Result<Option<Source>, TrainError> {
         return Ok(Some(Source::Documents(path.clone())));
     }
     let Some(column) = data.column else {
-        let expected = "`text`, `prompt` or `messages`, as .jsonl, .json and .parquet files have columns";
+        let expected =
+            "`text`, `prompt` or `messages`, as .jsonl, .json and .parquet files have columns";
         return Err(TrainError::config("data.column", expected, "none"));
     };
     match (lines, table) {

@@ -71,6 +71,12 @@ impl<'a> Steps<'a> {
 pub fn numbers(row: &Row) -> String {
     let shown = [
         "loss",
+        "fvu",
+        "l0",
+        "dead",
+        "eval_fvu",
+        "eval_l0",
+        "eval_dead_share",
         "eval_loss",
         "eval_perplexity",
         "grad_norm",
