@@ -104,7 +104,7 @@ fn values_that_are_not_there() {
         (b"R.", "not there"),
         (b"K\x01K\x02s.", "not there"),
         (b"K\x01.", "state_dict"),
-        (b"}}K\x01s.", "not there"),
+        (b"}}K\x01s.", "a key that is not a text"),
         (b"}K\x01K\x02s.", "a key that is not a text"),
         (b"}X\x01\x00\x00\x00a}s.", "a dictionary in the dictionary"),
         (b"}(X\x01\x00\x00\x00au.", "a key without a value"),

@@ -348,10 +348,6 @@ fn the_parts_are_those_of_the_file() {
     assert!(!parts("saelens-old/topk").centred);
     assert!(!parts("dictionary-learning/JumpReluAutoEncoder").centred);
     assert!(parts("dictionary-learning/BatchTopKSAE").centred);
-    assert_eq!(
-        parts("saelens-old/topk").about.other["reshape_activations"],
-        "none"
-    );
     let (dictionary, found) = read(&fixture("foreign/saelens/standard")).unwrap();
     assert_eq!(found.sparsity.unwrap().len(), dictionary.d_sae());
 }
