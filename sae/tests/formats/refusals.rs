@@ -32,7 +32,7 @@ fn refused(name: &str, file: &str, key: &str, value: Value, words: &[&str]) {
 #[test]
 fn saelens_options_that_cannot_be_served() {
     let refuse = |key, value: Value, words: &[&str]| {
-        refused("saelens/standard", "cfg.json", key, value, words)
+        refused("saelens/standard", "cfg.json", key, value, words);
     };
     refuse("architecture", "abstopk".into(), &["abstopk", "negative"]);
     refuse(
@@ -228,7 +228,7 @@ fn a_format_is_named_as_it_is_written() {
 #[test]
 fn decoders_for_several_layers_are_refused() {
     let temporary = tempfile::tempdir().unwrap();
-    let zeros = vec![0u8; 4 * 4 * 3 * 2];
+    let zeros = [0u8; 4 * 4 * 3 * 2];
     let view = |shape: Vec<usize>| {
         let bytes = 4 * shape.iter().product::<usize>();
         safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape, &zeros[..bytes])
