@@ -203,10 +203,9 @@ fn about(
         Some(point) => about.reads = vec![point],
         None => found.note("the configuration does not say which point is read; dictionary_learning's scripts mean resid_post of `layer`"),
     }
-    if let Some(mut config) = config {
-        if let Some(mut buffer) = config.object("buffer")? {
-            about.context = buffer.count("ctx_len")?;
-        }
+    let buffer = config.map(|mut c| c.object("buffer")).transpose()?;
+    if let Some(mut buffer) = buffer.flatten() {
+        about.context = buffer.count("ctx_len")?;
     }
     about.other = trainer.rest();
     Ok(about)

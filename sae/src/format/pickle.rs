@@ -156,10 +156,13 @@ impl Machine<'_> {
     }
 
     fn top(&self) -> Result<Id, String> {
-        self.stack
-            .last()
-            .copied()
-            .ok_or_else(|| "an empty stack".into())
+        let top = self.stack.last().copied();
+        top.ok_or_else(|| {
+            format!(
+                "the pickle takes a value that is not there, at byte {}",
+                self.at
+            )
+        })
     }
 
     /// The values since the last mark.

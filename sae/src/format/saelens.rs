@@ -37,7 +37,12 @@ pub(super) fn read(path: &Path) -> Result<(Dictionary, Found), SaeError> {
 
     let mut parts = parts(&architecture, &mut config, &mut tensors, &mut found)?;
     widths(&mut config, &parts)?;
-    normalisation(&architecture, folder, &mut config, &mut parts, &mut found)?;
+    let rescaled = config.flag("rescale_acts_by_decoder_norm")?;
+    let scale = normalisation(&architecture, folder, &mut config, &mut parts, &mut found)?;
+    if rescaled.unwrap_or(false) {
+        rescale(scale, &config, &mut parts)?;
+        found.note("decoder norms folded into the encoder (rescale_acts_by_decoder_norm)");
+    }
     tensors.finish()?;
     config.drop(&["dtype", "device", "topk_threshold_lr"]);
     found.sparsity = sparsity(folder, parts.encoder.nrows(), &mut found)?;
@@ -119,14 +124,6 @@ fn parts(
         saelens_old::scaling_factor(config, &factors, &mut parts, found)?;
     }
     config.drop(&["finetuning_scaling_factor"]);
-    if config
-        .flag("rescale_acts_by_decoder_norm")?
-        .unwrap_or(false)
-    {
-        checked(&parts, config)?;
-        fold::decoder_norms(&mut parts);
-        found.note("decoder norms folded into the encoder (rescale_acts_by_decoder_norm)");
-    }
     Ok(parts)
 }
 
@@ -148,6 +145,16 @@ fn refuse_architecture(file: &Path, name: &str) -> SaeError {
         &format!("architecture `{}`", super::tensors::short(name)),
         why,
     )
+}
+
+/// Folds decoder norms, after the constant scale: a threshold was found in units of the norms before it.
+fn rescale(scale: f64, config: &Config, parts: &mut Parts) -> Result<(), SaeError> {
+    checked(parts, config)?;
+    if let Activation::JumpRelu { threshold } = &mut parts.activation {
+        threshold.mapv_inplace(|t| (f64::from(t) / scale) as f32);
+    }
+    fold::decoder_norms(parts);
+    Ok(())
 }
 
 /// Shapes that the folds rely on; the rest is checked when the dictionary is made.
@@ -176,14 +183,14 @@ fn widths(config: &mut Config, parts: &Parts) -> Result<(), SaeError> {
     Ok(())
 }
 
-/// Folds what is constant, names what is not.
+/// Folds what is constant, names what is not. Returns the constant, 1 where there is none.
 fn normalisation(
     architecture: &str,
     folder: &Path,
     config: &mut Config,
     parts: &mut Parts,
     found: &mut Found,
-) -> Result<(), SaeError> {
+) -> Result<f64, SaeError> {
     let how = config
         .text("normalize_activations")?
         .unwrap_or("none".into());
@@ -210,6 +217,7 @@ fn normalisation(
             };
             fold::scales(parts, scale, scale);
             found.note(format!("activation scale {scale} folded into the weights"));
+            return Ok(scale);
         }
         "constant_norm_rescale" => {
             let why = "it scales each row by its own norm, which no dictionary here does; there is no constant to fold";
@@ -220,7 +228,7 @@ fn normalisation(
             return Err(unsupported(&file, &what, why));
         }
     }
-    Ok(())
+    Ok(1.0)
 }
 
 fn sparsity(

@@ -183,7 +183,7 @@ impl Tensors {
         if let Some(shape) = self.shape(name)
             && elements(shape) != Some(1)
         {
-            return Err(self.rank(name, "one number", &shape.to_vec()));
+            return Err(self.rank(name, "one number", shape));
         }
         let values = self.load(name, None)?;
         Ok(values.first().copied().map_or(f64::NAN, f64::from))
