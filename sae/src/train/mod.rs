@@ -15,6 +15,7 @@ mod params;
 mod pass;
 mod recipe;
 mod relu;
+mod resample;
 mod schedule;
 mod state;
 mod topk;

@@ -105,23 +105,14 @@ pub enum Bias {
 }
 
 /// Dead latents.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct Dead {
-    /// Rows without firing after which a latent is dead.
+    /// Rows without firing after which a latent is dead; 0 for a share of the run, which its planner knows, and never where
+    /// there is none.
     pub after: u64,
     /// Every so many rows, dead latents start anew from rows that are badly reconstructed (Bricken et al. 2023); 0 never.
-    #[serde(default)]
     pub resample_every: u64,
-}
-
-impl Default for Dead {
-    fn default() -> Self {
-        Self {
-            after: 400_000,
-            resample_every: 0,
-        }
-    }
 }
 
 /// Which latents fire, and the losses that go with it.

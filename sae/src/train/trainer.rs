@@ -11,6 +11,7 @@ use super::jumprelu::{self, Jump};
 use super::params::Params;
 use super::pass::{Batch, Pass, back_centring, column_sums};
 use super::recipe::{Architecture, DecoderNorm, Recipe, Shape};
+use super::resample::resample;
 use super::{gated, init, matryoshka, relu, topk};
 use crate::dictionary::{finite, shape};
 use crate::{About, Activation, Dictionary, Parts, SaeError, Scaling};
@@ -32,6 +33,8 @@ pub struct StepReport {
     pub fvu: f64,
     /// Latents that have been silent for too long.
     pub dead: usize,
+    /// Latents that started anew.
+    pub resampled: usize,
     /// The norm of all gradients as one vector, before the limit.
     pub grad_norm: f64,
     /// The learning rate.
@@ -167,7 +170,10 @@ impl Trainer {
 
     /// Latents that have been silent for too long, rising.
     pub fn dead(&self) -> Vec<u32> {
-        let after = self.recipe.dead.after;
+        let after = match self.recipe.dead.after {
+            0 => return Vec::new(),
+            after => after,
+        };
         (0..)
             .zip(&self.silent)
             .filter(|(_, rows)| **rows > after)
@@ -236,6 +242,7 @@ impl Trainer {
         self.rows += rows as u64;
         self.count(&pass.codes, rows as u64);
         let target = target.as_deref().unwrap_or(&raw);
+        let resampled = self.resample_if_due(rows as u64, &raw, target, &pass.error);
         Ok(StepReport {
             step: self.step,
             rows: self.rows,
@@ -243,6 +250,7 @@ impl Trainer {
             l0: pass.codes.len() as f64 / rows as f64,
             fvu: pass.squares / spread(target, self.shape.d_out()),
             dead: dead.len(),
+            resampled,
             grad_norm: grad_norm.1,
             lr,
             threshold: self.rate().map(|rate| self.threshold.unbiased(rate)),
@@ -399,6 +407,27 @@ impl Trainer {
         for &latent in &codes.latents {
             self.silent[latent as usize] = 0;
         }
+    }
+
+    fn resample_if_due(&mut self, rows: u64, raw: &[f32], target: &[f32], error: &[f32]) -> usize {
+        let every = self.recipe.dead.resample_every;
+        if every == 0 || self.rows / every == (self.rows - rows) / every {
+            return 0;
+        }
+        let dead = self.dead();
+        let off = |rows: &[f32], bias: &[f32]| -> Vec<f32> {
+            rows.iter()
+                .zip(bias.iter().cycle())
+                .map(|(x, b)| x - b)
+                .collect()
+        };
+        let target = off(target, &self.params.b_dec);
+        let input = if self.shape.transcoder {
+            raw
+        } else {
+            target.as_slice()
+        };
+        resample(self, &dead, input, &target, error)
     }
 
     fn rate(&self) -> Option<f64> {

@@ -11,7 +11,7 @@ mod sources;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use candlescope_sae::Dictionary;
+use candlescope_sae::{Dictionary, dense};
 use ndarray::Array2;
 
 /// A file or folder of the fixtures.
@@ -58,7 +58,7 @@ fn difference(found: &Array2<f32>, expected: &Array2<f32>) -> f32 {
 fn assert_same(dictionary: &Dictionary, folder: &Path) {
     let expected = matrices(&folder.join("expected.safetensors"));
     let rows = expected["x"].view();
-    let codes = dictionary.encode(rows).unwrap().dense(dictionary.d_sae());
+    let codes = dense(&dictionary.encode(rows).unwrap(), dictionary.d_sae());
     let at = folder.display();
     for (found, expected) in codes.iter().zip(&expected["codes"]) {
         assert_eq!(

@@ -414,6 +414,12 @@ impl DictionaryConfig {
             if one.recipe.schedule.steps == 0 {
                 one.recipe.schedule.steps = steps;
             }
+            if one.recipe.dead.after == 0 {
+                // SAELens's 4 million and dictionary_learning's 10 million rows are for runs of hundreds of millions.
+                let batches = 16 * self.schedule.batch as u64;
+                one.recipe.dead.after =
+                    (self.schedule.rows / 20).clamp(batches, 10_000_000.max(batches));
+            }
             if one.recipe.seed == 0 {
                 one.recipe.seed = self.seed;
             }

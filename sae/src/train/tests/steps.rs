@@ -221,6 +221,45 @@ fn auxk_has_a_gradient() {
     }
 }
 
+/// Latents that cannot fire are given rows that are badly reconstructed, and fire again.
+#[test]
+fn dead_latents_start_anew_from_bad_rows() {
+    let architecture = Architecture::TopK {
+        k: 3,
+        options: TopKOptions {
+            aux: 0.0,
+            ..TopKOptions::default()
+        },
+    };
+    let recipe = Recipe {
+        dead: Dead {
+            after: 200,
+            resample_every: 640,
+        },
+        ..recipe(architecture)
+    };
+    let shape = Shape::autoencoder(D);
+    let mut trainer = Trainer::new(recipe, shape, batch(0).view(), 1.0).unwrap();
+    for bias in &mut trainer.params.b_enc[20..] {
+        *bias = -1e3;
+    }
+    for step in 0..9 {
+        assert_eq!(trainer.step(batch(step).view(), None).unwrap().resampled, 0);
+    }
+    assert!(trainer.dead().len() >= 20);
+    let report = trainer.step(batch(9).view(), None).unwrap();
+    assert!(report.resampled >= 20, "{}", report.resampled);
+    assert!(trainer.params.b_enc[20..].iter().all(|b| b.abs() < 1.0));
+    let mut fired = std::collections::BTreeSet::new();
+    for step in 10..30 {
+        let mut threshold = trainer.threshold;
+        let rows = batch(step);
+        let pass = trainer.pass(rows.as_slice().unwrap(), None, 64, &[], &mut threshold);
+        fired.extend(pass.codes.latents.iter().copied().filter(|l| *l >= 20));
+    }
+    assert!(fired.len() > 5, "{fired:?}");
+}
+
 #[test]
 fn what_cannot_be_trained_is_refused_by_name() {
     let shape = || Shape::autoencoder(D);
