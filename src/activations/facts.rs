@@ -102,7 +102,9 @@ impl Facts {
             .zip(&norms)
             .map(|(c, norms)| policy.judge(&c.ids, norms, &medians))
             .collect();
-        reasons.iter().for_each(|r| tally.count(r));
+        for reasons in &reasons {
+            tally.count(reasons);
+        }
         if tally.kept < 2 {
             return Err(StoreError::NothingKept {
                 what: "the first contexts".into(),

@@ -54,6 +54,16 @@ impl StoreDtype {
         }
     }
 
+    /// As it is given and shown.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::BF16 => "bf16",
+            Self::Int8 => "int8",
+        }
+    }
+
     /// The name in safetensors headers.
     pub(super) fn tag(self) -> &'static str {
         match self {

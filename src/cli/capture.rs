@@ -187,6 +187,9 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
         now: time(args),
     };
     let texts = TextRows::new(&model, source, options)?;
+    if args.pack.is_some() {
+        out.note("the texts are read once before, to lay the store out");
+    }
     let (rows, source) = args.rows(texts)?;
     let origin = Origin {
         model: args.model.model.clone(),
@@ -484,8 +487,11 @@ fn show(report: &Report, out: &Out) -> anyhow::Result<()> {
     }
     for lost in &report.lost {
         out.line(&format!(
-            "{}: {:?} lost {:.2e} of the squared norm on average, {:.2e} at worst",
-            lost.point, report.dtype, lost.mean, lost.worst
+            "{}: {} lost {:.2e} of the squared norm on average, {:.2e} at worst",
+            lost.point,
+            report.dtype.name(),
+            lost.mean,
+            lost.worst
         ))?;
     }
     Ok(())
