@@ -7,7 +7,7 @@ use std::{fmt, ops::Range, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Policy, StoreError};
+use super::{Policy, StoreError, facts::MOST};
 use crate::config::ModelConfig;
 use crate::files::hash::sha256;
 use crate::hooks::{HookPoint, Shape};
@@ -345,4 +345,17 @@ pub(super) fn batch_bytes(spec: &CaptureSpec, config: &ModelConfig, lengths: &[u
         row_bytes(&whole, config, longest) * batch.len() as u64
     };
     lengths.chunks(spec.batch).map(of_batch).max().unwrap_or(0)
+}
+
+/// Bytes of the sample that facts are measured on.
+pub(super) fn sample_bytes(spec: &CaptureSpec, config: &ModelConfig, lengths: &[u32]) -> u64 {
+    let Some(policy) = &spec.policy else {
+        return 0;
+    };
+    let longest = lengths.iter().copied().max().unwrap_or(0) as usize;
+    let sampled = lengths.iter().take(policy.sample).map(|&n| n as usize);
+    let tokens = sampled.sum::<usize>().min(MOST + spec.batch * longest);
+    let points = spec.points.iter().filter(|at| !by_row(**at));
+    let values: usize = points.map(|at| width(*at, config)).sum();
+    (tokens * values * 4) as u64
 }

@@ -295,6 +295,10 @@ impl Args {
     }
 
     fn source(&self) -> anyhow::Result<Source> {
+        if self.column.is_some() && self.jsonl.is_none() && self.parquet.is_none() {
+            let hint = "it names a column of --jsonl or --parquet";
+            return Err(Usage::new("--column: there are no columns", hint).into());
+        }
         if let Some(text) = &self.text {
             return Ok(Source::Text(text.clone()));
         }
@@ -310,13 +314,11 @@ impl Args {
                 ColumnName::Prompt => Column::Prompt,
                 ColumnName::Messages => Column::Messages,
             };
-            match (&self.jsonl, &self.parquet) {
-                (Some(path), _) => return Ok(Source::Jsonl(path.clone(), column)),
-                (_, Some(path)) => return Ok(Source::Table(path.clone(), column)),
-                _ => {
-                    let hint = "it names a column of --jsonl or --parquet";
-                    return Err(Usage::new("--column: there are no columns", hint).into());
-                }
+            if let Some(path) = &self.parquet {
+                return Ok(Source::Table(path.clone(), column));
+            }
+            if let Some(path) = &self.jsonl {
+                return Ok(Source::Jsonl(path.clone(), column));
             }
         }
         let name = self.suite.as_deref().unwrap_or_default();

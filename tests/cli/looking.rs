@@ -278,8 +278,8 @@ fn documents_are_packed_and_what_training_leaves_out_is_said_before_and_after() 
     let (model, out) = (llama(), dir.path().join("acts"));
     let texts = dir.path().join("texts");
     std::fs::create_dir(&texts).unwrap();
-    for name in ["a.txt", "b.md"] {
-        std::fs::write(texts.join(name), "the other thing is in there ".repeat(40)).unwrap();
+    for name in ["a.txt", "b.md", "c.txt", "d.txt", "e.txt"] {
+        std::fs::write(texts.join(name), "the other thing is in there ".repeat(12)).unwrap();
     }
     let args = [
         "capture",
