@@ -325,3 +325,125 @@ impl Kernel for Gram<'_> {
         out
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::lanes::{Level, run_at};
+    use crate::random::{normal, stream};
+
+    const LEVELS: [Level; 3] = [Level::Portable, Level::Avx2, Level::Avx512];
+
+    /// Every kernel on vectors alone: dot, total, sum, logistic.
+    struct All<'a>(&'a [Line], &'a [Line]);
+
+    impl Kernel for All<'_> {
+        type Out = (f64, f64, Vec<Line>, Vec<Line>);
+        #[inline(always)]
+        fn run<V: Lanes>(self) -> Self::Out {
+            let mut sum = self.0.to_vec();
+            add::<V>(&mut sum, -1.5, self.1);
+            let logistic = |line| sigmoid(V::load(line)).line();
+            let logistic = self.0.iter().map(logistic).collect();
+            (dot::<V>(self.0, self.1), total::<V>(self.0), sum, logistic)
+        }
+    }
+
+    struct Products<'a>(&'a Rows, &'a [Line]);
+
+    impl Kernel for Products<'_> {
+        type Out = (Vec<Line>, Vec<Line>);
+        #[inline(always)]
+        fn run<V: Lanes>(self) -> Self::Out {
+            let mut out = vec![ZERO; self.0.count().div_ceil(8)];
+            products::<V>(self.0, self.1, &mut out);
+            let mut back = self.1.to_vec();
+            for (block, times) in out.iter().enumerate() {
+                add_eight::<V>(&mut back, times, self.0.eight(block));
+            }
+            (out, back)
+        }
+    }
+
+    fn random(n: usize, seed: u64) -> Vec<f64> {
+        let mut rng = stream(seed, 0);
+        (0..n).map(|_| 3.0 * normal(&mut rng)).collect()
+    }
+
+    fn near(a: f64, b: f64) -> bool {
+        (a - b).abs() <= 1e-11 * b.abs().max(1.0)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        #[test]
+        fn vectors_are_what_plain_loops_make_of_them(n in 1usize..150, seed in 0u64..1000) {
+            let (a, b) = (random(n, seed), random(n, seed + 1000));
+            let (x, y) = (lines(a.iter().copied(), 0.0), lines(b.iter().copied(), 0.0));
+            for level in LEVELS {
+                let (dot, total, sum, logistic) = run_at(level, All(&x, &y));
+                prop_assert!(near(dot, a.iter().zip(&b).map(|(a, b)| a * b).sum()), "{level:?}");
+                prop_assert!(near(total, a.iter().sum()), "{level:?}");
+                for (i, (sum, logistic)) in numbers(&sum, n).zip(numbers(&logistic, n)).enumerate() {
+                    prop_assert!(near(sum, a[i] - 1.5 * b[i]), "{level:?}");
+                    let expected = 1.0 / (1.0 + (-a[i]).exp());
+                    prop_assert!((logistic / expected - 1.0).abs() < 2e-15, "{level:?} {} {logistic}", a[i]);
+                }
+            }
+            // Sums are grouped alike, so a wider register gives the same bits.
+            prop_assert_eq!(run_at(Level::Avx2, All(&x, &y)), run_at(Level::Avx512, All(&x, &y)));
+        }
+
+        #[test]
+        fn matrices_are_what_plain_loops_make_of_them(n in 1usize..50, d in 1usize..450, seed in 0u64..1000) {
+            let values = random(n * d, seed);
+            let mut x = Rows::zeros(n, d);
+            for (i, &v) in values.iter().enumerate() {
+                x.set(i / d, i % d, v);
+            }
+            let row = |i: usize| &values[i * d..(i + 1) * d];
+            let inner = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+            let v = random(d, seed + 1);
+            let by = lines(v.iter().copied(), 0.0);
+            for level in LEVELS {
+                let gram = run_at(level, Gram(&x));
+                let (out, back) = run_at(level, Products(&x, &by));
+                for i in 0..n {
+                    for j in 0..n {
+                        prop_assert!((gram.at(i, j) - inner(row(i), row(j))).abs() < 1e-9, "{level:?} {i} {j}");
+                    }
+                    prop_assert!((out[i / 8].0[i % 8] - inner(row(i), &v)).abs() < 1e-9, "{level:?}");
+                }
+                for (j, back) in numbers(&back, d).enumerate() {
+                    let expected = v[j] + (0..n).map(|i| inner(row(i), &v) * row(i)[j]).sum::<f64>();
+                    prop_assert!((back - expected).abs() < 1e-8 * expected.abs().max(1.0), "{level:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_logistic_function_keeps_its_ends() {
+        let x = [
+            -1e9,
+            -800.0,
+            -37.0,
+            -1e-300,
+            0.0,
+            37.0,
+            800.0,
+            f64::INFINITY,
+        ];
+        for level in LEVELS {
+            let (_, _, _, found) = run_at(level, All(&[Line(x)], &[ZERO]));
+            let found = found[0].0;
+            assert!(found[0] >= 0.0 && found[1] < 1e-300, "{level:?} {found:?}");
+            assert!((found[2] / 8.533_047_625_744_066e-17 - 1.0).abs() < 1e-14);
+            assert_eq!((found[3], found[4]), (0.5, 0.5));
+            assert!(found[5] <= 1.0 && found[6..] == [1.0, 1.0]);
+        }
+    }
+}

@@ -270,3 +270,38 @@ fn constant_in_fold(fold: usize, labels: &[bool]) -> Result<(), ProbeError> {
         }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use ndarray::Array2;
+
+    use super::*;
+    use crate::random::{normal, stream};
+
+    #[test]
+    fn items_and_features_give_held_out_items_the_same_scores() {
+        let mut rng = stream(4, 0);
+        let x = Array2::from_shape_simple_fn((50, 90), || normal(&mut rng) as f32);
+        let items = Standardised::new(x.view()).unwrap();
+        let (held, train): (Vec<usize>, Vec<usize>) = (0..50).partition(|i| i % 4 == 1);
+        let labels = train.iter().map(|i| i % 3 == 0).collect();
+        let parts = Parts {
+            train,
+            held,
+            labels,
+        };
+        let grid = [1e-4, 1e-2, 1.0, 100.0];
+        let fast = parts.by_items(&items, &grid).unwrap();
+        let slow = parts.by_features(&reduced(&items), &grid).unwrap();
+        for (fast, slow) in fast.iter().zip(&slow) {
+            assert_eq!(fast.len(), 13);
+            let size = slow.iter().fold(0.0f64, |top, v| top.max(v.abs()));
+            assert!(
+                fast.iter()
+                    .zip(slow)
+                    .all(|(a, b)| (a - b).abs() < 0.02 * size)
+            );
+        }
+    }
+}

@@ -150,3 +150,58 @@ fn widen(from: &[f32], to: &mut [Line]) {
         to[eights.len()].0[i] = f64::from(*v);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use ndarray::s;
+
+    use super::*;
+    use crate::random::{normal, stream};
+
+    #[test]
+    fn it_is_what_the_plain_routines_make() {
+        for (n, d) in [(2, 3), (7, 8), (9, 30), (20, 401)] {
+            let mut rng = stream(n as u64, 0);
+            let all = Array2::from_shape_simple_fn((n, 2 * d), || 5.0 + normal(&mut rng) as f32);
+            // Every second column does not lie together; one is constant.
+            let mut x = all.slice(s![.., ..;2]).to_owned();
+            x.column_mut(1).fill(3.0);
+            let mut wide = all.clone();
+            wide.slice_mut(s![.., ..;2]).assign(&x);
+            let (mean, scale) = crate::design::moments(x.view());
+            let plain = crate::linalg::standardised(x.view(), &mean, &scale);
+            let gram = plain.dot(&plain.t());
+            for view in [x.view(), wide.slice(s![.., ..;2])] {
+                let found = Standardised::new(view).unwrap();
+                assert_eq!(found.scale[1], 1.0);
+                let close = |a: &f64, b: &f64| (a - b).abs() < 1e-12 * b.abs().max(1.0);
+                assert!(found.mean.iter().zip(&mean).all(|(a, b)| close(a, b)));
+                assert!(found.scale.iter().zip(&scale).all(|(a, b)| close(a, b)));
+                assert!(
+                    found
+                        .features()
+                        .iter()
+                        .zip(&plain)
+                        .all(|(a, b)| close(a, b))
+                );
+                let order: Vec<usize> = (0..n).rev().collect();
+                let turned = found.gram_of(&order);
+                for ((i, j), &expected) in gram.indexed_iter() {
+                    let there = [found.gram.at(i, j), turned.at(n - 1 - i, n - 1 - j)];
+                    assert!(there.iter().all(|v| (v - expected).abs() < 1e-9), "{i} {j}");
+                }
+                let shares: Vec<f64> = (0..n).map(|i| i as f64 - 1.0).collect();
+                let weights = found.weights(&lines(shares.iter().copied(), 0.0));
+                let expected = plain.t().dot(&Array1::from(shares));
+                assert_eq!(weights.len(), d);
+                assert!(
+                    weights
+                        .iter()
+                        .zip(&expected)
+                        .all(|(a, b)| (a - b).abs() < 1e-9)
+                );
+            }
+        }
+    }
+}
