@@ -3,6 +3,8 @@
 //! Rows are taken eight at a time, so that each number that is loaded is used eight times; the blocks on the diagonal are
 //! inverted (8 × 8, by substitution), which turns the serial part of each substitution into one product. In place: one square
 //! of n² numbers, of which the lower triangle is used. Next: [`crate::dual`].
+// One index runs through several arrays at once, with bounds the compiler knows.
+#![allow(clippy::needless_range_loop)]
 
 use crate::kernels::{Rows, add_eight, eight_dots, tile, turn};
 use crate::lanes::{Lanes, Line, ZERO};

@@ -2,6 +2,8 @@
 //!
 //! What always holds: vectors and rows are whole lines, padded with zeros, so no loop has a rest; order of summation depends
 //! on sizes alone. All are `inline(always)` and run inside a [`crate::lanes::Kernel`]. Next: [`crate::factor`], [`crate::dual`].
+// One index runs through several arrays at once, with bounds the compiler knows.
+#![allow(clippy::needless_range_loop)]
 
 use crate::lanes::{Kernel, Lanes, Line, ZERO};
 
