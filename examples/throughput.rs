@@ -5,10 +5,36 @@
 
 use std::time::Instant;
 
-use candlescope::hooks::Hooks;
+use candlescope::activations::{Harvest, StoreError};
+use candlescope::hooks::{HookPoint, Hooks, Point};
 use candlescope::model::generate::{Continue, GenerateOptions, generate};
 use candlescope::model::{Batch, Decoder, LoadOptions, LogitsAt, ModelError, Opened};
 use candlescope_ops::{Products, set_products};
+
+/// Harvesting for dictionaries beside the same pass without hooks: all layers, the last residual stream, one half way up.
+fn harvest(model: &Decoder, text: &[u32], runs: usize) -> Result<(), Box<dyn std::error::Error>> {
+    let contexts: Vec<Vec<u32>> = text.chunks(128).map(<[u32]>::to_vec).collect();
+    let batch = Batch::new(&contexts)?;
+    let plain = timed(runs, || {
+        let pass = model.forward(&batch, &Hooks::new(), LogitsAt::None);
+        pass.map(drop)
+    })?;
+    row("prefill_8x128_no_logits", &plain, text.len());
+    let last = model.config().n_layers - 1;
+    for (name, layer) in [("last", last), ("half", last / 2)] {
+        let at = HookPoint::new(Point::ResidPost, layer);
+        let harvest = Harvest::new(model, &[at])?;
+        let times = timed(runs, || match harvest.pass(&contexts, 0) {
+            Ok(_) => Ok(()),
+            Err(StoreError::Model(error)) => Err(error),
+            Err(_) => Err(ModelError::Empty {
+                what: "the harvest failed",
+            }),
+        })?;
+        row(&format!("harvest_8x128_{name}"), &times, text.len());
+    }
+    Ok(())
+}
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     candlescope_ops::fast_alloc();
@@ -53,6 +79,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             row(&format!("{name}_{suffix}"), &times, tokens);
         }
     }
+    harvest(&model, &text, runs)?;
     decode(&model, &text[..39], 128, 1, runs.min(5))?;
     decode(&model, &text[..39], 64, 16, runs.min(3))?;
     Ok(())

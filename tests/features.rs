@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use candlescope::activations::Policy;
 use candlescope::features::{
-    Evaluation, FeatureError, LatentEdit, Opened, Places, QualityOptions, Splice, quality,
+    AbsorptionOptions, Evaluation, FeatureError, LatentEdit, LetterTokens, MeanCodes, Opened,
+    Places, QualityOptions, Splice, absorption, quality,
 };
 use candlescope::hooks::{Axis, Edit, EditOp, HookPoint, Hooks, PositionSelect, Selector};
 use candlescope::model::{Batch, Checkpoint, LogitsAt};
@@ -39,7 +40,7 @@ fn relu(encoder: Array2<f32>, decoder: Array2<f32>) -> Parts {
 
 /// Two latents a channel, for what is above 0 and below: rebuilds every row to the bit.
 fn exact(d: usize) -> Dictionary {
-    let one = Array2::eye(d);
+    let one = Array2::<f32>::eye(d);
     let both = concatenate![Side(0), one, -&one];
     Dictionary::new(relu(both.clone(), both)).unwrap()
 }
@@ -388,4 +389,36 @@ fn a_file_knows_where_it_belongs_and_on_what_it_was_made() {
             .contains("name the hook point")
     );
     assert_eq!(own.dictionary.parts().encoder, exact(64).parts().encoder);
+}
+
+#[test]
+fn latents_are_probed_and_first_letters_asked_on_a_model() {
+    let model = toy();
+    let splice = splice(exact(64), ["resid_post.1"; 2]);
+    let means = MeanCodes::of(&model, &splice, &contexts(), &first_left(), 4).unwrap();
+    // Codes above 0 and below, put together, are the activations; so are their means.
+    let codes = means.codes.view().split_at(Side(1), 64);
+    let apart = &(&codes.0 - &codes.1) - &means.activations;
+    assert!(apart.iter().all(|x| x.abs() < 1e-4));
+    assert!(means.codes.iter().all(|x| *x >= 0.0));
+    let short = MeanCodes::of(&model, &splice, &[vec![20]], &first_left(), 4).unwrap_err();
+    assert!(short.to_string().contains("text 0"), "{short}");
+    let words = LetterTokens::of(&model, &splice, 8, 16).unwrap();
+    assert_eq!(words.activations.dim(), (words.ids.len(), 64));
+    assert!(words.ids.len() > 20);
+    for (id, letter) in words.ids.iter().zip(&words.letters) {
+        let token = model.tokenizer.token(*id).trim().to_lowercase();
+        assert!(token.starts_with(*letter), "{token} {letter}");
+    }
+    let found = absorption(
+        splice.dictionary(),
+        words.activations.view(),
+        &words.letters,
+        &AbsorptionOptions::default(),
+    );
+    let found = found.unwrap();
+    let asked = found.letters.len() + found.left_out.len();
+    let mut distinct = words.letters.clone();
+    distinct.dedup();
+    assert_eq!(asked, distinct.len());
 }

@@ -282,8 +282,8 @@ fn batches_are_the_same_bits_on_any_number_of_threads() {
     assert!(on(1) == on(3));
 }
 
-/// Shares of rows that meet a row of their context in a batch, against the formulas; the mean over batches of the rows that
-/// stay long enough is within 4 standard errors of a binomial, contexts taken as the independent units.
+/// Shares of rows that meet a row of their context in a batch. Golden: a simulation of the buffer in 15 lines of Python, 60
+/// seeds, within four of its standard deviations; the formula, which knows no beginning and end, is near it.
 #[test]
 fn how_well_rows_are_mixed_is_as_stated() {
     let model = decoder("llama");
@@ -303,7 +303,11 @@ fn how_well_rows_are_mixed_is_as_stated() {
     };
     let perfect = perfectly(400 * each, each, batch);
     let mut found = Vec::new();
-    for (buffer, keep) in [(64, 0.0), (320, 0.5), (1280, 0.5)] {
+    for (buffer, keep, simulated, tolerance) in [
+        (64, 0.0, 0.867, 0.018),
+        (320, 0.5, 0.176, 0.034),
+        (1280, 0.5, 0.060, 0.019),
+    ] {
         let harvest = || Harvest::new(&model, &points(&["resid_post.0"])).unwrap();
         let (facts, _) = Facts::measure(&harvest(), &rows, &only_first, 8).unwrap();
         let mixing = Mixing {
@@ -319,8 +323,12 @@ fn how_well_rows_are_mixed_is_as_stated() {
         }
         let (share, stated) = (mean(&places), mixed(buffer, keep, each, batch));
         assert!(
-            (share - stated).abs() < 0.04,
-            "{buffer} {keep}: {share} stated {stated}"
+            (share - simulated).abs() < tolerance,
+            "{buffer} {keep}: {share} simulated {simulated}"
+        );
+        assert!(
+            (simulated - stated).abs() < 0.02,
+            "{buffer} {keep}: stated {stated}"
         );
         found.push(share);
     }
@@ -340,7 +348,7 @@ fn how_well_rows_are_mixed_is_as_stated() {
     }
     let share = mean(&places);
     assert!(
-        (share - perfect).abs() < 0.012,
+        (share - perfect).abs() < 0.008,
         "{share}, perfect {perfect}"
     );
 }
@@ -653,11 +661,8 @@ fn rows_of_files_and_prompts_are_packed_like_documents() {
         let options = TextOptions { chat, ..options() };
         let texts = TextRows::new(&checkpoint, source, options).unwrap();
         let packing = Packing::new(16, Some(false), &checkpoint.tokenizer).unwrap();
-        PackedContexts::new(texts, packing)
-            .unwrap()
-            .rows()
-            .unwrap()
-            .collect::<Result<Vec<_>, _>>()
+        let packed = PackedContexts::new(texts, packing).unwrap();
+        packed.rows()?.collect::<Result<Vec<_>, _>>()
     };
     let lines = std::fs::read_to_string(data("text.jsonl")).unwrap();
     let rows: Vec<serde_json::Value> = lines

@@ -37,7 +37,15 @@ impl Design {
         } else {
             (Array1::zeros(x.ncols()), Array1::ones(x.ncols()))
         };
-        let x = standardised(x, &mean, &scale);
+        Ok(Self::of_standardised(
+            standardised(x, &mean, &scale),
+            mean,
+            scale,
+        ))
+    }
+
+    /// Of features `[n, d]` that are standardised already, with what was subtracted and divided by.
+    pub(crate) fn of_standardised(x: Array2<f64>, mean: Array1<f64>, scale: Array1<f64>) -> Self {
         let (coordinates, reduction) = if x.nrows() < x.ncols() {
             let cholesky = pivoted_cholesky(&x.dot(&x.t()), 1e-12);
             (
@@ -47,12 +55,12 @@ impl Design {
         } else {
             (columns_contiguous(&x), None)
         };
-        Ok(Self {
+        Self {
             mean,
             scale,
             coordinates,
             reduction,
-        })
+        }
     }
 
     /// Number of items.

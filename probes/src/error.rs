@@ -144,10 +144,16 @@ pub(crate) fn finite_rows(
     what: &'static str,
     x: ndarray::ArrayView2<f32>,
 ) -> Result<(), ProbeError> {
-    match x.indexed_iter().find(|(_, v)| !v.is_finite()) {
-        None => Ok(()),
-        Some(((row, column), _)) => Err(ProbeError::NonFinite { what, row, column }),
+    for (row, values) in x.outer_iter().enumerate() {
+        // Without a way out of the loop it runs in vectors.
+        if values.fold(true, |all, v| all & v.is_finite()) {
+            continue;
+        }
+        if let Some(column) = values.iter().position(|v| !v.is_finite()) {
+            return Err(ProbeError::NonFinite { what, row, column });
+        }
     }
+    Ok(())
 }
 
 /// Counts the classes and refuses labels that hold fewer than `needed` of either.

@@ -1,32 +1,45 @@
 //! Many L2-penalised logistic fits on the same items: other labels, other C, other folds, one preparation.
 //!
-//! The minimum of the loss lies in the span of the rows, so a fit needs no more coordinates than there are items
-//! ([`crate::design`]): they are made once, and each step of each fit costs 2·n·r instead of 2·n·d. The steps are L-BFGS on
-//! those coordinates, which are the steps a solver on w would take, only cheaper. (Steps on coefficients of the rows, through
-//! the Gram matrix, would be cheaper still, and are wrong where rows are dependent: what gives no weights grows unseen.) The
+//! The minimum of the loss lies in the span of the rows. With fewer items than features a fit therefore needs one number for
+//! each item and the Gram matrix alone, which is made once ([`crate::dual`]); with more, it runs on the features themselves
+//! ([`crate::primal`]), as it does where the first gives up (a C so large that no factor exists in f64). The
 //! number of threads never changes a result. Folds and labels share the features' mean and scale, which know no label. Next:
 //! [`crate::logistic`] for the slow twin.
 
-use std::collections::VecDeque;
-
-use ndarray::{Array1, Array2, ArrayView2};
+use ndarray::ArrayView2;
 
 use crate::design::Design;
+use crate::dual::{Dual, Point};
 use crate::error::{ProbeError, at_least, both_classes, same_length};
+use crate::kernels::{Rows, lines, numbers};
+use crate::lanes::{Line, run};
 use crate::logistic::{LogisticProbe, ValidatedC, checked_c};
+use crate::primal::{Vector, minimise};
 use crate::roc::auroc_value;
+use crate::standard::Standardised;
 
 /// Gradient length per item at which a fit has converged, and the looser one for fits that are only ranked by.
 const FOUND: f64 = 1e-7;
 const RANKED: f64 = 1e-5;
-/// Steps that L-BFGS remembers, and how many it may take.
-const MEMORY: usize = 10;
-const STEPS: usize = 2000;
 
 /// Standardised activations, ready for many fits.
 #[derive(Debug, Clone)]
 pub struct SharedFits {
-    design: Design,
+    items: Items,
+}
+
+#[derive(Debug, Clone)]
+enum Items {
+    /// More features than items.
+    Few(Standardised),
+    Many(Design),
+}
+
+/// Weights on standardised features, intercept, and length of the gradient per item.
+struct Fit {
+    weights: Vec<f64>,
+    bias: f64,
+    gradient: f64,
 }
 
 impl SharedFits {
@@ -35,13 +48,21 @@ impl SharedFits {
     /// # Errors
     /// Fewer than two items, no features, a value that is not finite.
     pub fn new(x: ArrayView2<f32>) -> Result<Self, ProbeError> {
-        let design = Design::new(x, true)?;
-        Ok(Self { design })
+        at_least("activations", 2, x.nrows())?;
+        let items = if x.nrows() < x.ncols() {
+            Items::Few(Standardised::new(x)?)
+        } else {
+            Items::Many(Design::new(x, true)?)
+        };
+        Ok(Self { items })
     }
 
     /// Number of items.
     pub fn n(&self) -> usize {
-        self.design.n()
+        match &self.items {
+            Items::Few(items) => items.n(),
+            Items::Many(design) => design.n(),
+        }
     }
 
     /// The probe at this C (scikit-learn's), on labels `[n]`.
@@ -51,8 +72,7 @@ impl SharedFits {
     pub fn fit(&self, labels: &[bool], c: f64) -> Result<LogisticProbe, ProbeError> {
         same_length("labels", self.n(), labels.len())?;
         both_classes(labels, 1)?;
-        let fit = minimise(&self.design.coordinates, labels, checked_c(c)?, None, FOUND)?;
-        Ok(self.probe(labels, c, fit, Vec::new()))
+        Ok(self.probe(labels, c, self.fit_all(labels, c)?, Vec::new()))
     }
 
     /// The probe at the C with the best mean AUROC over the folds (a fold number for each item; ties go to the strongest
@@ -74,8 +94,30 @@ impl SharedFits {
                 best
             }
         });
-        let fit = minimise(&self.design.coordinates, labels, best.c, None, FOUND)?;
-        Ok(self.probe(labels, best.c, fit, record))
+        Ok(self.probe(labels, best.c, self.fit_all(labels, best.c)?, record))
+    }
+
+    fn fit_all(&self, labels: &[bool], c: f64) -> Result<Fit, ProbeError> {
+        let c = checked_c(c)?;
+        let by_features = |design: &Design| {
+            let (at, gradient) = minimise(&design.coordinates, labels, c, None, FOUND)?;
+            Ok(Fit {
+                weights: design.weights(at.coefficients.view()).to_vec(),
+                bias: at.bias,
+                gradient,
+            })
+        };
+        match &self.items {
+            Items::Many(design) => by_features(design),
+            Items::Few(items) => match dual(&items.gram, labels, c, FOUND, None) {
+                Some((at, gradient)) => Ok(Fit {
+                    weights: items.weights(&at.shares),
+                    bias: at.bias,
+                    gradient,
+                }),
+                None => by_features(&reduced(items)),
+            },
+        }
     }
 
     /// What each C is worth on held-out folds, in ascending order of C.
@@ -104,12 +146,20 @@ impl SharedFits {
             for part in [&y, &y_held] {
                 constant_in_fold(fold, part)?;
             }
-            let (x, held) = (self.design.select(&train), self.design.select(&held));
-            let mut warm: Option<Vector> = None;
-            for (sum, &c) in sums.iter_mut().zip(&ascending) {
-                let fit = minimise(&x, &y, c, warm.as_ref(), RANKED)?;
-                *sum += auroc_value(&held.dot(&fit.0.coefficients).to_vec(), &y_held)?;
-                warm = Some(fit.0);
+            let parts = Parts {
+                train,
+                held,
+                labels: y,
+            };
+            let scores = match &self.items {
+                Items::Few(items) => match parts.by_items(items, &ascending) {
+                    Some(scores) => scores,
+                    None => parts.by_features(&reduced(items), &ascending)?,
+                },
+                Items::Many(design) => parts.by_features(design, &ascending)?,
+            };
+            for (sum, scores) in sums.iter_mut().zip(&scores) {
+                *sum += auroc_value(scores, &y_held)?;
             }
         }
         let record = |(&c, sum): (&f64, &f64)| ValidatedC {
@@ -124,23 +174,90 @@ impl SharedFits {
         &self,
         labels: &[bool],
         c: f64,
-        (at, gradient): (Vector, f64),
+        fit: Fit,
         validation: Vec<ValidatedC>,
     ) -> LogisticProbe {
-        let weights = self.design.weights(at.coefficients.view());
         let n_pos = labels.iter().filter(|&&l| l).count();
+        let (mean, scale) = match &self.items {
+            Items::Few(items) => (items.mean.clone(), items.scale.clone()),
+            Items::Many(design) => (design.mean.to_vec(), design.scale.to_vec()),
+        };
         LogisticProbe {
             n: labels.len(),
             n_pos,
             n_neg: labels.len() - n_pos,
-            weights: weights.to_vec(),
-            bias: at.bias,
-            mean: self.design.mean.to_vec(),
-            scale: self.design.scale.to_vec(),
+            weights: fit.weights,
+            bias: fit.bias,
+            mean,
+            scale,
             c,
             validation,
-            gradient,
+            gradient: fit.gradient,
         }
+    }
+}
+
+/// A fit with one number for each item; `None` where it was not found.
+fn dual(
+    gram: &Rows,
+    labels: &[bool],
+    c: f64,
+    found: f64,
+    start: Option<&Point>,
+) -> Option<(Point, f64)> {
+    let targets: Vec<Line> = lines(labels.iter().map(|&l| f64::from(u8::from(l))), 0.5);
+    run(Dual {
+        gram,
+        targets: &targets,
+        c,
+        found,
+        start,
+    })
+}
+
+/// The same items for the solver on features.
+fn reduced(items: &Standardised) -> Design {
+    let (mean, scale) = items.moments();
+    Design::of_standardised(items.features(), mean, scale)
+}
+
+/// The items of a fold and the labels of those to fit on.
+struct Parts {
+    train: Vec<usize>,
+    held: Vec<usize>,
+    labels: Vec<bool>,
+}
+
+impl Parts {
+    /// Scores of the held-out items (without the intercept) at each C, each fit going on from the last.
+    fn by_items(&self, items: &Standardised, ascending: &[f64]) -> Option<Vec<Vec<f64>>> {
+        let gram = items.gram_of(&self.train);
+        let mut warm: Option<Point> = None;
+        let mut out = Vec::with_capacity(ascending.len());
+        for &c in ascending {
+            let (at, _) = dual(&gram, &self.labels, c, RANKED, warm.as_ref())?;
+            let shares: Vec<f64> = numbers(&at.shares, self.train.len()).collect();
+            let score = |&item: &usize| {
+                let row = self.train.iter().map(|&other| items.gram.at(item, other));
+                row.zip(&shares).map(|(k, a)| k * a).sum()
+            };
+            out.push(self.held.iter().map(score).collect());
+            warm = Some(at);
+        }
+        Some(out)
+    }
+
+    /// The same on features or what stands for them.
+    fn by_features(&self, design: &Design, ascending: &[f64]) -> Result<Vec<Vec<f64>>, ProbeError> {
+        let (x, held) = (design.select(&self.train), design.select(&self.held));
+        let mut warm: Option<Vector> = None;
+        let mut out = Vec::with_capacity(ascending.len());
+        for &c in ascending {
+            let (at, _) = minimise(&x, &self.labels, c, warm.as_ref(), RANKED)?;
+            out.push(held.dot(&at.coefficients).to_vec());
+            warm = Some(at);
+        }
+        Ok(out)
     }
 }
 
@@ -154,186 +271,37 @@ fn constant_in_fold(fold: usize, labels: &[bool]) -> Result<(), ProbeError> {
     }
 }
 
-/// Weights and an intercept; a point, a step or a gradient.
-#[derive(Debug, Clone)]
-struct Vector {
-    coefficients: Array1<f64>,
-    bias: f64,
-}
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use ndarray::Array2;
 
-impl Vector {
-    fn zero(width: usize) -> Self {
-        Self {
-            coefficients: Array1::zeros(width),
-            bias: 0.0,
-        }
-    }
+    use super::*;
+    use crate::random::{normal, stream};
 
-    fn add(&mut self, times: f64, other: &Self) {
-        self.coefficients.scaled_add(times, &other.coefficients);
-        self.bias += times * other.bias;
-    }
-
-    fn scale(&mut self, by: f64) {
-        self.coefficients *= by;
-        self.bias *= by;
-    }
-
-    /// The inner product of weights and intercept.
-    fn dot(&self, other: &Self) -> f64 {
-        self.coefficients.dot(&other.coefficients) + self.bias * other.bias
-    }
-
-    fn length(&self) -> f64 {
-        self.dot(self).sqrt()
-    }
-
-    /// The logits of items, intercept included.
-    fn logits(&self, x: &Array2<f64>) -> Array1<f64> {
-        x.dot(&self.coefficients) + self.bias
-    }
-}
-
-fn sigmoid(x: f64) -> f64 {
-    1.0 / (1.0 + (-x).exp())
-}
-
-fn gradient(x: &Array2<f64>, labels: &[bool], c: f64, at: &Vector, logits: &Array1<f64>) -> Vector {
-    let pull = Array1::from_shape_fn(labels.len(), |i| {
-        sigmoid(logits[i]) - f64::from(u8::from(labels[i]))
-    });
-    let mut coefficients = x.t().dot(&pull);
-    coefficients.scaled_add(1.0 / c, &at.coefficients);
-    Vector {
-        coefficients,
-        bias: pull.sum(),
-    }
-}
-
-/// The minimum, and the length of the gradient there divided by n.
-fn minimise(
-    x: &Array2<f64>,
-    labels: &[bool],
-    c: f64,
-    start: Option<&Vector>,
-    found: f64,
-) -> Result<(Vector, f64), ProbeError> {
-    let n = labels.len() as f64;
-    let mut at = start.map_or_else(|| Vector::zero(x.ncols()), Vector::clone);
-    let mut logits = at.logits(x);
-    let mut slope = gradient(x, labels, c, &at, &logits);
-    let mut memory: VecDeque<(Vector, Vector, f64)> = VecDeque::with_capacity(MEMORY);
-    for _ in 0..STEPS {
-        if slope.length() <= found * n {
-            break;
-        }
-        let mut step = downhill(&slope, &memory);
-        // What is remembered of few dimensions is soon dependent, and may point anywhere.
-        let steep = step.dot(&slope) / (step.length() * slope.length());
-        if steep.is_nan() || steep > -1e-6 {
-            memory.clear();
-            step = slope.clone();
-            step.scale(-1.0);
-        }
-        // From the step itself: summed up from those remembered, its logits would keep their rounding, not its own.
-        let pulls = step.logits(x);
-        let times = along(
+    #[test]
+    fn items_and_features_give_held_out_items_the_same_scores() {
+        let mut rng = stream(4, 0);
+        let x = Array2::from_shape_simple_fn((50, 90), || normal(&mut rng) as f32);
+        let items = Standardised::new(x.view()).unwrap();
+        let (held, train): (Vec<usize>, Vec<usize>) = (0..50).partition(|i| i % 4 == 1);
+        let labels = train.iter().map(|i| i % 3 == 0).collect();
+        let parts = Parts {
+            train,
+            held,
             labels,
-            c,
-            (&at, &logits),
-            (&step, &pulls),
-            memory.is_empty(),
-        );
-        step.scale(times);
-        at.add(1.0, &step);
-        logits.scaled_add(times, &pulls);
-        let there = gradient(x, labels, c, &at, &logits);
-        let mut change = there.clone();
-        change.add(-1.0, &slope);
-        slope = there;
-        let curvature = step.dot(&change);
-        if curvature.is_nan() || curvature <= 0.0 {
-            // No curvature left in f64: this is as close as the arithmetic gets.
-            break;
-        }
-        if memory.len() == MEMORY {
-            memory.pop_front();
-        }
-        memory.push_back((step, change, 1.0 / curvature));
-    }
-    let left = slope.length() / n;
-    if left.is_nan() || left > found.max(1e-5) {
-        return Err(ProbeError::Numerical {
-            what: "logistic regression",
-            reason: format!("gradient {left:e} per item after {STEPS} steps; try a smaller C"),
-        });
-    }
-    Ok((at, left))
-}
-
-/// The two loops of L-BFGS (Nocedal 1980).
-fn downhill(slope: &Vector, memory: &VecDeque<(Vector, Vector, f64)>) -> Vector {
-    let mut step = slope.clone();
-    let mut shares = Vec::with_capacity(memory.len());
-    for (moved, change, rho) in memory.iter().rev() {
-        let share = rho * moved.dot(&step);
-        step.add(-share, change);
-        shares.push(share);
-    }
-    if let Some((_, change, rho)) = memory.back() {
-        step.scale(1.0 / (rho * change.dot(change)));
-    }
-    for ((moved, change, rho), share) in memory.iter().zip(shares.iter().rev()) {
-        let back = rho * change.dot(&step);
-        step.add(share - back, moved);
-    }
-    step.scale(-1.0);
-    step
-}
-
-/// How far to go along a step, given with its logits: where the convex loss along it stops falling, to a tenth of its first
-/// slope. Costs n a try.
-fn along(
-    labels: &[bool],
-    c: f64,
-    (at, logits): (&Vector, &Array1<f64>),
-    (step, pulls): (&Vector, &Array1<f64>),
-    first: bool,
-) -> f64 {
-    let (own, cross) = (
-        step.coefficients.dot(&step.coefficients) / c,
-        at.coefficients.dot(&step.coefficients) / c,
-    );
-    let slope = |t: f64| {
-        let (mut first, mut second) = (cross + t * own, own);
-        for ((&logit, &pull), &label) in logits.iter().zip(pulls).zip(labels) {
-            let p = sigmoid(logit + t * pull);
-            first += (p - f64::from(u8::from(label))) * pull;
-            second += p * (1.0 - p) * pull * pull;
-        }
-        (first, second)
-    };
-    let start = slope(0.0);
-    let (mut low, mut high) = (0.0, f64::INFINITY);
-    let mut t = if first { -start.0 / start.1 } else { 1.0 };
-    for _ in 0..40 {
-        let (value, curvature) = slope(t);
-        if value.abs() <= 0.1 * start.0.abs() {
-            break;
-        }
-        if value < 0.0 {
-            low = t;
-        } else {
-            high = t;
-        }
-        let newton = t - value / curvature;
-        let between = if high.is_finite() {
-            0.5 * (low + high)
-        } else {
-            2.0 * t
         };
-        let inside = newton > low && newton < high && newton < 4.0 * t;
-        t = if inside { newton } else { between };
+        let grid = [1e-4, 1e-2, 1.0, 100.0];
+        let fast = parts.by_items(&items, &grid).unwrap();
+        let slow = parts.by_features(&reduced(&items), &grid).unwrap();
+        for (fast, slow) in fast.iter().zip(&slow) {
+            assert_eq!(fast.len(), 13);
+            let size = slow.iter().fold(0.0f64, |top, v| top.max(v.abs()));
+            assert!(
+                fast.iter()
+                    .zip(slow)
+                    .all(|(a, b)| (a - b).abs() < 0.02 * size)
+            );
+        }
     }
-    t
 }

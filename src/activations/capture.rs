@@ -31,7 +31,8 @@ pub struct Estimate {
     pub bytes_done: u64,
     /// Shards of the whole store.
     pub shards: usize,
-    /// Bytes in memory at most, beside the model and its own activations: a shard and the captures of a batch.
+    /// Bytes in memory at most, beside the model and its own activations: a shard, or the sample that the facts are of, and
+    /// the captures of a batch.
     pub memory: u64,
     /// Bytes free where the store is written.
     pub free: u64,
@@ -111,8 +112,13 @@ impl<'a> Capture<'a> {
             bytes,
             bytes_done,
             shards: plan.len(),
-            memory: plan.iter().map(|s| s.bytes).max().unwrap_or(0)
-                + plan::batch_bytes(&spec, config, &survey.lengths),
+            memory: plan::batch_bytes(&spec, config, &survey.lengths)
+                + plan
+                    .iter()
+                    .map(|s| s.bytes)
+                    .max()
+                    .unwrap_or(0)
+                    .max(plan::sample_bytes(&spec, config, &survey.lengths)),
             free: free_bytes(folder)?,
             rate: None,
         };

@@ -14,7 +14,7 @@ use super::{Harvest, Policy, Rows, StoreError, Tally, harvest::Tokens, policy::R
 use crate::hooks::HookPoint;
 
 /// Most tokens of a sample, whatever the number of contexts: they are held in memory.
-const MOST: usize = 1 << 14;
+pub(super) const MOST: usize = 1 << 14;
 
 /// The numbers of one point.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -102,7 +102,9 @@ impl Facts {
             .zip(&norms)
             .map(|(c, norms)| policy.judge(&c.ids, norms, &medians))
             .collect();
-        reasons.iter().for_each(|r| tally.count(r));
+        for reasons in &reasons {
+            tally.count(reasons);
+        }
         if tally.kept < 2 {
             return Err(StoreError::NothingKept {
                 what: "the first contexts".into(),

@@ -7,7 +7,7 @@ use std::{fmt, ops::Range, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Policy, StoreError};
+use super::{Policy, StoreError, facts::MOST};
 use crate::config::ModelConfig;
 use crate::files::hash::sha256;
 use crate::hooks::{HookPoint, Shape};
@@ -51,6 +51,16 @@ impl StoreDtype {
             Self::F32 => 4,
             Self::F16 | Self::BF16 => 2,
             Self::Int8 => 1,
+        }
+    }
+
+    /// As it is given and shown.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::BF16 => "bf16",
+            Self::Int8 => "int8",
         }
     }
 
@@ -335,4 +345,17 @@ pub(super) fn batch_bytes(spec: &CaptureSpec, config: &ModelConfig, lengths: &[u
         row_bytes(&whole, config, longest) * batch.len() as u64
     };
     lengths.chunks(spec.batch).map(of_batch).max().unwrap_or(0)
+}
+
+/// Bytes of the sample that facts are measured on.
+pub(super) fn sample_bytes(spec: &CaptureSpec, config: &ModelConfig, lengths: &[u32]) -> u64 {
+    let Some(policy) = &spec.policy else {
+        return 0;
+    };
+    let longest = lengths.iter().copied().max().unwrap_or(0) as usize;
+    let sampled = lengths.iter().take(policy.sample).map(|&n| n as usize);
+    let tokens = sampled.sum::<usize>().min(MOST + spec.batch * longest);
+    let points = spec.points.iter().filter(|at| !by_row(**at));
+    let values: usize = points.map(|at| width(*at, config)).sum();
+    (tokens * values * 4) as u64
 }

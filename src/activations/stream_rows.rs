@@ -28,7 +28,8 @@ use crate::text::dataset::sampler::shuffled;
 /// The file of the rows that wait.
 const WAITING: &str = "training-rows.safetensors";
 
-/// How rows are mixed.
+/// How rows are mixed. With the default buffer, contexts of 128 tokens and batches of 4,096 nine rows in ten meet another of
+/// their context ([`super::training::mixed`]: 0.91; where two million rows are shuffled as a whole 0.23): a store mixes better.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Mixing {
@@ -45,7 +46,7 @@ pub struct Mixing {
 impl Default for Mixing {
     fn default() -> Self {
         Self {
-            rows: 1 << 15,
+            rows: 1 << 16,
             keep: 0.5,
             batch: 8,
             seed: 0,

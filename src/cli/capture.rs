@@ -187,6 +187,9 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
         now: time(args),
     };
     let texts = TextRows::new(&model, source, options)?;
+    if args.pack.is_some() {
+        out.note("the texts are read once before, to lay the store out");
+    }
     let (rows, source) = args.rows(texts)?;
     let origin = Origin {
         model: args.model.model.clone(),
@@ -292,6 +295,10 @@ impl Args {
     }
 
     fn source(&self) -> anyhow::Result<Source> {
+        if self.column.is_some() && self.jsonl.is_none() && self.parquet.is_none() {
+            let hint = "it names a column of --jsonl or --parquet";
+            return Err(Usage::new("--column: there are no columns", hint).into());
+        }
         if let Some(text) = &self.text {
             return Ok(Source::Text(text.clone()));
         }
@@ -307,13 +314,11 @@ impl Args {
                 ColumnName::Prompt => Column::Prompt,
                 ColumnName::Messages => Column::Messages,
             };
-            match (&self.jsonl, &self.parquet) {
-                (Some(path), _) => return Ok(Source::Jsonl(path.clone(), column)),
-                (_, Some(path)) => return Ok(Source::Table(path.clone(), column)),
-                _ => {
-                    let hint = "it names a column of --jsonl or --parquet";
-                    return Err(Usage::new("--column: there are no columns", hint).into());
-                }
+            if let Some(path) = &self.parquet {
+                return Ok(Source::Table(path.clone(), column));
+            }
+            if let Some(path) = &self.jsonl {
+                return Ok(Source::Jsonl(path.clone(), column));
             }
         }
         let name = self.suite.as_deref().unwrap_or_default();
@@ -484,8 +489,11 @@ fn show(report: &Report, out: &Out) -> anyhow::Result<()> {
     }
     for lost in &report.lost {
         out.line(&format!(
-            "{}: {:?} lost {:.2e} of the squared norm on average, {:.2e} at worst",
-            lost.point, report.dtype, lost.mean, lost.worst
+            "{}: {} lost {:.2e} of the squared norm on average, {:.2e} at worst",
+            lost.point,
+            report.dtype.name(),
+            lost.mean,
+            lost.worst
         ))?;
     }
     Ok(())

@@ -1,17 +1,24 @@
 //! Dictionaries on models: spliced into the forward pass, judged by what the model still does, edited latent by latent.
 //!
 //! `file.rs` opens a dictionary and finds where it belongs, `splice.rs` puts its reconstruction in the place of the
-//! activation, `latents.rs` says what is done to its codes on the way, `quality.rs` measures what is lost. The dictionaries
-//! themselves are the crate `candlescope_sae`, which knows no model.
+//! activation, `latents.rs` says what is done to its codes on the way, `quality.rs` measures what is lost; `probing.rs` what
+//! few latents say about a label, `absorption.rs` where a latent falls silent for another, `drift.rs` what changed between two
+//! checkpoints. The dictionaries themselves are the crate `candlescope_sae`, which knows no model.
 
+pub mod absorption;
+pub mod drift;
 mod error;
 pub mod file;
 pub mod latents;
+pub mod probing;
 pub mod quality;
 pub mod splice;
 
+pub use absorption::{AbsorptionOptions, LetterAbsorptions, LetterTokens, absorption};
+pub use drift::{LatentDrift, latent_drift};
 pub use error::FeatureError;
 pub use file::{Opened, open};
 pub use latents::{Change, LatentEdit};
+pub use probing::{MeanCodes, SPARSE_K, SparseProbe, sparse_probing};
 pub use quality::{Evaluation, QualityOptions, Recovered, quality};
 pub use splice::{Places, Splice};

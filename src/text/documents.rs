@@ -4,6 +4,7 @@
 //! without words is none. A document longer than the bound that the reader was given comes in parts that end with a line,
 //! each but the last marked as going on. Rows of JSON lines and Parquet are in [`super::dataset`].
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -28,7 +29,7 @@ pub struct Document {
 
 /// True for files of plain text by their ending: `.txt` and `.md`.
 pub fn is_plain(path: &Path) -> bool {
-    let ending = path.extension().map(|e| e.to_ascii_lowercase());
+    let ending = path.extension().map(OsStr::to_ascii_lowercase);
     ending.is_some_and(|e| e == "txt" || e == "md")
 }
 

@@ -116,6 +116,46 @@ fn an_interrupted_capture_keeps_whole_shards_and_goes_on_to_the_same_bytes() {
     );
 }
 
+/// Killed, nothing can be tidied up; what is there is gone on with all the same, packed contexts and their marks as well.
+#[test]
+fn a_killed_capture_of_packed_contexts_goes_on_to_the_same_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let texts = dir.path().join("texts.txt");
+    let words: Vec<String> = (0..900)
+        .map(|i| format!("in there {i} the other thing"))
+        .collect();
+    std::fs::write(&texts, words.join("\n<|endoftext|>\n")).unwrap();
+    let (model, broken, whole) = (llama(), dir.path().join("broken"), dir.path().join("whole"));
+    let args = |out: &Path| -> Vec<String> {
+        let words = "--points resid_post.* --pack 64 --drop first,special,norm:1.2 --store-dtype int8 --batch 4 --shard-mb 1 --resume";
+        let files = [
+            "--docs",
+            texts.to_str().unwrap(),
+            "--out",
+            out.to_str().unwrap(),
+        ];
+        let all = ["capture", &model]
+            .into_iter()
+            .chain(words.split(' '))
+            .chain(files);
+        all.map(str::to_owned).collect()
+    };
+    let words = args(&broken);
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let mut child = start(&words);
+    wait_for(&broken.join("acts-00000.safetensors"), &mut child);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(manifest(&broken)["complete"], false);
+
+    let finished = args(&whole);
+    ok(&finished.iter().map(String::as_str).collect::<Vec<_>>());
+    ok(&words);
+    let (resumed, at_once) = (contents(&broken), contents(&whole));
+    assert!(at_once.len() > 3, "{:?}", at_once.keys());
+    assert!(resumed == at_once, "the resumed store differs");
+}
+
 #[test]
 fn an_interrupted_audit_reports_what_it_has_and_is_no_pass() {
     let dir = tempfile::tempdir().unwrap();

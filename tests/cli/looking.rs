@@ -213,6 +213,36 @@ fn a_capture_refuses_what_cannot_be_and_writes_nothing() {
             &["--points", "embed", "--text", "Hi", "--positions", "some"],
             &["--positions", "some"],
         ),
+        (&["--points", "embed", "--docs", "texts"], &["--pack"]),
+        (
+            &["--points", "embed", "--docs", "no-such", "--pack", "8"],
+            &["no-such"],
+        ),
+        (
+            &["--points", "embed", "--suite", "harmful", "--pack", "9999"],
+            &["--pack", "9999 of 256"],
+        ),
+        (
+            &[
+                "--points", "embed", "--suite", "harmful", "--pack", "8", "--drop", "frist",
+            ],
+            &["--drop", "frist"],
+        ),
+        (
+            &[
+                "--points",
+                "pattern.0",
+                "--text",
+                "Hi",
+                "--store-dtype",
+                "int8",
+            ],
+            &["int8 for pattern.0"],
+        ),
+        (
+            &["--points", "embed", "--text", "Hi", "--column", "text"],
+            &["--column", "--parquet"],
+        ),
         (
             &["--points", "embed", "--file", "no-such.txt"],
             &["no-such.txt"],
@@ -240,6 +270,72 @@ fn a_capture_refuses_what_cannot_be_and_writes_nothing() {
         "--truncate",
     ];
     assert_eq!(json(&cut, "candlescope.capture/1")["stored_tokens"], 256);
+}
+
+#[test]
+fn documents_are_packed_and_what_training_leaves_out_is_said_before_and_after() {
+    let dir = tempfile::tempdir().unwrap();
+    let (model, out) = (llama(), dir.path().join("acts"));
+    let texts = dir.path().join("texts");
+    std::fs::create_dir(&texts).unwrap();
+    for name in ["a.txt", "b.md", "c.txt", "d.txt", "e.txt"] {
+        std::fs::write(texts.join(name), "the other thing is in there ".repeat(12)).unwrap();
+    }
+    let args = [
+        "capture",
+        &model,
+        "--points",
+        "resid_post.0,mlp_act.1",
+        "--docs",
+        texts.to_str().unwrap(),
+        "--pack",
+        "32",
+        "--tokens",
+        "600",
+        "--store-dtype",
+        "int8",
+        "--drop",
+        "first:2,special,norm:1.1,sample:4",
+        "--out",
+        out.to_str().unwrap(),
+    ];
+    let dry = [&args[..], &["--dry-run"]].concat();
+    let forecast = json(&dry, "candlescope.capture-forecast/1");
+    assert!(!out.exists());
+    assert_eq!(
+        (&forecast["rows"], &forecast["tokens"]),
+        (&19.into(), &608.into())
+    );
+    assert!(forecast["tokens_per_second"].as_u64().unwrap() > 0);
+    assert!(ok(&dry).contains("nothing was written"));
+
+    let report = json(&args, "candlescope.capture/1");
+    assert_eq!(report["preflight"], forecast["preflight"]);
+    assert_eq!(report["preflight"]["contexts"], 4);
+    let left_out = &report["left_out"];
+    let count = |what: &str| left_out[what].as_u64().unwrap();
+    assert_eq!(count("first"), 19 * 2);
+    assert!(count("norm") > 0 && count("special") > 0, "{left_out}");
+    let all = count("kept") + count("first") + count("special") + count("norm");
+    assert_eq!(all, 608);
+    assert_eq!(report["lost"].as_array().unwrap().len(), 2);
+    let (least, most) = (
+        forecast["bytes"].as_u64().unwrap(),
+        forecast["bytes"].as_u64().unwrap() + 4096,
+    );
+    assert!((least..most).contains(&report["bytes"].as_u64().unwrap()));
+    let written = manifest(&out);
+    assert_eq!(written["source"]["packing"]["length"], 32);
+    assert_eq!(written["facts"], report["preflight"]);
+
+    let again = run(&[&args[..], &["--resume"]].concat());
+    let (line, said) = (text(&again.stdout), text(&again.stderr));
+    assert!(
+        line.contains("training sees ") && line.contains("int8 lost"),
+        "{line}"
+    );
+    assert!(said.contains("left out of training: the first 2"), "{said}");
+    assert!(said.contains("|mean|/std"), "{said}");
 }
 
 #[test]

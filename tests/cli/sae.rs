@@ -9,7 +9,7 @@ use crate::binary::{json, ok, refused};
 
 /// Two latents a channel: rebuilds everything.
 fn written(folder: &Path, d: usize) -> String {
-    let one = Array2::eye(d);
+    let one = Array2::<f32>::eye(d);
     let both = concatenate![Axis(0), one, -&one];
     let dictionary = Dictionary::new(Parts {
         encoder: both.clone(),
@@ -88,8 +88,23 @@ fn a_dictionary_is_shown_and_measured() {
     ] {
         assert!(shown.contains(part), "{part}: {shown}");
     }
-    let only = [&eval[..], &["--no-downstream"]].concat();
-    assert!(json(&only, "candlescope.sae.eval/1")["recovered"].is_null());
+    let more = [
+        "--no-downstream",
+        "--probe-suites",
+        "harmful,harmless",
+        "--letters",
+        "6",
+    ];
+    let more = [&eval[..], &more].concat();
+    let report = json(&more, "candlescope.sae.eval/1");
+    assert!(report["recovered"].is_null());
+    let probed = &report["sparse_probing"];
+    assert_eq!(
+        (&probed["positive"], &probed["latents"][2]["k"]),
+        (&"harmful".into(), &5.into())
+    );
+    let letters = |list: &str| report["absorption"][list].as_array().unwrap().len();
+    assert!(letters("letters") + letters("left_out") > 5);
 }
 
 #[test]
@@ -103,7 +118,7 @@ fn what_does_not_fit_is_refused() {
     harmful(&narrow, &[], &["it reads 32 values", "resid_post.1 has 64"]);
     let fits = written(&folder.path().join("fits"), 64);
     harmful(&fits, &["--reads", "resid_post.7"], &["layers 0 to 3"]);
-    harmful(&fits, &["--drop", "first:4000"], &["left out"]);
+    harmful(&fits, &["--drop", "first:4000"], &["no token is kept"]);
     let empty = folder.path().join("empty");
     std::fs::create_dir(&empty).unwrap();
     refused(&["sae", "info", empty.to_str().unwrap()], &["empty"]);

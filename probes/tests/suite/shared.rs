@@ -13,8 +13,7 @@ use crate::{close, congruential, gaussian, noisy_labels, two_classes};
 
 #[test]
 fn shared_fits_match_scikit_learn() {
-    // The same numbers as in `probes::logistic_matches_scikit_learn`: coef_[:3] and intercept_ of newton-cholesky. The Gram
-    // matrix is f32, so agreement is to 1e-4.
+    // The same numbers as in `probes::logistic_matches_scikit_learn`: coef_[:3] and intercept_ of newton-cholesky.
     for (n, d, c, weights, bias) in [
         // n > 2d: on the features themselves.
         (
@@ -131,6 +130,39 @@ fn a_strong_penalty_on_two_distinct_rows_does_not_turn_the_probe_round() {
                 gap(&fast),
                 gap(&slow)
             );
+        }
+    }
+}
+
+#[test]
+fn the_gradient_is_zero_by_its_definition_from_weak_to_strong_penalties() {
+    // Every third row is a copy of the one before, and no number of items fills whole lines of eight.
+    for (n, d) in [(21, 64), (50, 51), (131, 300)] {
+        let (mut x, labels) = two_classes(n, d, 1.0, 7);
+        for i in (2..n).step_by(3) {
+            let copy = x.row(i - 1).to_owned();
+            x.row_mut(i).assign(&copy);
+        }
+        let shared = SharedFits::new(x.view()).unwrap();
+        for c in [1e-6, 1e-3, 1.0, 1e3, 1e5] {
+            let probe = shared.fit(&labels, c).unwrap();
+            let scores = probe.scores(x.view()).unwrap();
+            let pulls = Array1::from_shape_fn(n, |i| {
+                1.0 / (1.0 + (-scores[i]).exp()) - f64::from(u8::from(labels[i]))
+            });
+            let mut square = pulls.sum().powi(2);
+            for j in 0..d {
+                let feature = x
+                    .column(j)
+                    .mapv(|v| (f64::from(v) - probe.mean[j]) / probe.scale[j]);
+                square += (feature.dot(&pulls) + probe.weights[j] / c).powi(2);
+            }
+            assert!(
+                square.sqrt() / (n as f64) < 2e-7,
+                "{n} x {d}, C {c}: {square:e}"
+            );
+            assert!(probe.gradient < 2e-7);
+            assert_eq!(shared.fit(&labels, c).unwrap(), probe);
         }
     }
 }

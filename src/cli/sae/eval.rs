@@ -8,7 +8,10 @@ use candlescope_probes::{Bootstrap, BootstrapOptions};
 use candlescope_sae::measure::ByDefinition;
 use serde::Serialize;
 
-use super::input::TextArgs;
+use super::{
+    further::{self, Further, FurtherArgs},
+    input::TextArgs,
+};
 use crate::activations::{Policy, SourceInfo};
 use crate::cli::{
     Outcome,
@@ -26,6 +29,7 @@ use crate::model::{Fingerprint, fetch::Progress as _};
 #[command(after_help = "Example:
   candlescope sae eval smollm2-135m-instruct sae/ --documents held-out.txt
   candlescope sae eval smollm2-135m-instruct sae/ --jsonl texts.jsonl --tokens 100000 --json
+  candlescope sae eval smollm2-135m-instruct sae/ --documents held-out.txt --probe-suites harmful,harmless --letters 60
   candlescope sae eval google/gemma-2-2b params.npz --reads resid_post.12 --documents held-out.txt --drop first")]
 pub struct Args {
     #[command(flatten)]
@@ -53,6 +57,8 @@ pub struct Args {
     /// Use a dictionary that was made on another forward pass
     #[arg(long)]
     accept_foreign: bool,
+    #[command(flatten)]
+    further: FurtherArgs,
 }
 
 #[derive(Serialize)]
@@ -69,6 +75,8 @@ struct Report<'a> {
     policy: &'a Policy,
     #[serde(flatten)]
     evaluation: &'a Evaluation,
+    #[serde(flatten)]
+    further: Further,
 }
 
 pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
@@ -103,6 +111,8 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
     });
     bar.done();
     interrupt::check()?;
+    let evaluation = evaluation?;
+    let further = args.further.run(&model, &splice, &options.policy, out)?;
     let report = Report {
         model: &model.name,
         fingerprint: model.fingerprint()?,
@@ -114,13 +124,15 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
         contexts: contexts.len(),
         tokens,
         policy: &options.policy,
-        evaluation: &evaluation?,
+        evaluation: &evaluation,
+        further,
     };
     if out.json {
         out.json("candlescope.sae.eval/1", &report)?;
         return Ok(Outcome::Done);
     }
     show(&report, out)?;
+    further::show(&report.further, out)?;
     Ok(Outcome::Done)
 }
 

@@ -1,6 +1,7 @@
 //! `sae`: sparse dictionaries. `crate::features` puts them on models, the crate `candlescope_sae` reads and measures them.
 
 mod eval;
+mod further;
 mod info;
 mod input;
 mod train;
