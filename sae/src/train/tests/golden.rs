@@ -83,6 +83,10 @@ fn trainer(name: &str, case: &Value) -> (Trainer, Array2<f32>) {
     let recipe = Recipe {
         lr: 1e-2,
         clip: None,
+        dead: Dead {
+            after: 1 << 30,
+            resample_every: 0,
+        },
         b_dec: Bias::Zero,
         centred: config["apply_b_dec_to_input"].as_bool().unwrap(),
         ..Recipe::new(F, architecture(name, config))
