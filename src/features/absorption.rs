@@ -16,7 +16,7 @@
 use candlescope_probes::linear::{ChooseC, Kind, fit};
 use candlescope_probes::sparse::top_features;
 use candlescope_probes::{LinearProbe, Score};
-use candlescope_sae::Dictionary;
+use candlescope_sae::{Dictionary, dense};
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis};
 use serde::{Deserialize, Serialize};
 
@@ -180,7 +180,7 @@ pub fn absorption(
     letters: &[char],
     options: &AbsorptionOptions,
 ) -> Result<LetterAbsorptions, FeatureError> {
-    let codes = dictionary.encode(activations)?.dense(dictionary.d_sae());
+    let codes = dense(&dictionary.encode(activations)?, dictionary.d_sae());
     let mut distinct = letters.to_vec();
     distinct.sort_unstable();
     distinct.dedup();

@@ -31,7 +31,9 @@ impl RowSums {
         };
         let mut all = Self::default();
         let parts = by_chunks(target.nrows(), chunk);
-        parts.iter().for_each(|part| all.merge(part));
+        for part in &parts {
+            all.merge(part);
+        }
         all
     }
 

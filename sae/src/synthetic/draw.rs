@@ -24,7 +24,9 @@ impl Planted {
                 if self.spec.noise > 0.0 {
                     let mut noise = vec![0.0; self.spec.d];
                     fill_normal(&mut rng, self.spec.noise as f32, &mut noise);
-                    out.iter_mut().zip(noise).for_each(|(x, e)| *x = e);
+                    for (x, e) in out.iter_mut().zip(noise) {
+                        *x = e;
+                    }
                 }
                 out += &self.bias;
                 for &(feature, strength) in &fired {

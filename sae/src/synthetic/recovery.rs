@@ -95,9 +95,9 @@ impl Recovery {
             .map(|row| largest(&row.to_vec()))
             .collect();
         let (matching, mut pairs) = pairs(cosines.view());
-        pairs
-            .iter_mut()
-            .for_each(|pair| pair.latent = latents[pair.latent]);
+        for pair in &mut pairs {
+            pair.latent = latents[pair.latent];
+        }
         let found = best_of_features
             .iter()
             .filter(|&&c| c >= options.found_at)
