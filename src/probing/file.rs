@@ -20,6 +20,7 @@ use crate::files::{
     safetensors::SafetensorsFile,
     write::{WriteOptions, write_safetensors_file},
 };
+use crate::hooks::Point;
 use crate::model::{Checkpoint, Fingerprint};
 
 /// What a probe's file says it is.
@@ -71,6 +72,24 @@ impl ProbeFile {
     /// The probability of the positive class.
     pub fn probability(&self, score: f64) -> f64 {
         self.about.platt.probability(score)
+    }
+
+    /// Refuses a probe of another point than the residual stream: it cannot be read along the layers.
+    ///
+    /// # Errors
+    /// The point.
+    pub fn in_stream(&self) -> Result<(), ProbingError> {
+        let at = self.about.place.point;
+        if matches!(
+            at.point,
+            Point::ResidPre | Point::ResidMid | Point::ResidPost
+        ) {
+            return Ok(());
+        }
+        Err(ProbingError::Point {
+            point: at.to_string(),
+            reason: "a probe of this point cannot be read along the residual stream".into(),
+        })
     }
 
     /// Refuses a model on which this probe would read something else: another width, or, unless `foreign`, another forward
