@@ -11,3 +11,4 @@ mod commands;
 mod interrupt;
 mod looking;
 mod probe;
+mod probe_kinds;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use candlescope::hooks::{HookPoint, Point};
 use candlescope::model::Checkpoint;
-use candlescope::probing::file::{About, ProbeFile};
+use candlescope::probing::file::{About, Calibrated, ProbeFile};
 use candlescope::probing::{Fitting, Place, Position, judge};
 use candlescope::steer::file::DirectionFile;
 use candlescope::tui::app::Msg;
@@ -123,10 +123,13 @@ fn layers_of_files(folder: &Path, model: &Checkpoint) -> [String; 2] {
         fitting: Fitting::default(),
         c: None,
         bias: 0.5,
-        platt: Platt {
-            n: 4,
-            a: 1.0,
-            b: 0.0,
+        calibrated: Calibrated {
+            platt: Platt {
+                n: 4,
+                a: 1.0,
+                b: 0.0,
+            },
+            isotonic: None,
         },
         threshold: 1.25,
         data: "d".into(),
@@ -135,6 +138,7 @@ fn layers_of_files(folder: &Path, model: &Checkpoint) -> [String; 2] {
         positive: "harmful".into(),
         classes: vec!["harmful".into(), "harmless".into()],
         test: judge(&[1.0, -1.0], &[true, false], None, None, 0.01, 0.95).unwrap(),
+        pairs: None,
     };
     let probe = LinearProbe {
         weights: wave(7).map(f64::from).collect(),

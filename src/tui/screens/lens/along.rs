@@ -13,7 +13,7 @@ use super::reading::direction;
 use crate::hooks::Vector;
 use crate::model::{Checkpoint, Fingerprint};
 use crate::probing;
-use crate::steer::{Options, Source, file};
+use crate::steer::{Source, file};
 use crate::tui::cells::visible;
 use crate::tui::screen::Context;
 use crate::tui::shared::{ModelFacts, Shared};

@@ -13,7 +13,7 @@ use super::modes::Mode;
 use super::tests::{TEXT, ablation};
 use crate::hooks::{HookPoint, Hooks, Point};
 use crate::model::{Batch, Checkpoint, LogitsAt};
-use crate::probing::file::{About, ProbeFile, save};
+use crate::probing::file::{About, Calibrated, ProbeFile, save};
 use crate::probing::{Fitting, Place, Position, judge, token_scores};
 use crate::steer::file::DirectionFile;
 use crate::tui::screen::Screen;
@@ -43,10 +43,13 @@ fn probe_file(folder: &Path, made_on: &Checkpoint, point: Point) -> (String, Pro
         fitting: Fitting::default(),
         c: None,
         bias: 0.75,
-        platt: Platt {
-            n: 4,
-            a: 1.0,
-            b: 0.0,
+        calibrated: Calibrated {
+            platt: Platt {
+                n: 4,
+                a: 1.0,
+                b: 0.0,
+            },
+            isotonic: None,
         },
         threshold: 1.5,
         data: "d".into(),
@@ -55,6 +58,7 @@ fn probe_file(folder: &Path, made_on: &Checkpoint, point: Point) -> (String, Pro
         positive: "hot".into(),
         classes: vec!["cold".into(), "hot".into()],
         test: judge(&[1.0, -1.0], &[true, false], None, None, 0.01, 0.95).unwrap(),
+        pairs: None,
     };
     let file = folder.join("p.safetensors");
     let probe = ProbeFile {
