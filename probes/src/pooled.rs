@@ -53,6 +53,8 @@ impl<'a> Spans<'a> {
 }
 
 /// A fitted attention-pooled probe, on raw activations.
+// The unsafe code is in ndarray's macro for slices.
+#[allow(clippy::unsafe_derive_deserialize)]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PooledProbe {
     /// Items it was fitted on.
