@@ -1,7 +1,8 @@
 //! More than two classes: a softmax probe at the best place and C, judged class by class, beside what it has to beat.
 //!
-//! Always: fitted on the training rows, place and C chosen by macro AUROC on the validation rows (of equal ones the earliest
-//! place and the strongest penalty), reported on the test rows. Two classes have more: [`super::sweep`].
+//! Always: fitted on the training rows, place and C chosen by log loss on the validation rows (of equal ones the earliest place
+//! and the strongest penalty), reported on the test rows. A macro AUROC would not do for the choice: it looks at each class's
+//! logit alone, and under a strong penalty these rank well and are out of level. Two classes have more: [`super::sweep`].
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -20,6 +21,9 @@ use serde::{Deserialize, Serialize};
 
 use super::controls::{shared_types, types};
 use super::{Encoded, Harvest, Labelled, Place, ProbingError, Splits};
+
+/// The C of fits on shuffled labels and control tasks, and of the one beside them: as [`super::Fitting`] has it.
+const NULL_C: f64 = 0.01;
 
 /// How softmax probes are fitted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -138,7 +142,7 @@ pub struct ClassFit {
     pub probe: SoftmaxProbe,
     /// Rows (train, validation, test).
     pub n: [usize; 3],
-    /// Macro AUROC on the validation rows: what the choice went by.
+    /// Macro AUROC on the validation rows; the choice went by log loss.
     pub validation: f64,
     /// On the test rows.
     pub test: Classified,
@@ -149,7 +153,7 @@ pub struct ClassFit {
 /// Macro AUROCs on the test rows that a softmax probe has to beat.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ClassControls {
-    /// The same place and C fitted on shuffled training labels.
+    /// The same place at a fixed C, beside fits of this C on shuffled training labels.
     pub shuffled: Option<NullDistribution>,
     /// Mean over control tasks: one random class for each type, in training and test alike.
     pub control: Option<f64>,
@@ -201,8 +205,7 @@ pub fn fit_classes(
             let logits = probe
                 .logits(validation.view())
                 .map_err(|e| cell(place, e))?;
-            let (value, _) =
-                macro_auroc(&logits, &y_validation, fitting.level).map_err(|e| cell(place, e))?;
+            let value = -log_loss(&logits, &y_validation);
             if best.as_ref().is_none_or(|(top, _)| value > top + 1e-12) {
                 best = Some((value, probe));
             }
@@ -231,7 +234,7 @@ pub fn fit_classes(
         }
     };
     let index = (1..found.len()).fold(0, better);
-    let Some((place, validation, probe)) = found.into_iter().nth(index) else {
+    let Some((place, _, probe)) = found.into_iter().nth(index) else {
         return Err(ProbingError::Written {
             what: "points",
             expected: "at least one",
@@ -239,6 +242,8 @@ pub fn fit_classes(
         });
     };
     let x = &harvest.data[index];
+    let on_validation = probe.logits(x.select(Axis(0), &splits.validation).view())?;
+    let (validation, _) = macro_auroc(&on_validation, &y_validation, fitting.level)?;
     let logits = probe.logits(x.select(Axis(0), &splits.test).view())?;
     let test = classified(&logits, &pick(&splits.test), &data.classes, fitting.level)?;
     let task = Task {
@@ -247,10 +252,9 @@ pub fn fit_classes(
         splits,
         truth: &truth,
         fitting,
-        c: probe.c,
     };
     Ok(ClassFit {
-        controls: task.controls(x, test.macro_auroc)?,
+        controls: task.controls(x)?,
         place,
         probe,
         n: [
@@ -261,6 +265,16 @@ pub fn fit_classes(
         validation,
         test,
     })
+}
+
+/// Mean of −ln p(the class) over rows.
+fn log_loss(logits: &[Vec<f64>], truth: &[usize]) -> f64 {
+    let of = |(row, &class): (&Vec<f64>, &usize)| {
+        let top = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let sum: f64 = row.iter().map(|l| (l - top).exp()).sum();
+        sum.ln() + top - row[class]
+    };
+    logits.iter().zip(truth).map(of).sum::<f64>() / truth.len().max(1) as f64
 }
 
 fn cell(place: Place, source: ProbeError) -> ProbingError {
@@ -277,12 +291,13 @@ struct Task<'a> {
     splits: &'a Splits,
     truth: &'a [usize],
     fitting: &'a ClassFitting,
-    c: f64,
 }
 
 impl Task<'_> {
-    fn controls(&self, x: &Array2<f32>, observed: f64) -> Result<ClassControls, ProbingError> {
+    fn controls(&self, x: &Array2<f32>) -> Result<ClassControls, ProbingError> {
         let (fitting, test) = (self.fitting, &self.splits.test);
+        let truth = |rows: &[usize]| self.on(rows, self.truth);
+        let observed = self.fitted(x, &truth(&self.splits.train), &truth(test))?;
         let shuffled = (0..fitting.shuffles)
             .into_par_iter()
             .map(|draw| {
@@ -329,7 +344,7 @@ impl Task<'_> {
     fn fitted(&self, x: &Array2<f32>, train: &[usize], test: &[usize]) -> Result<f64, ProbeError> {
         let rows = |rows: &[usize]| x.select(Axis(0), rows);
         let count = self.data.classes.len();
-        let probe = SoftmaxProbe::fit(rows(&self.splits.train).view(), train, count, self.c)?;
+        let probe = SoftmaxProbe::fit(rows(&self.splits.train).view(), train, count, NULL_C)?;
         let logits = probe.logits(rows(&self.splits.test).view())?;
         Ok(macro_auroc(&logits, test, self.fitting.level)?.0)
     }
@@ -394,6 +409,14 @@ impl Task<'_> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn log_loss_by_hand() {
+        // p = (1/4, 3/4) and (1/2, 1/2): (ln 4/3 + ln 2) / 2.
+        let logits = [vec![0.0, 3f64.ln()], vec![7.0, 7.0]];
+        let expected = ((4.0f64 / 3.0).ln() + 2f64.ln()) / 2.0;
+        assert!((log_loss(&logits, &[1, 0]) - expected).abs() < 1e-12);
+    }
 
     #[test]
     fn by_hand() {
