@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use candlescope::hooks::{HookPoint, Hooks, Point};
 use candlescope::model::{Batch, Checkpoint, LogitsAt};
-use candlescope::probing::file::{About, ProbeFile, load, save};
+use candlescope::probing::file::{About, Calibrated, ProbeFile, load, save};
 use candlescope::probing::transfer::carry;
 use candlescope::probing::{
     Fitting, HarvestOptions, Labelled, Parts, Place, Plan, Position, ProbingError, Splits, Sweep,
@@ -414,7 +414,10 @@ fn kept(model: &Checkpoint) -> ProbeFile {
             fitting: Fitting::default(),
             c: probe.c,
             bias: probe.bias,
-            platt: cell.platt,
+            calibrated: Calibrated {
+                platt: cell.platt,
+                isotonic: None,
+            },
             threshold: cell.threshold,
             data: data.name.clone(),
             data_hash: data.hash.clone(),
@@ -422,6 +425,7 @@ fn kept(model: &Checkpoint) -> ProbeFile {
             positive: found.positive.clone(),
             classes: data.classes.clone(),
             test: cell.test,
+            pairs: None,
         },
         probe,
     }

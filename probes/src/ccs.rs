@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::design::moments;
 use crate::error::{ProbeError, at_least, finite_rows, same_length};
 use crate::linalg::standardised;
+use crate::linear::LinearProbe;
 use crate::random::{normal, stream};
 
 /// How the search runs.
@@ -136,6 +137,32 @@ impl Ccs {
             self.bias = -self.bias;
         }
         Ok(self)
+    }
+}
+
+impl Ccs {
+    /// The direction as a probe of single items, whose features are brought to the mean and scale of all the items given,
+    /// `[n, d]`: what a side adds as such is left in.
+    ///
+    /// # Errors
+    /// Another width, no items, a value that is not finite.
+    pub fn of_items(&self, items: ArrayView2<f32>) -> Result<LinearProbe, ProbeError> {
+        same_length("activation width", self.weights.len(), items.ncols())?;
+        let (mean, scale) = crate::linear::moments(items)?;
+        let weights: Vec<f64> = self
+            .weights
+            .iter()
+            .zip(&scale)
+            .map(|(w, s)| w / s)
+            .collect();
+        let moved: f64 = weights.iter().zip(&mean).map(|(w, m)| w * m).sum();
+        Ok(LinearProbe {
+            bias: self.bias - moved,
+            weights,
+            mean,
+            scale,
+            c: None,
+        })
     }
 }
 

@@ -74,6 +74,9 @@ pub enum ProbeError {
         /// Its Euclidean length.
         norm: f64,
     },
+    /// A kind that is found on pairs was asked for on single items.
+    #[error("contrast-consistent search is fitted on pairs of items, not on single ones")]
+    Pairs,
     /// A numerical procedure did not reach its goal.
     #[error("{what}: {reason}")]
     Numerical {

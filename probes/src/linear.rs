@@ -25,16 +25,19 @@ pub enum Kind {
     Lda,
     /// Logistic regression on the k features of largest standardised mean difference.
     KSparse(usize),
+    /// The direction of contrast-consistent search, which is found on pairs: [`crate::ccs`].
+    Ccs,
 }
 
 impl Kind {
     /// The kinds by name; `k-sparse` takes its k after a colon.
-    pub const NAMES: [&str; 5] = [
+    pub const NAMES: [&str; 6] = [
         "difference-of-means",
         "mass-mean",
         "logistic",
         "lda",
         "k-sparse:K",
+        "ccs",
     ];
 
     /// By its name; `None` for another.
@@ -44,6 +47,7 @@ impl Kind {
             "mass-mean" => Self::MassMean,
             "logistic" => Self::Logistic,
             "lda" => Self::Lda,
+            "ccs" => Self::Ccs,
             other => {
                 let k = other.strip_prefix("k-sparse:")?.parse().ok()?;
                 Self::KSparse(k)
@@ -59,6 +63,7 @@ impl Kind {
             Self::Logistic => "logistic".into(),
             Self::Lda => "lda".into(),
             Self::KSparse(k) => format!("k-sparse:{k}"),
+            Self::Ccs => "ccs".into(),
         }
     }
 
@@ -181,10 +186,11 @@ impl<'a> Cell<'a> {
     /// Activations `[n, d]` for probes of this kind.
     ///
     /// # Errors
-    /// Too few items, a value that is not finite.
+    /// Too few items, a value that is not finite, a kind that single items cannot be fitted with.
     pub fn new(kind: Kind, x: ArrayView2<'a, f32>) -> Result<Self, ProbeError> {
         let shared = match kind {
             Kind::Logistic => Some(SharedFits::new(x)?),
+            Kind::Ccs => return Err(ProbeError::Pairs),
             _ => None,
         };
         Ok(Self { kind, x, shared })
@@ -206,7 +212,7 @@ impl<'a> Cell<'a> {
             (Kind::KSparse(k), _) => return sparse::fit(self.x, labels, k, c),
             (Kind::MassMean, _) => Whitening::Shrunk(1e-3),
             (Kind::Lda, _) => Whitening::LedoitWolf,
-            (Kind::DifferenceOfMeans | Kind::Logistic, _) => Whitening::None,
+            (Kind::DifferenceOfMeans | Kind::Logistic | Kind::Ccs, _) => Whitening::None,
         };
         let probe = MassMean::fit(self.x, labels, whitening)?;
         Ok(LinearProbe::of_mass_mean(probe, self.x))

@@ -6,15 +6,11 @@
 use ndarray::{Array1, Array2, ArrayView2, Axis};
 use serde::{Deserialize, Serialize};
 
+use crate::descent::minimise;
 use crate::design::Design;
 use crate::error::{ProbeError, at_least, finite_rows, same_length};
 use crate::logistic::checked_c;
 use crate::roc::{Auroc, auroc};
-
-/// Gradient length per item at which a fit has converged, steps allowed, and steps remembered.
-const FOUND: f64 = 1e-7;
-const STEPS: usize = 2000;
-const MEMORY: usize = 10;
 
 /// A fitted multi-class probe.
 // The unsafe code is in ndarray's macro for slices.
@@ -65,7 +61,10 @@ impl SoftmaxProbe {
             classes,
             c,
         };
-        let (at, gradient) = minimise(&loss)?;
+        let start = Array1::zeros(classes * (design.coordinates.ncols() + 1));
+        let what = "multinomial logistic regression";
+        let found = minimise(what, labels.len(), start, &|at| loss.at(at))?;
+        let at = found.at;
         let r = design.coordinates.ncols();
         let mut weights = Vec::with_capacity(classes);
         let mut bias = Vec::with_capacity(classes);
@@ -84,7 +83,7 @@ impl SoftmaxProbe {
             weights,
             bias,
             c,
-            gradient,
+            gradient: found.gradient,
         })
     }
 
@@ -163,63 +162,4 @@ impl Loss<'_> {
         });
         (loss, gradient)
     }
-}
-
-/// L-BFGS with halved steps.
-fn minimise(loss: &Loss) -> Result<(Array1<f64>, f64), ProbeError> {
-    let n = loss.labels.len() as f64;
-    let mut at = Array1::<f64>::zeros(loss.classes * (loss.z.ncols() + 1));
-    let (mut value, mut slope) = loss.at(&at);
-    let mut memory: Vec<(Array1<f64>, Array1<f64>)> = Vec::new();
-    for _ in 0..STEPS {
-        if crate::linalg::norm(slope.view()) <= FOUND * n {
-            break;
-        }
-        let mut step = slope.clone();
-        let mut shares = Vec::new();
-        for (moved, change) in memory.iter().rev() {
-            let share = moved.dot(&step) / moved.dot(change);
-            step.scaled_add(-share, change);
-            shares.push(share);
-        }
-        step *= memory.last().map_or(1.0 / n, |(moved, change)| {
-            moved.dot(change) / change.dot(change)
-        });
-        for ((moved, change), share) in memory.iter().zip(shares.iter().rev()) {
-            let back = change.dot(&step) / moved.dot(change);
-            step.scaled_add(share - back, moved);
-        }
-        let fall = slope.dot(&step);
-        let mut times = 1.0;
-        let next = loop {
-            let trial = &at - &(&step * times);
-            let (there, gradient) = loss.at(&trial);
-            if there <= value - 1e-4 * times * fall {
-                break Some((trial, there, gradient));
-            }
-            times *= 0.5;
-            if times < 1e-10 {
-                break None;
-            }
-        };
-        let Some((trial, there, gradient)) = next else {
-            break;
-        };
-        let (moved, change) = (&trial - &at, &gradient - &slope);
-        if moved.dot(&change) > 0.0 {
-            if memory.len() == MEMORY {
-                memory.remove(0);
-            }
-            memory.push((moved, change));
-        }
-        (at, value, slope) = (trial, there, gradient);
-    }
-    let left = crate::linalg::norm(slope.view()) / n;
-    if left.is_nan() || left > 1e-5 {
-        return Err(ProbeError::Numerical {
-            what: "multinomial logistic regression",
-            reason: format!("gradient {left:e} per item after {STEPS} steps; try a smaller C"),
-        });
-    }
-    Ok((at, left))
 }

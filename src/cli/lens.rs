@@ -35,7 +35,7 @@ const WIDEST: usize = 12;
 /// Read every layer through the logit lens: its likeliest next tokens, entropy, KL to the final layer, a target's rank
 #[derive(clap::Args, Debug)]
 #[command(
-    after_help = "Example:\n  candlescope lens smollm2-135m-instruct \"The capital of France is\" --target \" Paris\"\n  candlescope lens smollm2-135m-instruct \"How are you?\" --chat --positions last:4 --json\n  candlescope lens toy \"The capital of France is\" --show norm\n  candlescope lens smollm2-135m-instruct \"How are you?\" --chat --show probe --probe harm.safetensors"
+    after_help = "Example:\n  candlescope lens smollm2-135m-instruct \"The capital of France is\" --target \" Paris\"\n  candlescope lens smollm2-135m-instruct \"How are you?\" --chat --positions last:4 --json\n  candlescope lens toy \"The capital of France is\" --show norm\n  candlescope lens smollm2-135m-instruct \"How are you?\" --chat --show probe --probe harm.safetensors\n  candlescope lens smollm2-135m-instruct \"How are you?\" --chat --show probe --probe harm.safetensors --layers '*'"
 )]
 pub struct Args {
     #[command(flatten)]
@@ -51,10 +51,11 @@ pub struct Args {
     /// What to show: the likeliest tokens, the stream's norm, its projection on --direction, or the score of --probe
     #[arg(long, value_enum, default_value = "tokens", value_name = "WHAT")]
     show: Show,
-    /// Project on this: a safetensors file with a vector `direction`, or FILE:TENSOR; with --show projection
+    /// Project on this: a safetensors file with a vector `direction`, FILE:TENSOR, or contrast:LAYER for the refusal direction
+    /// of the built-in prompts; with --show projection
     #[arg(long, value_name = "FILE", required_if_eq("show", "projection"))]
     direction: Option<String>,
-    /// Score every token with this probe, at the point that it was fitted at; with --show probe
+    /// Score every token with this probe, at the point that it was fitted at, or at all of --layers; with --show probe
     #[arg(long, value_name = "FILE", required_if_eq("show", "probe"))]
     probe: Option<PathBuf>,
     /// Follow this token, leading space included [default: what the model itself says next at each position]
@@ -71,9 +72,10 @@ pub struct Args {
         allow_hyphen_values = true
     )]
     positions: String,
-    /// Layers: *, or a list such as embed,0-3,29
-    #[arg(long, value_name = "LIST", default_value = "*")]
-    layers: String,
+    /// Layers: *, or a list such as embed,0-3,29 [default: *; with --show probe the layer that the probe was fitted at, and
+    /// with --layers its weights on the stream of these]
+    #[arg(long, value_name = "LIST")]
+    layers: Option<String>,
     /// Show every number of this position below the table [default: the last one shown]
     #[arg(long, value_name = "POSITION", allow_hyphen_values = true)]
     detail: Option<String>,
@@ -102,7 +104,18 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
         let ids = encode(&model, &args.text, args.chat)?;
         let foreign = args.edits.accept_foreign_direction;
         let edits = args.edits.edits(&model)?;
-        return lens_probe::run(&model, (file, foreign), (&ids, positions), &edits, out);
+        let probe = lens_probe::load(file, &model, foreign)?;
+        let Some(layers) = &args.layers else {
+            return lens_probe::run(&model, (file, &probe), (&ids, positions), &edits, out);
+        };
+        let rows = parse_layers(layers, model.config().n_layers)?;
+        return lens_probe::layers(
+            &model,
+            (file, &probe),
+            (&ids, positions),
+            (rows, &edits),
+            out,
+        );
     }
     if args.show != Show::Tokens {
         return stream(args, &model, positions, out);
@@ -110,7 +123,7 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
     let options = LensOptions {
         top_k: args.top_k.unwrap_or(5),
         positions,
-        rows: parse_layers(&args.layers, model.config().n_layers)?,
+        rows: parse_layers(args.layers(), model.config().n_layers)?,
         target: args
             .target
             .as_deref()
@@ -147,6 +160,10 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
 }
 
 impl Args {
+    fn layers(&self) -> &str {
+        self.layers.as_deref().unwrap_or("*")
+    }
+
     /// An option that what is shown does not use is refused.
     fn check(&self) -> anyhow::Result<()> {
         let tokens = self.show == Show::Tokens;
@@ -157,7 +174,6 @@ impl Args {
                 self.show != Show::Projection && self.direction.is_some(),
             ),
             ("--probe", !probe && self.probe.is_some()),
-            ("--layers", probe && self.layers != "*"),
             ("--target", !tokens && self.target.is_some()),
             ("--top-k", !tokens && self.top_k.is_some()),
             ("--detail", !tokens && self.detail.is_some()),
@@ -166,7 +182,7 @@ impl Args {
             None => Ok(()),
             Some((option, _)) => Err(Usage::new(
                 format!("{option} has no effect on what --show asks for"),
-                "--direction belongs to `--show projection`, --probe to `--show probe`, which reads one layer; --target, --top-k and --detail belong to `--show tokens`",
+                "--direction belongs to `--show projection`, --probe to `--show probe`; --target, --top-k and --detail belong to `--show tokens`",
             )
             .into()),
         }
@@ -192,7 +208,7 @@ fn stream(
     let foreign = args.edits.accept_foreign_direction;
     let options = StreamOptions {
         positions,
-        rows: parse_layers(&args.layers, model.config().n_layers)?,
+        rows: parse_layers(args.layers(), model.config().n_layers)?,
         direction: direction
             .map(|spec| edits::direction(spec, model, foreign))
             .transpose()?

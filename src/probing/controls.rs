@@ -56,25 +56,21 @@ impl Controls {
             }
             out
         };
-        let (types, mut types_are) = types(data, encoded);
-        let of = |rows: &[usize]| rows.iter().map(|&i| &types[i]).collect::<BTreeSet<_>>();
-        let shared = of(&parts.train).intersection(&of(&parts.test)).count();
+        let (types, types_are) = types(data, encoded);
+        let (usable, types_are) = shared_types(&types, (&parts.train, &parts.test), types_are);
         let mixed = |task: &Vec<bool>| {
             [&parts.train, &parts.test]
                 .iter()
                 .all(|rows| rows.iter().any(|&i| task[i]) && rows.iter().any(|&i| !task[i]))
         };
-        let tasks: Vec<Vec<bool>> = if shared < SHARED_TYPES {
-            types_are = format!(
-                "none: only {shared} {types_are}s stand in training and test rows alike, {SHARED_TYPES} are needed"
-            );
-            Vec::new()
-        } else {
+        let tasks: Vec<Vec<bool>> = if usable {
             (0..20 * tasks as u64)
                 .map(|draw| control_labels(&types, seed.wrapping_add(draw)))
                 .filter(mixed)
                 .take(tasks)
                 .collect()
+        } else {
+            Vec::new()
         };
         Self {
             shuffled: (0..shuffles).map(shuffle).collect(),
@@ -85,7 +81,25 @@ impl Controls {
     }
 }
 
-fn types(data: &Labelled, encoded: &[Encoded]) -> (Vec<String>, String) {
+/// Whether enough types stand in training and test rows alike for a control task, and what they are, or why there are none.
+pub(super) fn shared_types(
+    types: &[String],
+    (train, test): (&[usize], &[usize]),
+    types_are: String,
+) -> (bool, String) {
+    let of = |rows: &[usize]| rows.iter().map(|&i| &types[i]).collect::<BTreeSet<_>>();
+    let shared = of(train).intersection(&of(test)).count();
+    if shared >= SHARED_TYPES {
+        return (true, types_are);
+    }
+    let why = format!(
+        "none: only {shared} {types_are}s stand in training and test rows alike, {SHARED_TYPES} are needed"
+    );
+    (false, why)
+}
+
+/// The type of each row: its topic, else the last token of its content; and which of the two.
+pub(super) fn types(data: &Labelled, encoded: &[Encoded]) -> (Vec<String>, String) {
     let topics: Option<Vec<String>> = data.rows.iter().map(|r| r.topic.clone()).collect();
     if let Some(topics) = topics {
         return (topics, "topic".into());

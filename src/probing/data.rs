@@ -300,7 +300,7 @@ impl Labelled {
             (Some(class), 2) => Ok(class),
             (None, 2) => Ok(1),
             (_, n) => Err(wrong(format!(
-                "{n} classes; name the one that stands against the rest with --positive"
+                "{n} classes; name the one that stands against the rest with --positive, or tell all apart: `probe fit --kind softmax`"
             ))),
         }
     }

@@ -85,6 +85,14 @@ pub enum ProbingError {
         /// The other.
         second: String,
     },
+    /// Rows that are not the two sides of pairs.
+    #[error(
+        "{what}; pairs are two rows with one `group`, a statement and its negation, of which one has the positive label"
+    )]
+    Pairs {
+        /// What is wrong, and where.
+        what: String,
+    },
     /// A hook point with no activation for each token.
     #[error("{point}: {reason}; see `candlescope hooks`")]
     Point {

@@ -8,22 +8,146 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
-use candlescope_probes::LinearProbe;
-use candlescope_probes::calibration::Platt;
+use candlescope_probes::calibration::{Isotonic, Platt};
+use candlescope_probes::{LinearProbe, ProbeError};
 use serde::{Deserialize, Serialize};
 
 use super::harvest::width;
-use super::score::HeldOut;
+use super::pairs::PairsAbout;
+use super::score::{HeldOut, calibrated};
 use super::{Fitting, Place, ProbingError};
 use crate::files::{
     FileError,
     safetensors::SafetensorsFile,
     write::{WriteOptions, write_safetensors_file},
 };
+use crate::hooks::{HookPoint, Point};
 use crate::model::{Checkpoint, Fingerprint};
 
 /// What a probe's file says it is.
 pub const SCHEMA: &str = "candlescope.probe/1";
+
+/// From score to probability, by the validation rows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Calibrated {
+    /// The sigmoid.
+    pub platt: Platt,
+    /// The step function; stands before the sigmoid where it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub isotonic: Option<Isotonic>,
+}
+
+impl Calibrated {
+    /// The probability of the positive class.
+    pub fn probability(&self, score: f64) -> f64 {
+        match &self.isotonic {
+            Some(steps) => steps.probability(score),
+            None => self.platt.probability(score),
+        }
+    }
+
+    /// Puts the calibration of these probabilities in place of the sigmoid's.
+    ///
+    /// # Errors
+    /// Lengths that differ.
+    pub fn judge(
+        &self,
+        found: &mut HeldOut,
+        scores: &[f64],
+        labels: &[bool],
+    ) -> Result<(), ProbeError> {
+        found.calibration = Some(calibrated(scores, labels, &|s| self.probability(s))?);
+        Ok(())
+    }
+
+    /// Refuses steps that are none: a file may hold anything.
+    pub(super) fn check(&self, file: &Path) -> Result<(), FileError> {
+        let Some(Isotonic {
+            scores,
+            probabilities,
+            ..
+        }) = &self.isotonic
+        else {
+            return Ok(());
+        };
+        let rising = |v: &[f64]| v.windows(2).all(|w| w[0] <= w[1]);
+        let sound = scores.len() == probabilities.len()
+            && !scores.is_empty()
+            && rising(scores)
+            && rising(probabilities);
+        if sound {
+            return Ok(());
+        }
+        let expected = "as many probabilities as scores, both rising";
+        let found = format!("{} and {}", probabilities.len(), scores.len());
+        Err(invalid(file, "metadata `probe`, isotonic", expected, found))
+    }
+}
+
+/// What a probe reads, and where it was made.
+pub(super) struct Fits<'a> {
+    pub(super) point: HookPoint,
+    /// Numbers that it reads.
+    pub(super) width: usize,
+    pub(super) made_on: &'a Fingerprint,
+}
+
+impl Fits<'_> {
+    /// Refuses another width or, unless `foreign`, another forward pass.
+    pub(super) fn check(
+        &self,
+        file: &Path,
+        model: &Checkpoint,
+        foreign: bool,
+    ) -> Result<(), ProbingError> {
+        let point = self.point.check(model.config())?;
+        let found = width(point, model.config())?;
+        if found != self.width {
+            return Err(ProbingError::Width {
+                file: file.to_path_buf(),
+                expected: self.width,
+                point: point.to_string(),
+                model: model.name.clone(),
+                found,
+            });
+        }
+        if !foreign {
+            let artefact = format!("the probe {}", file.display());
+            model.fingerprint()?.expect(self.made_on, &artefact)?;
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn invalid(file: &Path, field: &str, expected: &str, found: String) -> FileError {
+    FileError::Invalid {
+        file: file.to_path_buf(),
+        field: field.into(),
+        expected: expected.into(),
+        found,
+    }
+}
+
+/// What a file says it is; nothing where it says nothing.
+///
+/// # Errors
+/// No such file, one that is no safetensors file.
+pub fn schema(file: &Path) -> Result<Option<String>, ProbingError> {
+    let open = SafetensorsFile::open(file)?;
+    Ok(open.metadata().get("schema").cloned())
+}
+
+/// A file of this schema, with what its metadata say of the probe.
+pub(super) fn opened(file: &Path, schema: &str) -> Result<(SafetensorsFile, String), ProbingError> {
+    let open = SafetensorsFile::open(file)?;
+    let metadata = open.metadata();
+    let found = metadata.get("schema").map_or("nothing", String::as_str);
+    if found != schema {
+        return Err(invalid(file, "metadata `schema`", schema, found.to_owned()).into());
+    }
+    let about = metadata.get("probe").cloned().unwrap_or_default();
+    Ok((open, about))
+}
 
 /// All that is known of a probe but its vectors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -41,7 +165,8 @@ pub struct About {
     /// Added to the product with the weights.
     pub bias: f64,
     /// Score to probability, from the validation rows.
-    pub platt: Platt,
+    #[serde(flatten)]
+    pub calibrated: Calibrated,
     /// Called positive above it; set on the validation rows' negatives.
     pub threshold: f64,
     /// The data by name.
@@ -56,6 +181,9 @@ pub struct About {
     pub classes: Vec<String>,
     /// Its metrics on the test rows.
     pub test: HeldOut,
+    /// Of a direction that was found on pairs, what it is worth on them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pairs: Option<PairsAbout>,
 }
 
 /// A probe with what is known of it.
@@ -70,7 +198,25 @@ pub struct ProbeFile {
 impl ProbeFile {
     /// The probability of the positive class.
     pub fn probability(&self, score: f64) -> f64 {
-        self.about.platt.probability(score)
+        self.about.calibrated.probability(score)
+    }
+
+    /// Refuses a probe of another point than the residual stream: it cannot be read along the layers.
+    ///
+    /// # Errors
+    /// The point.
+    pub fn in_stream(&self) -> Result<(), ProbingError> {
+        let at = self.about.place.point;
+        if matches!(
+            at.point,
+            Point::ResidPre | Point::ResidMid | Point::ResidPost
+        ) {
+            return Ok(());
+        }
+        Err(ProbingError::Point {
+            point: at.to_string(),
+            reason: "a probe of this point cannot be read along the residual stream".into(),
+        })
     }
 
     /// Refuses a model on which this probe would read something else: another width, or, unless `foreign`, another forward
@@ -79,24 +225,12 @@ impl ProbeFile {
     /// # Errors
     /// The field that differs.
     pub fn fits(&self, file: &Path, model: &Checkpoint, foreign: bool) -> Result<(), ProbingError> {
-        let point = self.about.place.point.check(model.config())?;
-        let found = width(point, model.config())?;
-        if found != self.probe.weights.len() {
-            return Err(ProbingError::Width {
-                file: file.to_path_buf(),
-                expected: self.probe.weights.len(),
-                point: point.to_string(),
-                model: model.name.clone(),
-                found,
-            });
+        Fits {
+            point: self.about.place.point,
+            width: self.probe.weights.len(),
+            made_on: &self.about.fingerprint,
         }
-        if !foreign {
-            let artefact = format!("the probe {}", file.display());
-            model
-                .fingerprint()?
-                .expect(&self.about.fingerprint, &artefact)?;
-        }
-        Ok(())
+        .check(file, model, foreign)
     }
 }
 
@@ -139,21 +273,12 @@ pub fn save(file: &Path, probe: &ProbeFile) -> Result<(), ProbingError> {
 /// # Errors
 /// No such file, another schema, tensors of unlike lengths, a number that is not finite.
 pub fn load(file: &Path) -> Result<ProbeFile, ProbingError> {
-    let open = SafetensorsFile::open(file)?;
-    let invalid = |field: &str, expected: &str, found: String| FileError::Invalid {
-        file: file.to_path_buf(),
-        field: field.into(),
-        expected: expected.into(),
-        found,
-    };
-    let metadata = open.metadata();
-    let schema = metadata.get("schema").map_or("nothing", String::as_str);
-    if schema != SCHEMA {
-        return Err(invalid("metadata `schema`", SCHEMA, schema.to_owned()).into());
-    }
-    let about = metadata.get("probe").map_or("", String::as_str);
-    let about: About = serde_json::from_str(about)
-        .map_err(|e| invalid("metadata `probe`", "a probe of candlescope", e.to_string()))?;
+    let (open, about) = opened(file, SCHEMA)?;
+    let about: About = serde_json::from_str(&about).map_err(|e| {
+        let expected = "a probe of candlescope";
+        invalid(file, "metadata `probe`", expected, e.to_string())
+    })?;
+    about.calibrated.check(file)?;
     let vector = |name: &str| -> Result<Vec<f64>, ProbingError> {
         let values = open
             .load(name, DType::F32)?
@@ -161,6 +286,7 @@ pub fn load(file: &Path) -> Result<ProbeFile, ProbingError> {
             .to_vec1::<f32>()?;
         if let Some(bad) = values.iter().find(|v| !v.is_finite()) {
             return Err(invalid(
+                file,
                 &format!("tensor `{name}`"),
                 "finite numbers",
                 bad.to_string(),
@@ -173,11 +299,17 @@ pub fn load(file: &Path) -> Result<ProbeFile, ProbingError> {
     for (name, found) in [("mean", mean.len()), ("scale", scale.len())] {
         if found != weights.len() {
             let expected = format!("{} numbers, as `weights` has", weights.len());
-            return Err(invalid(&format!("tensor `{name}`"), &expected, found.to_string()).into());
+            return Err(invalid(
+                file,
+                &format!("tensor `{name}`"),
+                &expected,
+                found.to_string(),
+            )
+            .into());
         }
     }
     if let Some(bad) = scale.iter().find(|&&s| s <= 0.0) {
-        return Err(invalid("tensor `scale`", "positive numbers", bad.to_string()).into());
+        return Err(invalid(file, "tensor `scale`", "positive numbers", bad.to_string()).into());
     }
     Ok(ProbeFile {
         probe: LinearProbe {

@@ -4,10 +4,11 @@
 //! tokens is wanted. Only what a cell needs is kept: rows × cells × width × 4 bytes ([`Plan::bytes`]), bounded before
 //! anything runs. Means are summed in f64. An activation that is not finite is refused with its row.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::DType;
-use ndarray::{Array2, ArrayView2};
+use ndarray::{Array2, ArrayView1, ArrayView2};
 use serde::{Deserialize, Serialize};
 
 use super::{Encoded, Position, ProbingError};
@@ -183,17 +184,120 @@ pub fn harvest(
             limit: bytes(options.memory),
         });
     }
-    let ranges = rows
-        .iter()
-        .map(|row| plan.positions.iter().map(|&p| row.range(p)).collect())
-        .collect::<Result<Vec<Vec<_>>, _>>()?;
-    let first = ranges.iter().flatten().map(|r| r.start).min().unwrap_or(0);
     let mut data: Vec<Array2<f32>> = plan
         .widths
         .iter()
         .flat_map(|&w| plan.positions.iter().map(move |_| w))
         .map(|w| Array2::zeros((rows.len(), w)))
         .collect();
+    let ranges = ranges(rows, plan)?;
+    read(
+        model,
+        rows,
+        plan,
+        &ranges,
+        options,
+        &mut |cell, row, tokens, n| mean_into(data[cell].row_mut(row), tokens, n),
+    )?;
+    Ok(Harvest {
+        places: plan.places(),
+        data,
+    })
+}
+
+/// Activations of every token of a stretch of each row, at one point.
+#[derive(Debug, Clone)]
+pub struct Tokens {
+    /// The point, and the stretch.
+    pub place: Place,
+    /// `[token, width]`, row after row.
+    pub data: Array2<f32>,
+    /// Where each row begins in them, and where the last ends, `[row + 1]`.
+    pub starts: Vec<usize>,
+}
+
+/// Reads every token of the plan's positions for every row, without edits.
+///
+/// # Errors
+/// Those of [`harvest`].
+pub fn harvest_tokens(
+    model: &Decoder,
+    rows: &[Encoded],
+    plan: &Plan,
+    options: &HarvestOptions,
+) -> Result<Vec<Tokens>, ProbingError> {
+    let ranges = ranges(rows, plan)?;
+    let mut found = Vec::new();
+    for place in plan.places() {
+        let position = plan.positions.iter().position(|&p| p == place.position);
+        let width = plan.points.iter().position(|&p| p == place.point);
+        let width = width.map_or(0, |at| plan.widths[at]);
+        let mut starts = vec![0];
+        for of_row in &ranges {
+            let len = position.map_or(0, |at| of_row[at].len());
+            starts.push(starts[starts.len() - 1] + len);
+        }
+        found.push((place, width, starts));
+    }
+    let of = |(_, width, starts): &(Place, usize, Vec<usize>)| width * starts[rows.len()];
+    let needed = 4 * found.iter().map(|cell| of(cell) as u64).sum::<u64>();
+    if needed > options.memory {
+        return Err(ProbingError::Memory {
+            cells: found.len(),
+            rows: rows.len(),
+            needed: bytes(needed),
+            limit: bytes(options.memory),
+        });
+    }
+    let mut found: Vec<Tokens> = (found.into_iter())
+        .map(|(place, width, starts)| Tokens {
+            place,
+            data: Array2::zeros((starts[rows.len()], width)),
+            starts,
+        })
+        .collect();
+    read(
+        model,
+        rows,
+        plan,
+        &ranges,
+        options,
+        &mut |cell, row, tokens, _| {
+            let start = found[cell].starts[row];
+            let mut finite = true;
+            for (t, token) in tokens.enumerate() {
+                finite &= token.iter().all(|v| v.is_finite());
+                found[cell]
+                    .data
+                    .row_mut(start + t)
+                    .assign(&ArrayView1::from(token));
+            }
+            finite
+        },
+    )?;
+    Ok(found)
+}
+
+/// The tokens of each row's positions.
+fn ranges(rows: &[Encoded], plan: &Plan) -> Result<Vec<Vec<Range<usize>>>, ProbingError> {
+    (rows.iter())
+        .map(|row| plan.positions.iter().map(|&p| row.range(p)).collect())
+        .collect()
+}
+
+/// Takes (cell, row, its tokens, how many); false if they are not finite.
+type OnTokens<'a> = dyn FnMut(usize, usize, &mut dyn Iterator<Item = &[f32]>, usize) -> bool + 'a;
+
+/// One pass over the rows.
+fn read(
+    model: &Decoder,
+    rows: &[Encoded],
+    plan: &Plan,
+    ranges: &[Vec<Range<usize>>],
+    options: &HarvestOptions,
+    take: &mut OnTokens,
+) -> Result<(), ProbingError> {
+    let first = ranges.iter().flatten().map(|r| r.start).min().unwrap_or(0);
     let prompts: Vec<EncodedPrompt> = rows.iter().map(prompt).collect();
     let set = PromptSet::keeping(&prompts, |_| first);
     let prefix = set.prefix(model, &Hooks::new())?;
@@ -243,9 +347,10 @@ pub fn harvest(
                 for (w, range) in ranges[index].iter().enumerate() {
                     // The token `len - 1` is at `kept - 1`.
                     let start = row * kept + kept + range.start - len;
-                    let tokens = flat[start * width..(start + range.len()) * width].chunks(width);
-                    let target = data[p * plan.positions.len() + w].row_mut(index);
-                    if !mean_into(target, tokens, range.len()) {
+                    let mut tokens =
+                        flat[start * width..(start + range.len()) * width].chunks(width);
+                    let cell = p * plan.positions.len() + w;
+                    if !take(cell, index, &mut tokens, range.len()) {
                         return Err(ProbingError::NotFinite {
                             id: rows[index].id.clone(),
                             point: at.to_string(),
@@ -259,10 +364,7 @@ pub fn harvest(
             progress(done, rows.len());
         }
     }
-    Ok(Harvest {
-        places: plan.places(),
-        data,
-    })
+    Ok(())
 }
 
 fn prompt(row: &Encoded) -> EncodedPrompt {
@@ -276,9 +378,9 @@ fn prompt(row: &Encoded) -> EncodedPrompt {
 }
 
 /// The mean of tokens; false if it is not finite.
-fn mean_into<'a>(
+fn mean_into(
     mut target: ndarray::ArrayViewMut1<f32>,
-    tokens: impl Iterator<Item = &'a [f32]>,
+    tokens: &mut dyn Iterator<Item = &[f32]>,
     n: usize,
 ) -> bool {
     let mut sum = vec![0f64; target.len()];

@@ -34,6 +34,19 @@ pub struct HeldOut {
     pub calibration: Option<Calibration>,
 }
 
+/// How far probabilities of scores `[n]` are off.
+///
+/// # Errors
+/// Lengths that differ, no items, a probability that is not finite.
+pub fn calibrated(
+    scores: &[f64],
+    labels: &[bool],
+    probability: &dyn Fn(f64) -> f64,
+) -> Result<Calibration, ProbeError> {
+    let p: Vec<f64> = scores.iter().map(|&s| probability(s)).collect();
+    calibration(&p, labels, BINS)
+}
+
 /// Measures scores `[n]` against labels `[n]`; `frozen` is a threshold, `platt` a sigmoid, both from other rows.
 ///
 /// # Errors
@@ -53,10 +66,8 @@ pub fn judge(
             recall,
         })
     });
-    let calibrated = platt.map(|platt| {
-        let p: Vec<f64> = scores.iter().map(|&s| platt.probability(s)).collect();
-        calibration(&p, labels, BINS)
-    });
+    let calibrated =
+        platt.map(|platt| calibrated(scores, labels, &|score| platt.probability(score)));
     Ok(HeldOut {
         auroc: auroc(scores, labels, level)?,
         balanced_accuracy: balanced_accuracy(scores, labels, 0.0, level)?,

@@ -50,6 +50,33 @@ impl Splits {
     /// # Errors
     /// The same text in two splits or under two labels, a group in two splits, a split with too few of a class.
     pub fn of(data: &Labelled, positive: usize, seed: u64) -> Result<Self, ProbingError> {
+        let splits = Self::parted(data, seed)?;
+        let labels = data.labels(positive);
+        let name = &data.classes[positive];
+        for side in [true, false] {
+            let class = if side {
+                name.clone()
+            } else {
+                format!("not {name}")
+            };
+            splits.check(&class, &|row| labels[row] == side)?;
+        }
+        Ok(splits)
+    }
+
+    /// Splits the rows for a probe that tells all classes from each other.
+    ///
+    /// # Errors
+    /// Those of [`Self::of`], for every class.
+    pub fn of_classes(data: &Labelled, seed: u64) -> Result<Self, ProbingError> {
+        let splits = Self::parted(data, seed)?;
+        for (class, name) in data.classes.iter().enumerate() {
+            splits.check(name, &|row| data.rows[row].label == Some(class))?;
+        }
+        Ok(splits)
+    }
+
+    fn parted(data: &Labelled, seed: u64) -> Result<Self, ProbingError> {
         let given = data.rows.iter().all(|r| r.split.is_some());
         if !given && let Some(row) = data.rows.iter().find(|r| r.split.is_some()) {
             return Err(ProbingError::Line {
@@ -97,7 +124,7 @@ impl Splits {
         let rows = |split: Split| -> Vec<usize> {
             (0..places.len()).filter(|&i| places[i] == split).collect()
         };
-        let splits = Self {
+        Ok(Self {
             train: rows(Split::Train),
             validation: rows(Split::Validation),
             test: rows(Split::Test),
@@ -105,34 +132,24 @@ impl Splits {
             all_pairs: data.rows.len() <= ALL_PAIRS,
             units,
             given,
-        };
-        splits.check(data, positive)?;
-        Ok(splits)
+        })
     }
 
-    fn check(&self, data: &Labelled, positive: usize) -> Result<(), ProbingError> {
-        let labels = data.labels(positive);
-        let parts = [
+    /// Refuses a split with too few rows of a class.
+    fn check(&self, class: &str, holds: &dyn Fn(usize) -> bool) -> Result<(), ProbingError> {
+        for (split, rows) in [
             ("train", &self.train),
             ("validation", &self.validation),
             ("test", &self.test),
-        ];
-        for (split, rows) in parts {
-            for side in [true, false] {
-                let found = rows.iter().filter(|&&i| labels[i] == side).count();
-                if found < NEEDED {
-                    let name = &data.classes[positive];
-                    return Err(ProbingError::SplitTooSmall {
-                        split,
-                        class: if side {
-                            name.clone()
-                        } else {
-                            format!("not {name}")
-                        },
-                        found,
-                        needed: NEEDED,
-                    });
-                }
+        ] {
+            let found = rows.iter().filter(|&&row| holds(row)).count();
+            if found < NEEDED {
+                return Err(ProbingError::SplitTooSmall {
+                    split,
+                    class: class.to_owned(),
+                    found,
+                    needed: NEEDED,
+                });
             }
         }
         Ok(())

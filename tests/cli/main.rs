@@ -11,4 +11,5 @@ mod commands;
 mod interrupt;
 mod looking;
 mod probe;
+mod probe_kinds;
 mod sae;

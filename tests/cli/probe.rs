@@ -185,8 +185,28 @@ fn a_probe_is_read_at_every_token() {
         (4, &"hot".into(), &" fire".into())
     );
     assert!(ok(&tokens).contains("resid_post.2 at last"));
-    let layers = [&tokens[..], &["--layers", "1"]].concat();
-    refused(&layers, &["--layers has no effect"]);
+    let layers = [
+        &tokens[..],
+        &["--layers", "embed,1-2", "--positions", "-2,-1"],
+    ]
+    .concat();
+    let along = json(&layers, "candlescope.lens.probe_layers/1");
+    assert_eq!(along["points"][2], "resid_post.2");
+    let at_home = along["scores"][2].as_array().unwrap();
+    assert_eq!(
+        (along["scores"].as_array().unwrap().len(), at_home.len()),
+        (3, 2)
+    );
+    assert!(
+        (at_home[1].as_f64().unwrap() - here.unwrap()).abs() < 1e-4,
+        "{along}"
+    );
+    assert_ne!(along["scores"][1][1], along["scores"][2][1]);
+    let shown = ok(&layers);
+    assert!(
+        shown.contains("there only") && shown.contains("resid_post.2 at last"),
+        "{shown}"
+    );
 }
 
 #[test]

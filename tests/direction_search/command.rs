@@ -34,6 +34,14 @@ fn refused(args: &[&str], word: &str) {
     assert!(errors.contains(word), "{args:?}: {errors}");
 }
 
+/// Runs a search that finds no edit, which is exit code 1.
+fn none_found(args: &[&str]) -> String {
+    let output = run(args);
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{args:?}: {errors}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
 pub fn direction(folder: &Path, name: &str, salt: usize) -> String {
     let d = candlescope::model::Checkpoint::toy(0)
         .unwrap()
@@ -155,6 +163,38 @@ fn what_is_found_is_baked_exactly() {
 }
 
 #[test]
+fn where_no_edit_is_worth_its_damage_none_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = direction(folder.path(), "d.safetensors", 3);
+    let out = folder.path().join("search");
+    std::fs::create_dir(&out).unwrap();
+    // Of a search that ended otherwise: a bake would take it.
+    std::fs::write(out.join("best.json"), "{}").unwrap();
+    let out = out.to_str().unwrap();
+    // Of two trials one is the plain edit, whose divergence is the unit of cost.
+    let args = optimise(&file, out, &["--trials", "2"]);
+    let shown = none_found(&args);
+    assert!(shown.contains("none found: no trial"), "{shown}");
+    assert!(!shown.contains("best.json"), "{shown}");
+    // The unedited model and the plain edit stand in the table, with test numbers too.
+    let row = |name: &str| {
+        let row = shown.lines().find(|line| line.starts_with(name));
+        row.unwrap_or_else(|| panic!("{name}: {shown}")).to_owned()
+    };
+    assert!(row("unedited").contains("0.0000"));
+    let plain = row("0 (plain)");
+    assert!(!plain.contains(" - "), "{plain}");
+    let text = none_found(&[&args[..], &["--json"]].concat());
+    let report: Value = serde_json::from_str(&text).unwrap();
+    assert!(report["chosen"].is_null(), "{}", report["chosen"]);
+    let why = report["none_found"].as_str().unwrap();
+    assert!(["not_lowered", "too_dear"].contains(&why), "{why}");
+    assert!(report["plain"]["test"]["kl"].as_f64().unwrap() > 0.0);
+    assert!(!Path::new(out).join("best.json").exists());
+    assert!(Path::new(out).join("optimise.json").exists());
+}
+
+#[test]
 fn a_killed_search_goes_on_with_the_same_trials() {
     let folder = tempfile::tempdir().unwrap();
     let file = direction(folder.path(), "d.safetensors", 3);
@@ -208,7 +248,7 @@ fn what_cannot_be_searched_is_refused_by_name() {
         &optimise(&file, out, &["--suite", "nowhere.jsonl"]),
         "nowhere.jsonl",
     );
-    ok(&optimise(&file, out, &["--trials", "2"]));
+    none_found(&optimise(&file, out, &["--trials", "2"]));
     refused(&optimise(&file, out, &["--seed", "1"]), "other");
     let other = direction(folder.path(), "other.safetensors", 4);
     refused(&optimise(&other, out, &[]), "other settings");

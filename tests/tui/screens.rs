@@ -1,9 +1,18 @@
 //! Each screen at two sizes: without a model, while one is opened, when it could not be, and full.
 
+use std::path::Path;
+
+use candlescope::hooks::{HookPoint, Point};
+use candlescope::model::Checkpoint;
+use candlescope::probing::file::{About, Calibrated, ProbeFile};
+use candlescope::probing::{Fitting, Place, Position, judge};
+use candlescope::steer::file::DirectionFile;
 use candlescope::tui::app::Msg;
 use candlescope::tui::export;
 use candlescope::tui::shared::ModelState;
 use candlescope::tui::theme::Theme;
+use candlescope_probes::LinearProbe;
+use candlescope_probes::calibration::Platt;
 
 use super::{ids, press, shown, stage};
 
@@ -91,4 +100,74 @@ fn a_probe_of_each_layer_is_judged_on_all_others() {
     let mut stage = shown("probes", Theme::dark(), (120, 40));
     press(&mut stage, "tab v v");
     insta::assert_snapshot!("probes_120x40_carried", export::text(&stage.frame()));
+}
+
+/// A direction and a probe of the stage's model on disk.
+fn layers_of_files(folder: &Path, model: &Checkpoint) -> [String; 2] {
+    let d = model.config().d_model;
+    let wave = |k: usize| (0..d).map(move |i| ((i * k + 1) % 9) as f32 / 4.0 - 1.0);
+    let direction = DirectionFile {
+        vector: wave(5).collect(),
+        layer: Some(2),
+        ..DirectionFile::default()
+    };
+    let [r, p] = ["refusal.safetensors", "harm.safetensors"].map(|name| folder.join(name));
+    candlescope::steer::file::save(&r, &direction).unwrap();
+    let about = About {
+        model: "toy".into(),
+        fingerprint: model.fingerprint().unwrap().clone(),
+        place: Place {
+            point: HookPoint::new(Point::ResidPost, 2),
+            position: Position::FromEnd(1),
+        },
+        fitting: Fitting::default(),
+        c: None,
+        bias: 0.5,
+        calibrated: Calibrated {
+            platt: Platt {
+                n: 4,
+                a: 1.0,
+                b: 0.0,
+            },
+            isotonic: None,
+        },
+        threshold: 1.25,
+        data: "d".into(),
+        data_hash: "h".into(),
+        n: [4, 4, 4],
+        positive: "harmful".into(),
+        classes: vec!["harmful".into(), "harmless".into()],
+        test: judge(&[1.0, -1.0], &[true, false], None, None, 0.01, 0.95).unwrap(),
+        pairs: None,
+    };
+    let probe = LinearProbe {
+        weights: wave(7).map(f64::from).collect(),
+        bias: about.bias,
+        mean: vec![0.0; d],
+        scale: vec![1.0; d],
+        c: None,
+    };
+    candlescope::probing::file::save(&p, &ProbeFile { about, probe }).unwrap();
+    [r, p].map(|file| file.to_str().unwrap().to_owned())
+}
+
+#[test]
+fn the_lens_shows_a_direction_and_a_probe_by_layer() {
+    let folder = tempfile::tempdir().unwrap();
+    for size in SIZES {
+        let mut stage = shown("lens", Theme::dark(), size);
+        let model = stage.runtime.app.shared.model.facts().unwrap();
+        let [direction, probe] = layers_of_files(folder.path(), &model.checkpoint.clone());
+        for (name, command) in [
+            ("projected", format!("project {direction}")),
+            ("probed", format!("probe {probe}")),
+        ] {
+            stage.runtime.take(Msg::Command(command));
+            stage.wait().unwrap();
+            press(&mut stage, "d");
+            let frame = export::text(&stage.frame());
+            insta::assert_snapshot!(format!("lens_{}x{}_{name}", size.0, size.1), frame);
+            press(&mut stage, "d");
+        }
+    }
 }

@@ -8,6 +8,7 @@ mod directions;
 mod intervals;
 mod kinds;
 mod paired;
+mod pooled;
 mod probes;
 mod resampling;
 mod roc;

@@ -36,7 +36,9 @@ impl Planted {
             })
             .collect();
         let mut truth = Codes::new();
-        drawn.into_iter().for_each(|row| truth.push(row));
+        for row in drawn {
+            truth.push(row);
+        }
         (out, truth)
     }
 

@@ -34,7 +34,9 @@ use crate::{
 /// measured by the refusal score of harmful prompts above that of harmless ones, and by the divergence from the unedited model
 /// over its own answers to harmless prompts; a trial that cannot come onto the front any more is cut short. Each is noted in
 /// FOLDER/trials.jsonl at once: the same command goes on behind the last one. The front is then measured on test prompts. Writes
-/// FOLDER/best.json, from which `direction bake --amounts` makes the edited checkpoint, and FOLDER/optimise.json.
+/// FOLDER/best.json, from which `direction bake --amounts` makes the edited checkpoint, and FOLDER/optimise.json. Where no trial
+/// takes out more refusal (share of the unedited model's) than it costs in divergence (share of the plain edit's), none is found:
+/// there is no best.json, and the exit code is 1.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   candlescope direction optimise ./model --direction refusal/direction.safetensors --out search/
@@ -148,20 +150,31 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
     })
     .map_err(advised)?;
     let best = best_of(&bench, &journal);
+    // The plain edit is measured too: it is what everyone else does.
+    let mut shown = best.clone();
+    if !shown.contains(&0) {
+        shown.push(0);
+    }
     bar.start("the unedited model on test prompts", None);
     let sizes = (args.sizes(), Some(bench.floor()));
     let held = Bench::new(&cp, &tokens, test.prompts(), sizes, &judged, options);
     let held = held.map_err(advised)?;
-    bar.start("the front on test prompts", Some(best.len() as u64));
-    tested(&best, &held, &space, &mut journal, &mut || bar.advance(1)).map_err(advised)?;
+    bar.start("the front on test prompts", Some(shown.len() as u64));
+    tested(&shown, &held, &space, &mut journal, &mut || bar.advance(1)).map_err(advised)?;
     bar.done();
-    let shown = optimised::report(args, (&bench, &held), &space, (&journal, &best), &prompts)?;
-    optimised::save(args, &cp, &space, &journal, &shown)?;
+    let report = optimised::report(args, (&bench, &held), &space, (&journal, &best), &prompts)?;
+    optimised::save(args, &cp, &space, &journal, &report)?;
     if out.json {
-        out.json("candlescope.direction.optimise/1", &shown)?;
+        out.json("candlescope.direction.optimise/1", &report)?;
     } else {
-        optimised::show(&shown, out)?;
-        out.note(&format!("wrote {}", args.out.join("best.json").display()));
+        optimised::show(&report, out)?;
+    }
+    if !report.found() {
+        return Ok(Outcome::NotPassed);
+    }
+    if !out.json {
+        let best = args.out.join(optimised::BEST);
+        out.note(&format!("wrote {}", best.display()));
     }
     Ok(Outcome::Done)
 }

@@ -13,11 +13,14 @@ use crate::{
     steer::{
         edit::PURPOSE,
         file::{DirectionFile, save as save_direction},
-        search::{AmountsFile, Bench, Extras, Journal, Measured, Plan, Space, choose},
+        search::{AmountsFile, Bench, Extras, Journal, Measured, NoneFound, Plan, Space, choose},
     },
 };
 
-/// The direction's file beside `best.json`.
+/// The chosen amounts, for a bake.
+pub(super) const BEST: &str = "best.json";
+
+/// The direction's file beside them.
 const DIRECTION: &str = "best.safetensors";
 
 /// How much oftener than the unedited model's the chosen edit's answers may end in a loop.
@@ -41,6 +44,15 @@ pub(super) struct Report<'a> {
     front: Vec<Row>,
     /// Index in the front.
     chosen: Option<usize>,
+    /// Why none was chosen.
+    none_found: Option<NoneFound>,
+}
+
+impl Report<'_> {
+    /// Whether an edit was found.
+    pub(super) fn found(&self) -> bool {
+        self.chosen.is_some()
+    }
 }
 
 /// Validation, which chose, beside test, which did not.
@@ -149,6 +161,7 @@ pub(super) fn report<'a>(
         plain.as_ref().map_or(0.0, |row| row.both.validation.kl),
     ];
     let loops = (rate(&unedited.validation).unwrap_or(0.0), SLACK);
+    let chosen = choose(&values, unit, loops);
     Ok(Report {
         model: &args.model.model,
         directions: args.named(),
@@ -159,12 +172,14 @@ pub(super) fn report<'a>(
         cut_short: journal.trials().iter().filter(|t| !t.whole()).count(),
         unedited,
         plain,
-        chosen: choose(&values, unit, loops),
+        chosen: chosen.ok(),
+        none_found: chosen.err(),
         front,
     })
 }
 
-/// Writes the report, the chosen amounts, and the direction that belongs to them.
+/// Writes the report and, if an edit was found, its amounts and the direction that belongs to them; else takes away those of a
+/// search that thought otherwise, which a bake would use.
 pub(super) fn save(
     args: &Args,
     cp: &Checkpoint,
@@ -175,6 +190,12 @@ pub(super) fn save(
     let text = serde_json::to_string_pretty(report)?;
     write_atomic(&args.out.join("optimise.json"), text.as_bytes())?;
     let Some(row) = report.chosen.and_then(|at| report.front.get(at)) else {
+        for name in [BEST, DIRECTION] {
+            match std::fs::remove_file(args.out.join(name)) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e.into()),
+                _ => {}
+            }
+        }
         return Ok(());
     };
     let Some(trial) = journal.trials().get(row.trial) else {
@@ -199,7 +220,7 @@ pub(super) fn save(
         serde_json::to_value(row)?,
     );
     let text = serde_json::to_string_pretty(&amounts)?;
-    write_atomic(&args.out.join("best.json"), text.as_bytes())?;
+    write_atomic(&args.out.join(BEST), text.as_bytes())?;
     Ok(())
 }
 
@@ -236,9 +257,18 @@ pub(super) fn show(report: &Report, out: &Out) -> anyhow::Result<()> {
         ]);
     };
     line("unedited".to_owned(), &report.unedited, None);
+    let on_front = report.front.iter().any(|row| row.trial == 0);
+    if let (Some(row), false) = (&report.plain, on_front) {
+        line("0 (plain)".to_owned(), &row.both, Some(&row.plan));
+    }
     for (at, row) in report.front.iter().enumerate() {
         let mark = if report.chosen == Some(at) { "* " } else { "" };
-        line(format!("{mark}{}", row.trial), &row.both, Some(&row.plan));
+        let plain = if row.trial == 0 { " (plain)" } else { "" };
+        line(
+            format!("{mark}{}{plain}", row.trial),
+            &row.both,
+            Some(&row.plan),
+        );
     }
     table.print(out)?;
     out.line(&format!(
@@ -247,7 +277,9 @@ pub(super) fn show(report: &Report, out: &Out) -> anyhow::Result<()> {
          {:.2}, that of harmless prompts, leaves nothing to remove.",
         report.trials, report.cut_short, report.floor
     ))?;
-    if report.chosen.is_some() {
+    if let Some(why) = report.none_found {
+        out.line(&format!("none found: {why}"))?;
+    } else {
         out.line("* the smallest sum of refusal (unedited = 1) and divergence (plain edit = 1): best.json")?;
     }
     out.line(PURPOSE)

@@ -1,20 +1,22 @@
 //! `probe apply` and `probe eval`: a kept probe on new rows, as scores or as metrics.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use candlescope_probes::Score;
-use ndarray::Array2;
+use anyhow::Context;
+use candlescope_probes::fragility::fragility;
+use candlescope_probes::{Fragility, FragilityOptions};
 use serde::Serialize;
 
 use super::input::{DataArgs, ReadArgs};
-use super::show;
+use super::kept::{Kept, Scores, Two};
+use super::{show, show_kinds};
 use crate::cli::{Outcome, args::ModelArgs, output::Out};
-use crate::model::Checkpoint;
-use crate::probing::file::{ProbeFile, load};
-use crate::probing::{Example, HeldOut, Labelled, Plan, encode, judge};
+use crate::probing::classes::{Classified, classified};
+use crate::probing::{Example, HeldOut, Labelled, ProbingError, judge};
 use crate::text::suites::Split;
 
-/// Score new rows with a probe: one JSON object a line, with score, probability and whether it is over the threshold
+/// Score new rows with a probe: one JSON object a line, with score, probability and whether it is over the threshold; of a softmax the class and all probabilities
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Example:
   candlescope probe apply smollm2-135m-instruct --probe harm.safetensors --data prompts.jsonl > scores.jsonl")]
@@ -31,7 +33,7 @@ pub struct ApplyArgs {
     read: ReadArgs,
 }
 
-/// Judge a probe on labelled rows that it has not seen: AUROC, balanced accuracy, its threshold and calibration
+/// Judge a probe on labelled rows that it has not seen: AUROC, balanced accuracy, its threshold and calibration, and the noise it withstands
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Example:
   candlescope probe eval smollm2-135m-instruct --probe harm.safetensors --data held-out.jsonl
@@ -64,66 +66,123 @@ struct Report<'a> {
     rows: usize,
     of: &'a str,
     #[serde(flatten)]
-    held_out: &'a HeldOut,
+    found: &'a Found,
 }
 
-/// The rows' activations where the probe reads.
-fn activations(
-    model: &Checkpoint,
-    probe: &ProbeFile,
-    rows: &[Example],
-    read: &ReadArgs,
-    out: &Out,
-) -> anyhow::Result<Array2<f32>> {
-    let point = probe.about.place.point.to_string();
-    let plan = Plan::new(&[&point], &[probe.about.place.position], model.config())?;
-    let encoded = encode(model, rows)?;
-    let mut harvest = read.harvest(model, &encoded, &plan, out)?;
-    Ok(harvest.data.swap_remove(0))
+/// What an evaluation found.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Found {
+    /// Of a probe for two classes.
+    Two {
+        #[serde(flatten)]
+        held_out: Box<HeldOut>,
+        /// Of a probe of single vectors: accuracy under noise.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        fragility: Option<Fragility>,
+    },
+    /// Of a softmax.
+    Classes(Classified),
+}
+
+#[derive(Serialize)]
+struct Called<'a> {
+    id: &'a str,
+    called: &'a str,
+    probabilities: BTreeMap<&'a str, f64>,
 }
 
 pub fn apply(args: &ApplyArgs, out: &Out) -> anyhow::Result<Outcome> {
-    let probe = load(&args.probe)?;
+    let probe = Kept::load(&args.probe)?;
     let data = Labelled::unlabelled(&args.data)?;
     let model = args.model.open(out)?;
-    probe.fits(&args.probe, &model, false)?;
-    let x = activations(&model, &probe, &data.rows, &args.read, out)?;
-    for (row, score) in data.rows.iter().zip(probe.probe.scores(x.view())?) {
-        let scored = Scored {
-            id: &row.id,
-            score,
-            probability: probe.probability(score),
-            flagged: score > probe.about.threshold,
-        };
-        out.line(&serde_json::to_string(&scored)?)?;
+    probe.fits(&args.probe, &model)?;
+    match (probe.scores(&model, &data.rows, &args.read, out)?, &probe) {
+        (Scores::Two(scores, _), probe) => {
+            let about = probe.two().context("a probe of two classes")?;
+            for (row, score) in data.rows.iter().zip(scores) {
+                let scored = Scored {
+                    id: &row.id,
+                    score,
+                    probability: about.calibrated.probability(score),
+                    flagged: score > about.threshold,
+                };
+                out.line(&serde_json::to_string(&scored)?)?;
+            }
+        }
+        (Scores::Classes(logits), Kept::Classes(file)) => {
+            for (row, logits) in data.rows.iter().zip(&logits) {
+                out.line(&serde_json::to_string(&called(
+                    row,
+                    logits,
+                    &file.about.classes,
+                ))?)?;
+            }
+        }
+        (Scores::Classes(_), _) => {}
     }
     Ok(Outcome::Done)
 }
 
+/// Which class a row is called, and the share of each.
+fn called<'a>(row: &'a Example, logits: &[f64], classes: &'a [String]) -> Called<'a> {
+    let top = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let shares: Vec<f64> = logits.iter().map(|l| (l - top).exp()).collect();
+    let sum: f64 = shares.iter().sum();
+    let best = (0..logits.len()).find(|&k| logits[k] == top).unwrap_or(0);
+    Called {
+        id: &row.id,
+        called: &classes[best],
+        probabilities: (classes.iter().map(String::as_str))
+            .zip(shares.iter().map(|s| s / sum))
+            .collect(),
+    }
+}
+
 pub fn eval(args: &EvalArgs, out: &Out) -> anyhow::Result<Outcome> {
-    let probe = load(&args.probe)?;
+    let probe = Kept::load(&args.probe)?;
     let mut data = args.data.read()?;
-    let named = args.data.positive.as_deref();
-    let positive = data.positive(Some(named.unwrap_or(&probe.about.positive)))?;
+    let positive = match probe.two() {
+        Some(about) => {
+            let named = args.data.positive.as_deref();
+            Some(data.positive(Some(named.unwrap_or(about.positive)))?)
+        }
+        None => None,
+    };
     let split = data.rows.iter().all(|r| r.split.is_some());
     let of = if split { "test rows" } else { "all rows" };
+    let hash = match &probe {
+        Kept::Linear(file) => &file.about.data_hash,
+        Kept::Attention(file) => &file.about.data_hash,
+        Kept::Classes(file) => &file.about.data_hash,
+    };
     if split {
         data.rows.retain(|r| r.split == Some(Split::Test));
-    } else if data.hash == probe.about.data_hash {
+    } else if data.hash == *hash {
         out.note("note: the probe was fitted on rows of this very data; scores on those are not held out");
     }
     let model = args.model.open(out)?;
-    probe.fits(&args.probe, &model, false)?;
-    let x = activations(&model, &probe, &data.rows, &args.read, out)?;
-    let fitting = &probe.about.fitting;
-    let held_out = judge(
-        &probe.probe.scores(x.view())?,
-        &data.labels(positive),
-        Some(probe.about.threshold),
-        Some(&probe.about.platt),
-        fitting.fpr,
-        fitting.level,
-    )?;
+    probe.fits(&args.probe, &model)?;
+    let found = match (probe.scores(&model, &data.rows, &args.read, out)?, &probe) {
+        (Scores::Two(scores, x), probe) => {
+            let about = probe.two().context("a probe of two classes")?;
+            let labels = data.labels(positive.context("no positive class")?);
+            let noisy = match (probe, x) {
+                (Kept::Linear(file), Some(x)) => {
+                    let noise = noise();
+                    Some(fragility(&file.probe, x.view(), &labels, &noise)?)
+                }
+                _ => None,
+            };
+            two(&about, (&scores, &labels), noisy)?
+        }
+        (Scores::Classes(logits), Kept::Classes(file)) => {
+            let truth = truth(&data, &file.about.classes)?;
+            let (names, level) = (&file.about.classes, file.about.fitting.level);
+            Found::Classes(classified(&logits, &truth, names, level)?)
+        }
+        (Scores::Classes(_), _) => anyhow::bail!("logits of classes from a probe that has none"),
+    };
     if out.json {
         let report = Report {
             probe: args.probe.display().to_string(),
@@ -131,12 +190,65 @@ pub fn eval(args: &EvalArgs, out: &Out) -> anyhow::Result<Outcome> {
             data_hash: &data.hash,
             rows: data.rows.len(),
             of,
-            held_out: &held_out,
+            found: &found,
         };
         out.json("candlescope.probe.eval/1", &report)?;
         return Ok(Outcome::Done);
     }
     let what = format!("{of} of {} ({} rows)", data.name, data.rows.len());
-    out.text(&show::held_out(&held_out, &what))?;
+    match &found {
+        Found::Two {
+            held_out,
+            fragility,
+        } => {
+            out.text(&show::held_out(held_out, &what))?;
+            if let Some(found) = fragility {
+                out.text(&show_kinds::fragility(found, noise().floor))?;
+            }
+        }
+        Found::Classes(found) => out.text(&show_kinds::classified(found, &what, out))?,
+    }
     Ok(Outcome::Done)
+}
+
+/// As signal 17 of the audit has it.
+fn noise() -> FragilityOptions {
+    FragilityOptions {
+        relative: true,
+        ..FragilityOptions::default()
+    }
+}
+
+fn two(
+    about: &Two,
+    (scores, labels): (&[f64], &[bool]),
+    fragility: Option<Fragility>,
+) -> anyhow::Result<Found> {
+    let fitting = about.fitting;
+    let threshold = Some(about.threshold);
+    let mut held_out = judge(scores, labels, threshold, None, fitting.fpr, fitting.level)?;
+    about.calibrated.judge(&mut held_out, scores, labels)?;
+    Ok(Found::Two {
+        held_out: Box::new(held_out),
+        fragility,
+    })
+}
+
+/// The rows' classes by the probe's numbers.
+fn truth(data: &Labelled, classes: &[String]) -> Result<Vec<usize>, ProbingError> {
+    let number = |row: &Example| {
+        let name = row.label.map_or("", |k| data.classes[k].as_str());
+        classes
+            .iter()
+            .position(|c| c == name)
+            .ok_or_else(|| ProbingError::Classes {
+                data: data.name.clone(),
+                what: format!(
+                    "the probe knows no class `{name}`; it tells apart {}",
+                    classes.join(", ")
+                ),
+                classes: data.counts(),
+            })
+    };
+    data.rows.iter().map(number).collect()
 }

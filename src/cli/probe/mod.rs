@@ -2,8 +2,13 @@
 
 mod apply;
 mod fit;
+mod fit_attention;
+mod fit_classes;
+mod fit_pairs;
 mod input;
+mod kept;
 mod show;
+mod show_kinds;
 mod sweep;
 mod transfer;
 

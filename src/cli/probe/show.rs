@@ -240,7 +240,7 @@ fn lines<const N: usize>(rows: &[[String; N]], out: &Out) -> String {
     text
 }
 
-/// `0.953 [0.921, 0.973]`.
+/// `0.953 [0.92, 0.97]`.
 pub fn area(auroc: &Auroc) -> String {
     format!("{:.3} {}", auroc.value, interval(&auroc.interval))
 }
@@ -249,7 +249,8 @@ fn rate(p: &candlescope_probes::Proportion) -> String {
     format!("{:.2} {}", p.rate, interval(&p.interval))
 }
 
-fn interval(interval: &Interval) -> String {
+/// `[0.92, 0.97]`.
+pub fn interval(interval: &Interval) -> String {
     format!("[{:.2}, {:.2}]", interval.low, interval.high)
 }
 

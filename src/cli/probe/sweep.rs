@@ -2,11 +2,11 @@
 
 use serde::Serialize;
 
-use super::input::{DataArgs, FitArgs, ReadArgs, points, told};
+use super::input::{SubjectArgs, told};
 use super::show;
-use crate::cli::{Outcome, args::ModelArgs, interrupt, output::Out, progress::Bar};
+use crate::cli::{Outcome, interrupt, output::Out, progress::Bar};
 use crate::model::{Fingerprint, fetch::Progress as _};
-use crate::probing::{Plan, Position, Splits, Sweep, SweepOptions, encode, sweep};
+use crate::probing::{Position, Splits, Sweep, SweepOptions, sweep};
 
 /// Fit a probe at every layer, point and position; choose on validation rows, report on test rows, with controls
 #[derive(clap::Args, Debug)]
@@ -15,31 +15,13 @@ use crate::probing::{Plan, Position, Splits, Sweep, SweepOptions, encode, sweep}
   candlescope probe sweep smollm2-135m-instruct --data rows.jsonl --points resid_post.*,z.* --kind lda --json")]
 pub struct Args {
     #[command(flatten)]
-    model: ModelArgs,
-    #[command(flatten)]
-    data: DataArgs,
-    /// Hook points (see `candlescope hooks MODEL`); repeatable [default: the residual stream before block 0 and after each]
-    #[arg(long, value_name = "POINTS")]
-    points: Vec<String>,
-    /// Positions: last, -K (from the end), instruction-end, mean, content (mean over the content's tokens)
-    #[arg(
-        long,
-        value_name = "LIST",
-        value_delimiter = ',',
-        default_value = "last,instruction-end",
-        allow_hyphen_values = true
-    )]
-    positions: Vec<Position>,
-    #[command(flatten)]
-    fit: FitArgs,
+    subject: SubjectArgs,
     /// Shuffles of the labels
     #[arg(long, value_name = "N", default_value_t = 20)]
     shuffles: usize,
     /// Control tasks
     #[arg(long, value_name = "N", default_value_t = 5)]
     controls: usize,
-    #[command(flatten)]
-    read: ReadArgs,
 }
 
 #[derive(Serialize)]
@@ -53,14 +35,14 @@ struct Report<'a> {
 }
 
 pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
-    let fitting = args.fit.fitting()?;
-    let data = args.data.read()?;
-    let positive = data.positive(args.data.positive.as_deref())?;
+    let subject = &args.subject;
+    let fitting = subject.fit.fitting()?;
+    let data = subject.data.read()?;
+    let positive = data.positive(subject.data.positive.as_deref())?;
     let splits = Splits::of(&data, positive, fitting.seed)?;
-    let model = args.model.open(out)?;
-    let plan = Plan::new(&points(&args.points), &args.positions, model.config())?;
-    let encoded = encode(&model, &data.rows)?;
-    let harvest = args.read.harvest(&model, &encoded, &plan, out)?;
+    let model = subject.model.open(out)?;
+    let positions = subject.positions(&[Position::FromEnd(1), Position::InstructionEnd]);
+    let (encoded, harvest) = subject.harvest(&model, &data, &positions, out)?;
     let bar = Bar::counting(out);
     bar.start("fitting probes", Some(harvest.places.len() as u64));
     let progress = |_: usize, _: usize| {

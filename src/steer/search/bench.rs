@@ -2,11 +2,13 @@
 //!
 //! Damage is read over many tokens: the unedited model's own answer to a harmless prompt is given to both, and the divergence
 //! is of the distributions at each of its tokens. The first token alone hides loops and drift (heretic's issues 210 and 253).
-//! Always: a prompt's number does not depend on which others are run with it, so parts of a bench add up to the whole.
+//! Always: a prompt's number does not depend on which others are run with it, so parts of a bench add up to the whole. Of the
+//! unedited model the last residuals are kept, not the logits: the unembedding is run again for each prompt, which gives the same
+//! bits from `d_model` numbers a token instead of one for each token of the vocabulary.
 
 use std::ops::Range;
 
-use candle_core::DType;
+use candle_core::{DType, Tensor};
 use rayon::prelude::*;
 
 use super::{Answers, Extras, Measured, SearchError};
@@ -66,8 +68,8 @@ pub struct Bench<'a> {
     forced: Vec<EncodedPrompt>,
     /// Tokens of each answer.
     lengths: Vec<usize>,
-    /// Unedited logits, `[tokens · vocab]` for each.
-    base: Vec<Vec<f32>>,
+    /// Unedited last residuals of each answer, `[tokens, d_model]`, before the final norm.
+    base: Vec<Tensor>,
     /// The unedited model.
     unedited: (Measured, Extras),
     floor: f64,
@@ -118,7 +120,7 @@ impl<'a> Bench<'a> {
             sizes,
             judge,
             options,
-            base: vec![Vec::new(); forced.len()],
+            base: Vec::new(),
             forced,
             lengths,
             unedited: (
@@ -130,12 +132,13 @@ impl<'a> Bench<'a> {
             ),
             floor: 0.0,
         };
-        let mut base = vec![Vec::new(); bench.forced.len()];
-        bench.forced_logits(0..bench.forced.len(), &none, &mut |i, row| {
-            base[i] = row;
+        let mut base = vec![None; bench.forced.len()];
+        bench.forced_states(0..bench.forced.len(), &none, &mut |i, states| {
+            // A part of a batch would keep all of it.
+            base[i] = Some(states.force_contiguous()?);
             Ok(())
         })?;
-        bench.base = base;
+        bench.base = base.into_iter().flatten().collect();
         let harmless = bench.scores(prompts.harmless, &none)?;
         let mean = harmless.iter().sum::<f64>() / harmless.len() as f64;
         bench.floor = floor.unwrap_or(mean);
@@ -246,10 +249,9 @@ impl<'a> Bench<'a> {
         let first = of.start;
         let mut found = vec![0.0; of.len()];
         let vocab = self.cp.config().vocab_size;
-        self.forced_logits(of, hooks, &mut |i, row| {
-            let pairs = self.base[first + i]
-                .par_chunks(vocab)
-                .zip(row.par_chunks(vocab));
+        self.forced_states(of, hooks, &mut |i, states| {
+            let (base, edited) = (self.logits(&self.base[first + i])?, self.logits(states)?);
+            let pairs = base.par_chunks(vocab).zip(edited.par_chunks(vocab));
             let each: Vec<f64> = pairs.map(|(p, q)| kl(p, q)).collect();
             found[i] = each.iter().sum::<f64>() / each.len() as f64;
             if found[i].is_finite() {
@@ -263,12 +265,18 @@ impl<'a> Bench<'a> {
         Ok(found)
     }
 
-    /// Logits `[tokens · vocab]` at the tokens of each unedited answer, `visit(index within the range, logits)`.
-    fn forced_logits(
+    /// Logits `[tokens · vocab]` of last residuals `[tokens, d_model]`.
+    fn logits(&self, states: &Tensor) -> Result<Vec<f32>, SteerError> {
+        let logits = self.cp.decoder.unembed(&states.contiguous()?)?;
+        Ok(logits.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
+    }
+
+    /// Last residuals `[tokens, d_model]` at the tokens of each unedited answer, `visit(index within the range, residuals)`.
+    fn forced_states(
         &self,
         of: Range<usize>,
         hooks: &Hooks,
-        visit: &mut dyn FnMut(usize, Vec<f32>) -> Result<(), SteerError>,
+        visit: &mut dyn FnMut(usize, &Tensor) -> Result<(), SteerError>,
     ) -> Result<(), SearchError> {
         let (rows, lengths) = (&self.forced[of.clone()], &self.lengths[of]);
         // A prompt's last token gives its first logits: it stays outside the prefix.
@@ -288,8 +296,7 @@ impl<'a> Bench<'a> {
             for (row, &index) in indices.iter().enumerate() {
                 let length = lengths[index];
                 let states = stream.get(row)?.narrow(0, batch.len() - length, length)?;
-                let logits = model.unembed(&states.contiguous()?)?.to_dtype(DType::F32)?;
-                visit(index, logits.flatten_all()?.to_vec1::<f32>()?)?;
+                visit(index, &states)?;
             }
             Ok(())
         };
@@ -318,4 +325,55 @@ fn forced(
         lengths.push(answer.ids.len());
     }
     Ok((rows, lengths))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use candle_core::{CpuStorage, Storage};
+
+    use super::*;
+    use crate::steer::{encode_all, refusal_tokens};
+    use crate::text::suites::{PromptRow, Suite};
+
+    #[test]
+    fn the_width_of_the_model_is_kept_for_each_token_and_gives_the_same_bits() {
+        let cp = Checkpoint::toy(0).unwrap();
+        let tokens = refusal_tokens(&cp).unwrap();
+        let of = |suite: &str| {
+            let rows = Suite::builtin(suite).unwrap().rows;
+            encode_all(&cp, &rows.iter().take(5).collect::<Vec<&PromptRow>>()).unwrap()
+        };
+        let (harmful, harmless, lookalike) = (of("harmful"), of("harmless"), of("lookalike"));
+        let prompts = Prompts {
+            harmful: &harmful,
+            harmful_words: &[],
+            harmless: &harmless,
+            lookalike: &lookalike,
+        };
+        let sizes = Sizes {
+            continuation: 3,
+            max_new: 0,
+            answers: 0,
+        };
+        let judge = |_: Option<&str>, _: &Completion| Judged {
+            refused: false,
+            loops: false,
+        };
+        let options = Options {
+            batch: 2,
+            ..Options::default()
+        };
+        let bench = Bench::new(&cp, &tokens, prompts, (sizes, None), &judge, options).unwrap();
+        assert_eq!(bench.base.len(), 5);
+        for (states, length) in bench.base.iter().zip(&bench.lengths) {
+            let (storage, _) = states.storage_and_layout();
+            let Storage::Cpu(CpuStorage::F32(kept)) = &*storage else {
+                panic!("not f32 in memory");
+            };
+            assert_eq!(kept.len(), length * cp.config().d_model);
+        }
+        let (same, _) = bench.whole(&Hooks::new()).unwrap();
+        assert_eq!(same.kl, [0.0; 5]);
+    }
 }

@@ -120,23 +120,63 @@ impl AmountsFile {
     }
 }
 
+/// Why a search hands nothing on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NoneFound {
+    /// The unedited model refuses no more than what harmless prompts score.
+    NothingToRemove,
+    /// No trial refuses less than the unedited model.
+    NotLowered,
+    /// What some take out is less than what they cost: leaving the model alone has the smaller sum.
+    TooDear,
+}
+
+impl std::fmt::Display for NoneFound {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::NothingToRemove => {
+                "the unedited model scores harmful prompts no higher than harmless ones: there is nothing to remove"
+            }
+            Self::NotLowered => "no trial lowers the refusal score of the unedited model",
+            Self::TooDear => {
+                "no trial has a sum of refusal (unedited = 1) and divergence (plain edit = 1) below 1, that of the unedited model"
+            }
+        })
+    }
+}
+
 /// Which of a front is handed on: refusal as a share of the unedited model's and KL as a share of the plain edit's, the
 /// smallest sum; of those whose answers loop at most `slack` oftener than the unedited model's, unless none does.
 ///
-/// `front` holds refusal, KL and the share of loops where answers were read.
+/// `front` holds refusal, KL and the share of loops where answers were read; `unit` is the unedited model's refusal and the
+/// plain edit's KL. The unedited model's own sum is 1: what is not below that is no find.
+///
+/// # Errors
+/// Why none is.
 pub fn choose(
     front: &[([f64; 2], Option<f64>)],
     unit: [f64; 2],
     (loops, slack): (f64, f64),
-) -> Option<usize> {
+) -> Result<usize, NoneFound> {
+    if unit[0] <= 0.0 {
+        return Err(NoneFound::NothingToRemove);
+    }
+    let divergence = if unit[1] > 0.0 { unit[1] } else { 1.0 };
+    let cost = |[refusal, kl]: [f64; 2]| refusal / unit[0] + kl / divergence;
+    let found = |(_, (values, _)): &(usize, &([f64; 2], Option<f64>))| cost(*values) < 1.0;
+    let open: Vec<_> = front.iter().enumerate().filter(found).collect();
     let sound = |share: Option<f64>| share.is_none_or(|share| share <= loops + slack);
-    let any = front.iter().any(|(_, share)| sound(*share));
-    let unit = unit.map(|u| if u > 0.0 { u } else { 1.0 });
-    let cost = |[refusal, kl]: [f64; 2]| refusal / unit[0] + kl / unit[1];
-    let open = front.iter().enumerate();
-    let open = open.filter(|(_, (_, share))| !any || sound(*share));
-    open.min_by(|(_, (a, _)), (_, (b, _))| cost(*a).total_cmp(&cost(*b)))
-        .map(|(index, _)| index)
+    let any = open.iter().any(|(_, (_, share))| sound(*share));
+    let sound = (open.iter()).filter(|(_, (_, share))| !any || sound(*share));
+    let best = sound.min_by(|(_, (a, _)), (_, (b, _))| cost(*a).total_cmp(&cost(*b)));
+    best.map(|(index, _)| *index).ok_or_else(|| {
+        if front.iter().any(|([refusal, _], _)| *refusal < unit[0]) {
+            NoneFound::TooDear
+        } else {
+            NoneFound::NotLowered
+        }
+    })
 }
 
 #[cfg(test)]
@@ -205,13 +245,31 @@ mod tests {
 
     #[test]
     fn the_smallest_sum_of_shares_is_chosen_among_the_sound() {
-        // Shares of (10, 2): 0.1 + 1, 0.5 + 0.25, 0.9 + 0.05.
-        let front = [([1.0, 2.0], None), ([5.0, 0.5], None), ([9.0, 0.1], None)];
-        assert_eq!(choose(&front, [10.0, 2.0], (0.0, 0.05)), Some(1));
-        let loops = [Some(0.0), Some(0.5), Some(0.0)];
+        // Shares of (10, 2): 0.1 + 0.5, 0.5 + 0.25, 0.8 + 0.05.
+        let front = [([1.0, 1.0], None), ([5.0, 0.5], None), ([8.0, 0.1], None)];
+        assert_eq!(choose(&front, [10.0, 2.0], (0.0, 0.05)), Ok(0));
+        let loops = [Some(0.5), Some(0.5), Some(0.0)];
         let front: Vec<_> = front.iter().zip(loops).map(|((v, _), l)| (*v, l)).collect();
-        assert_eq!(choose(&front, [10.0, 2.0], (0.0, 0.05)), Some(2));
-        assert_eq!(choose(&front, [10.0, 2.0], (0.5, 0.05)), Some(1));
-        assert_eq!(choose(&[], [1.0, 1.0], (0.0, 0.0)), None);
+        assert_eq!(choose(&front, [10.0, 2.0], (0.0, 0.05)), Ok(2));
+        assert_eq!(choose(&front, [10.0, 2.0], (0.5, 0.05)), Ok(0));
+        // What is sound but no find does not keep out what is one.
+        let front = [([1.0, 1.0], Some(0.5)), ([9.9, 0.1], Some(0.0))];
+        assert_eq!(choose(&front, [10.0, 2.0], (0.0, 0.05)), Ok(0));
+    }
+
+    #[test]
+    fn where_leaving_the_model_alone_is_best_nothing_is_found() {
+        let among = |front: &[[f64; 2]], unit: [f64; 2]| {
+            let front: Vec<_> = front.iter().map(|v| (*v, None)).collect();
+            choose(&front, unit, (0.0, 0.05))
+        };
+        assert_eq!(among(&[], [1.0, 1.0]), Err(NoneFound::NotLowered));
+        let higher = [[10.0, 0.01], [12.0, 0.0]];
+        assert_eq!(among(&higher, [10.0, 2.0]), Err(NoneFound::NotLowered));
+        // 0.9 + 0.2 and, exactly, 0.5 + 0.5.
+        let dear = [[9.0, 0.4], [5.0, 1.0]];
+        assert_eq!(among(&dear, [10.0, 2.0]), Err(NoneFound::TooDear));
+        let nothing = Err(NoneFound::NothingToRemove);
+        assert_eq!(among(&[[0.0, 0.0]], [0.0, 2.0]), nothing);
     }
 }

@@ -19,7 +19,7 @@ mod space;
 mod trial;
 
 pub use bench::{Bench, Judge, Judged, Prompts, Sizes};
-pub use best::{AmountsFile, choose};
+pub use best::{AmountsFile, NoneFound, choose};
 pub use error::SearchError;
 pub use journal::{Journal, NAME};
 pub use pareto::{dominates, front, ranked};

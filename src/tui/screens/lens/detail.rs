@@ -207,10 +207,11 @@ impl Facts<'_> {
                 self.base.map(|b| format!("{:.1}", b.cell.norm)),
             ),
         ];
-        if let Some(along) = self.place.projection {
-            let base = self.base.and_then(|b| b.projection);
+        if let Some(along) = self.place.along {
+            let base = self.base.and_then(|b| b.along);
+            let probe = self.screen.sources.is_probe(self.column.wish.along);
             lines.push(fact(
-                "projected",
+                if probe { "probe" } else { "projected" },
                 format!("{along:+.2}"),
                 base.map(|b| format!("{b:+.2}")),
             ));

@@ -34,7 +34,7 @@ pub(super) const KEYS: &[Binding] = &[
         "v",
         "mode",
         "value",
-        "Next value: probability, entropy, KL, rank of the target, norm, projection on a direction",
+        "Next value: probability, entropy, KL, rank of the target, norm, projection on a direction (`:project FILE`), score of a probe (`:probe FILE`)",
     ),
     bind(
         "a",

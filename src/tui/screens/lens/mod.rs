@@ -1,11 +1,12 @@
 //! Lens: what the model would say next if it stopped at a layer, for every layer and token; and the prompt's editor.
 //!
-//! State and keys here. `reading.rs` is the work and what is kept of it, `modes.rs` the values and their scales, `editor.rs`
-//! the prompt, `written.rs` and `twin.rs` the command line and the files; `view.rs` draws, with `detail.rs` for the list at the right.
+//! State and keys here. `reading.rs` is the work and what is kept of it, `modes.rs` the values and their scales, `along.rs`
+//! what the stream is projected on, `editor.rs` the prompt, `written.rs` and `twin.rs` the command line and the files; `view.rs` draws, with `detail.rs` for the list at the right.
 //!
 //! Always: what is drawn belongs to the tokens above it; what an intervention has made old is drawn as old until the new
 //! values are there; only positions near the cursor are computed, those at the cursor first.
 
+mod along;
 #[cfg(test)]
 pub(super) mod desk;
 mod detail;
@@ -17,6 +18,8 @@ mod reading;
 mod spoken;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_along;
 pub(super) mod twin;
 mod view;
 mod written;
@@ -32,10 +35,11 @@ use crate::tui::filter::{Filter, Listed, step};
 use crate::tui::keys::Binding;
 use crate::tui::screen::{Context, Data, Hits, Reply, Screen, View};
 use crate::tui::shared::Shared;
+use along::Sources;
 use editor::{Edited, Editor};
 use keys::KEYS;
 use modes::{Ends, Mode};
-use reading::{Ask, Held, Reading, Wish, direction, read, window};
+use reading::{Ask, Held, Reading, Wish, read, window};
 
 /// Places for the mouse.
 const CELL: u16 = 0;
@@ -73,6 +77,7 @@ pub struct LensScreen {
     stopped: Option<Wish>,
     failed: Option<(Wish, String)>,
     mode: Mode,
+    sources: Sources,
     ends: Ends,
     digits: bool,
     compare: bool,
@@ -96,7 +101,7 @@ impl LensScreen {
         Wish {
             version: shared.version(),
             target: self.target,
-            projection: self.mode == Mode::Projection && direction(shared).is_some(),
+            along: self.sources.of(self.mode, shared).map(|(number, _)| number),
             compare: self.compares(shared),
         }
     }
@@ -255,22 +260,33 @@ impl LensScreen {
         }
     }
 
+    /// Whether a model is open; nothing of another one is kept.
+    fn adopt(&mut self, shared: &Shared) -> bool {
+        let Some(facts) = shared.model.facts() else {
+            return false;
+        };
+        let model = Arc::as_ptr(&facts.checkpoint) as usize;
+        if model != self.model {
+            // Another model's words and layers: nothing of it can be shown, not even as old.
+            self.held = Held::default();
+            self.sources = Sources::default();
+            (self.model, self.target, self.failed) = (model, None, None);
+        }
+        true
+    }
+
     /// Asks for what is missing around the cursor.
     fn ask(&mut self, wish: Wish, positions: Vec<usize>, cx: &mut Context) {
         self.stopped = None;
         self.failed = None;
-        let along = if wish.projection {
-            direction(cx.shared).map(|(_, vector)| vector)
-        } else {
-            None
-        };
+        let along = self.sources.of(self.mode, cx.shared);
         let ask = Ask {
             model: self.model,
             wish: wish.clone(),
             tokens: cx.shared.tokens.clone(),
             positions: positions.clone(),
             edits: cx.shared.edits(),
-            direction: along,
+            along: along.map(|(_, along)| along),
         };
         self.asked = Some(Asked { wish, positions });
         self.open += 1;
@@ -335,12 +351,14 @@ impl Screen for LensScreen {
             "first_layer" => self.set_row(1, cx),
             "last_layer" => self.set_row(usize::MAX, cx),
             "mode" => {
-                let next = self.mode.next();
-                if next == Mode::Projection && direction(cx.shared).is_none() {
-                    cx.say("no projection: it needs an intervention with a direction (ablate or add one)");
-                    self.mode = next.next();
-                } else {
-                    self.mode = next;
+                let mut skipped = Vec::new();
+                self.mode = self.mode.next();
+                while let Some(why) = self.sources.lacks(self.mode, cx.shared) {
+                    skipped.push(why);
+                    self.mode = self.mode.next();
+                }
+                if !skipped.is_empty() {
+                    cx.say(skipped.join("; "));
                 }
             }
             "scale" => {
@@ -423,22 +441,14 @@ impl Screen for LensScreen {
     }
 
     fn refresh(&mut self, cx: &mut Context) {
-        let Some(facts) = cx.shared.model.facts() else {
+        if !self.adopt(cx.shared) {
             return;
-        };
-        let model = Arc::as_ptr(&facts.checkpoint) as usize;
-        if model != self.model {
-            // Another model's words and layers: nothing of it can be shown, not even as old.
-            self.held = Held::default();
-            (self.model, self.target, self.failed) = (model, None, None);
         }
         let (len, cursor) = (cx.shared.tokens.len(), cx.shared.position);
         let wish = self.wish(cx.shared);
-        let refused = self
-            .failed
-            .as_ref()
-            .is_some_and(|(failed, _)| failed.serves(&wish));
-        if len == 0 || refused || self.stopped.as_ref() == Some(&wish) {
+        // What failed is no longer wanted: what is there is shown again.
+        self.failed.take_if(|(failed, _)| *failed != wish);
+        if len == 0 || self.failed.is_some() || self.stopped.as_ref() == Some(&wish) {
             return;
         }
         let nothing = Held::default();
@@ -537,17 +547,19 @@ impl Screen for LensScreen {
                     self.target = Some(id);
                 }),
             },
-            ("mode", [name]) => match Mode::named(name) {
-                Ok(Mode::Projection) if direction(cx.shared).is_none() => {
-                    Err("no projection: it needs an intervention with a direction".into())
+            ("mode", [name]) => Mode::named(name).and_then(|mode| {
+                if let Some(why) = self.sources.lacks(mode, cx.shared) {
+                    return Err(why.to_owned());
                 }
-                Ok(mode) => {
-                    self.mode = mode;
-                    Ok(())
-                }
-                Err(why) => Err(why),
-            },
-            ("mode", _) => Err("mode NAME: prob, entropy, kl, rank, norm or projection".into()),
+                self.mode = mode;
+                Ok(())
+            }),
+            ("mode", _) => {
+                let names = Mode::ALL.map(Mode::name).join(", ");
+                Err(format!("mode NAME: {names}"))
+            }
+            ("project", _) => self.project(Mode::Projection, &text, cx),
+            ("probe", _) => self.project(Mode::Probe, &text, cx),
             _ => return None,
         })
     }
@@ -562,6 +574,9 @@ impl Screen for LensScreen {
             "mode rank",
             "mode norm",
             "mode projection",
+            "mode probe",
+            "project FILE",
+            "probe FILE",
         ]
     }
 

@@ -23,17 +23,20 @@ pub enum Mode {
     Norm,
     /// The stream's part along a direction.
     Projection,
+    /// A probe's score.
+    Probe,
 }
 
 impl Mode {
     /// All of them, in the order in which a key goes through them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Top,
         Self::Entropy,
         Self::Kl,
         Self::Rank,
         Self::Norm,
         Self::Projection,
+        Self::Probe,
     ];
 
     /// Its name in commands.
@@ -45,6 +48,7 @@ impl Mode {
             Self::Rank => "rank",
             Self::Norm => "norm",
             Self::Projection => "projection",
+            Self::Probe => "probe",
         }
     }
 
@@ -75,6 +79,7 @@ impl Mode {
             Self::Rank => "rank of the final token",
             Self::Norm => "norm of the stream",
             Self::Projection => "projection on the direction",
+            Self::Probe => "score of the probe",
         }
     }
 
@@ -87,7 +92,7 @@ impl Mode {
             Self::Kl => cell.kl,
             Self::Rank => cell.target_rank as f64,
             Self::Norm => cell.norm,
-            Self::Projection => place.projection.unwrap_or(f64::NAN),
+            Self::Projection | Self::Probe => place.along.unwrap_or(f64::NAN),
         }) as f32
     }
 
@@ -102,7 +107,7 @@ impl Mode {
     /// Amounts, or a number with a sign.
     pub fn scale(self) -> Scale {
         match self {
-            Self::Projection => Scale::Diverging,
+            Self::Projection | Self::Probe => Scale::Diverging,
             _ => Scale::Sequential,
         }
     }
@@ -111,7 +116,7 @@ impl Mode {
     pub fn unit(self) -> &'static str {
         match self {
             Self::Entropy | Self::Kl => " nats",
-            Self::Top | Self::Rank | Self::Norm | Self::Projection => "",
+            Self::Top | Self::Rank | Self::Norm | Self::Projection | Self::Probe => "",
         }
     }
 
@@ -122,7 +127,7 @@ impl Mode {
             Self::Top => format!("{:.1}%", value * 100.0),
             Self::Rank => format!("{value:.0}"),
             Self::Norm if value.abs() >= 100.0 => format!("{value:.0}"),
-            Self::Projection => format!("{value:+.2}"),
+            Self::Projection | Self::Probe => format!("{value:+.2}"),
             _ => format!("{value:.2}"),
         }
     }
@@ -144,7 +149,7 @@ impl Mode {
             Self::Top => Some((0.0, 1.0)),
             Self::Entropy => Some((0.0, vocab.ln())),
             Self::Rank => Some((-vocab.log10(), 0.0)),
-            Self::Kl | Self::Norm | Self::Projection => None,
+            Self::Kl | Self::Norm | Self::Projection | Self::Probe => None,
         }
     }
 }

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use super::along::Along;
 use crate::hooks::{Edit, EditOp, Point, Vector};
 use crate::lens::{Cell, LensOptions, LensRow, LogitLens, StreamOptions, logit_lens, stream_lens};
 use crate::model::Checkpoint;
@@ -26,8 +27,8 @@ pub struct Wish {
     pub version: u64,
     /// The token that is followed.
     pub target: Option<u32>,
-    /// Whether the stream is projected on the direction of an intervention.
-    pub projection: bool,
+    /// What the stream is projected on, by its number in [`super::along`].
+    pub along: Option<u64>,
     /// Whether the unedited model is read too.
     pub compare: bool,
 }
@@ -38,7 +39,7 @@ impl Wish {
         self.version == other.version
             && self.target == other.target
             && self.compare == other.compare
-            && (self.projection || !other.projection)
+            && (other.along.is_none() || self.along == other.along)
     }
 }
 
@@ -47,8 +48,8 @@ impl Wish {
 pub struct Place {
     /// The lens.
     pub cell: Cell,
-    /// The stream's part along the direction, if asked for.
-    pub projection: Option<f64>,
+    /// The stream's part along the direction, or a probe's score, if asked for.
+    pub along: Option<f64>,
 }
 
 /// All layers at one position.
@@ -226,11 +227,14 @@ pub struct Ask {
     /// The interventions.
     pub edits: Vec<Edit>,
     /// To project on, if wished.
-    pub direction: Option<Vector>,
+    pub along: Option<Along>,
 }
 
 /// Reads the positions in a few passes, so that those around the cursor are seen first.
 pub fn read(checkpoint: &Checkpoint, ticket: &Ticket, ask: &Ask) -> Result<Reading, String> {
+    if let Some(along) = &ask.along {
+        along.fits(checkpoint)?;
+    }
     let mut rest = ask.positions.as_slice();
     for size in FIRST {
         if rest.len() <= size {
@@ -305,23 +309,25 @@ fn places(
         target: ask.wish.target,
     };
     let lens = logit_lens(&checkpoint.decoder, &ids, &options, edits).map_err(|e| words(&e))?;
-    let along = match &ask.direction {
+    let products = match &ask.along {
         None => None,
-        Some(direction) => {
+        Some(along) => {
             let options = StreamOptions {
                 positions: at,
                 rows: Vec::new(),
-                direction: Some(direction.to_vec()),
+                direction: Some(along.vector.to_vec()),
             };
             let stream = stream_lens(&checkpoint.decoder, &ids, &options, edits);
-            stream.map_err(|e| words(&e))?.projections
+            let found = stream.map_err(|e| words(&e))?.projections;
+            found.map(|found| (along, found.dots))
         }
     };
     let mut out: Vec<(u32, Vec<Place>)> = lens.targets.iter().map(|id| (*id, Vec::new())).collect();
     for (row, cells) in lens.cells.into_iter().enumerate() {
         for (i, cell) in cells.into_iter().enumerate() {
-            let projection = along.as_ref().map(|along| along.dots[row][i]);
-            out[i].1.push(Place { cell, projection });
+            let products = products.as_ref();
+            let along = products.map(|(along, dots)| along.times * dots[row][i] + along.plus);
+            out[i].1.push(Place { cell, along });
         }
     }
     Ok(out)

@@ -76,10 +76,15 @@ pub(super) fn lines(screen: &LensScreen, shared: &Shared) -> Vec<String> {
         place.cell.norm,
         was(base.map(|base| format!("{:.1}", base.cell.norm))),
     ));
-    if let Some(along) = place.projection {
-        let before = base.and_then(|base| base.projection);
+    if let Some(along) = place.along {
+        let before = base.and_then(|base| base.along);
         let before = was(before.map(|along| format!("{along:+.2}")));
-        lines.push(format!("projection {along:+.2}{before}"));
+        let probe = screen.sources.is_probe(column.wish.along);
+        let what = if probe { "probe" } else { "projection" };
+        lines.push(format!("{what} {along:+.2}{before}"));
+    }
+    if let Some(file) = screen.sources.loaded(screen.mode) {
+        lines.push(format!("{}: {}", file.name(), file.about));
     }
     lines.push(format!("likeliest by layer: {}", course(screen, column)));
     lines

@@ -16,13 +16,13 @@ use crate::tui::cells;
 use crate::tui::screen::{Payload, Reply, Screen};
 use crate::tui::shared::{Intervention, ModelState, Prompt, Token};
 
-const TEXT: &str = "the cat sat on the mat and the cat";
+pub const TEXT: &str = "the cat sat on the mat and the cat";
 
 fn wish(version: u64) -> Wish {
     Wish {
         version,
         target: None,
-        projection: false,
+        along: None,
         compare: false,
     }
 }
@@ -42,13 +42,7 @@ fn column(version: u64) -> Column {
     Column {
         wish: wish(version),
         target: 1,
-        places: vec![
-            Place {
-                cell,
-                projection: None
-            };
-            5
-        ],
+        places: vec![Place { cell, along: None }; 5],
         base: None,
     }
 }
@@ -61,7 +55,7 @@ fn tokens(texts: &[&str]) -> Vec<Token> {
     texts.iter().enumerate().map(token).collect()
 }
 
-fn ablation() -> Intervention {
+pub fn ablation() -> Intervention {
     let mut direction = vec![0.0f32; 64];
     direction[3] = 2.0;
     let op = EditOp::Add {
@@ -163,7 +157,7 @@ fn a_projection_needs_a_direction_and_is_the_dot_product() {
     let dots = read.projections.unwrap().dots;
     for (row, dots) in dots.iter().enumerate() {
         for (at, dot) in dots.iter().enumerate() {
-            assert_eq!(screen.held.place(row, at).unwrap().projection, Some(*dot));
+            assert_eq!(screen.held.place(row, at).unwrap().along, Some(*dot));
         }
     }
     desk.press(&mut screen, "v");

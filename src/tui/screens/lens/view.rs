@@ -18,6 +18,8 @@ use crate::tui::theme::Scale;
 const LIST: [(u16, u16); 2] = [(36, 100), (28, 60)];
 /// From here on there are lines for a frame around the prompt.
 const TALL: u16 = 26;
+/// From here on a line at the foot says what its numbers mean.
+const LEAST_EXPLAINED: u16 = 9;
 /// What cells are wide by themselves: as there is room for all tokens, within these.
 const CELLS: (u16, u16) = (9, 16);
 
@@ -58,6 +60,21 @@ pub(super) fn draw(
         cells::card(buf, rest, &card, *view.theme);
         return;
     }
+    let said = explained(screen).filter(|_| rest.height >= LEAST_EXPLAINED);
+    let rest = Rect {
+        height: rest.height - u16::from(said.is_some()),
+        ..rest
+    };
+    if let Some(said) = said {
+        let line = Rect {
+            y: rest.bottom(),
+            height: 1,
+            ..rest
+        };
+        let room = usize::from(line.width.saturating_sub(1));
+        let said = cells::cut(&said, room, view.theme.ascii);
+        cells::put(buf, line, 1, 0, &said, view.theme.dim());
+    }
     let fits = LIST.into_iter().find(|(_, least)| rest.width >= *least);
     let beside = fits.map_or(0, |(wide, _)| wide);
     let map = Rect {
@@ -73,6 +90,12 @@ pub(super) fn draw(
     if beside > 0 {
         detail::draw(screen, view, list, buf, hits);
     }
+}
+
+/// What the number of a file means: a line at the foot.
+fn explained(screen: &LensScreen) -> Option<String> {
+    let file = screen.sources.loaded(screen.mode)?;
+    Some(file.about.clone())
 }
 
 /// What stands in place of map and list while there is nothing in them.
@@ -341,14 +364,18 @@ fn ends(mode: Mode, compares: bool, (lo, hi): (f32, f32)) -> (String, String) {
 fn title(screen: &LensScreen, view: &View) -> String {
     let mode = screen.mode;
     let mut what = mode.words().to_owned();
-    if mode == Mode::Projection {
-        match direction(view.shared) {
-            Some((label, _)) => what += &format!(" of {label}"),
-            None => {
-                return "projection: no intervention has a direction; v shows another value"
-                    .to_owned();
-            }
-        }
+    if let Some(why) = screen.sources.lacks(mode, view.shared) {
+        return format!("{why}; v shows another value");
+    }
+    if let Some(file) = screen.sources.loaded(mode) {
+        let kind = if mode == Mode::Probe {
+            "score of"
+        } else {
+            "projection on"
+        };
+        what = format!("{kind} {}", cells::visible(file.name(), view.theme.ascii));
+    } else if let (Mode::Projection, Some((label, _))) = (mode, direction(view.shared)) {
+        what += &format!(" of {label}");
     }
     if mode == Mode::Rank
         && let Some(id) = screen.target

@@ -17,7 +17,14 @@ pub(super) fn command_line(screen: &LensScreen, shared: &Shared) -> Option<Strin
     let mut remarks = Vec::new();
     let mut options = match screen.mode {
         Mode::Norm => " --show norm".to_owned(),
-        Mode::Projection => match twin::direction(shared) {
+        Mode::Probe => match screen.sources.loaded(screen.mode) {
+            Some(file) => format!(" --show probe --probe {} --layers '*'", quoted(&file.spec)),
+            None => String::new(),
+        },
+        Mode::Projection => match (screen.sources.loaded(screen.mode))
+            .map(|file| file.spec.as_str())
+            .or_else(|| twin::direction(shared))
+        {
             Some(file) => format!(" --show projection --direction {}", quoted(file)),
             None => {
                 remarks.push("the direction is in no file".to_owned());
@@ -86,13 +93,21 @@ pub(super) fn data(screen: &LensScreen, shared: &Shared) -> Option<Data> {
         "target_log_prob",
         "norm",
         "projection",
+        "probe_score",
     ];
+    let probe = screen.mode == Mode::Probe;
     let mut rows = Vec::new();
     for (row, at) in lens.rows.iter().enumerate() {
         for (i, position) in lens.positions.iter().enumerate() {
             let cell = lens.cell(row, i);
             let place = screen.held.place(row, *position);
-            let projection = place.and_then(|place| place.projection);
+            let along = place.and_then(|place| place.along);
+            let along = along.map_or_else(String::new, |along| along.to_string());
+            let (projection, score) = if probe {
+                (String::new(), along)
+            } else {
+                (along, String::new())
+            };
             let (id, probability) = cell
                 .top
                 .first()
@@ -109,7 +124,8 @@ pub(super) fn data(screen: &LensScreen, shared: &Shared) -> Option<Data> {
                 cell.target_rank.to_string(),
                 cell.target_log_prob.to_string(),
                 cell.norm.to_string(),
-                projection.map_or_else(String::new, |along| along.to_string()),
+                projection,
+                score,
             ]);
         }
     }
