@@ -428,7 +428,7 @@ mod tests {
         let sums = context_sums(&[0, 2, 1], 1, [&third, &sure, &third]);
         assert_eq!(sums.tokens, 1);
         let near = |found: f64, expected: f64| {
-            assert!((found - expected).abs() < 1e-7, "{found} {expected}")
+            assert!((found - expected).abs() < 1e-7, "{found} {expected}");
         };
         near(sums.ce[0], 3_f64.ln());
         near(sums.ce[1], 2_f64.ln());

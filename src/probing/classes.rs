@@ -296,16 +296,16 @@ struct Task<'a> {
 impl Task<'_> {
     fn controls(&self, x: &Array2<f32>) -> Result<ClassControls, ProbingError> {
         let (fitting, test) = (self.fitting, &self.splits.test);
-        let truth = |rows: &[usize]| self.on(rows, self.truth);
+        let truth = |rows: &[usize]| Self::on(rows, self.truth);
         let observed = self.fitted(x, &truth(&self.splits.train), &truth(test))?;
         let shuffled = (0..fitting.shuffles)
             .into_par_iter()
             .map(|draw| {
                 let mut rng = ChaCha8Rng::seed_from_u64(fitting.seed);
                 rng.set_stream(draw as u64);
-                let mut labels: Vec<usize> = self.on(&self.splits.train, self.truth);
+                let mut labels: Vec<usize> = Self::on(&self.splits.train, self.truth);
                 labels.shuffle(&mut rng);
-                self.fitted(x, &labels, &self.on(test, self.truth))
+                self.fitted(x, &labels, &Self::on(test, self.truth))
             })
             .collect::<Result<Vec<f64>, ProbeError>>()?;
         let null = (shuffled.len() > 1)
@@ -320,7 +320,10 @@ impl Task<'_> {
                 break;
             }
             let labels = self.control_task(&types, fitting.seed.wrapping_add(draw));
-            let (train, test) = (self.on(&self.splits.train, &labels), self.on(test, &labels));
+            let (train, test) = (
+                Self::on(&self.splits.train, &labels),
+                Self::on(test, &labels),
+            );
             let all = |rows: &[usize]| (0..self.data.classes.len()).all(|k| rows.contains(&k));
             if all(&train) && all(&test) {
                 found.push(self.fitted(x, &train, &test)?);
@@ -336,7 +339,7 @@ impl Task<'_> {
         })
     }
 
-    fn on(&self, rows: &[usize], labels: &[usize]) -> Vec<usize> {
+    fn on(rows: &[usize], labels: &[usize]) -> Vec<usize> {
         rows.iter().map(|&i| labels[i]).collect()
     }
 
@@ -414,7 +417,7 @@ mod tests {
     fn log_loss_by_hand() {
         // p = (1/4, 3/4) and (1/2, 1/2): (ln 4/3 + ln 2) / 2.
         let logits = [vec![0.0, 3f64.ln()], vec![7.0, 7.0]];
-        let expected = ((4.0f64 / 3.0).ln() + 2f64.ln()) / 2.0;
+        let expected = (4.0f64 / 3.0).ln().midpoint(2f64.ln());
         assert!((log_loss(&logits, &[1, 0]) - expected).abs() < 1e-12);
     }
 

@@ -231,7 +231,7 @@ mod tests {
 
     /// 90 pairs; feature 0 says whether a row holds, feature 1 on which side it stands, the rest is noise.
     fn planted() -> (Labelled, Vec<bool>, Splits, Harvest) {
-        let holds = |row: usize| (row / 2 % 3 == 0) == (row % 2 == 0);
+        let holds = |row: usize| (row / 2).is_multiple_of(3) == row.is_multiple_of(2);
         let noise = |row: usize, j: usize| ((row * 7919 + j * 104_729) % 1000) as f32 / 500.0 - 1.0;
         let rows = (0..180).map(|row| Example {
             id: row.to_string(),

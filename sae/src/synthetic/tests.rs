@@ -307,7 +307,7 @@ fn refusals_name_what_is_wrong() {
             children: 1 << 40,
             depth: 9,
             exclusive: false,
-        })
+        });
     });
     assert!(trees.contains("the 128 features"), "{trees}");
     let planted = planted(|_| {});

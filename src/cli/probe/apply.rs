@@ -86,7 +86,7 @@ enum Found {
 }
 
 #[derive(Serialize)]
-struct Called<'a> {
+struct Named<'a> {
     id: &'a str,
     called: &'a str,
     probabilities: BTreeMap<&'a str, f64>,
@@ -125,12 +125,12 @@ pub fn apply(args: &ApplyArgs, out: &Out) -> anyhow::Result<Outcome> {
 }
 
 /// Which class a row is called, and the share of each.
-fn called<'a>(row: &'a Example, logits: &[f64], classes: &'a [String]) -> Called<'a> {
+fn called<'a>(row: &'a Example, logits: &[f64], classes: &'a [String]) -> Named<'a> {
     let top = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let shares: Vec<f64> = logits.iter().map(|l| (l - top).exp()).collect();
     let sum: f64 = shares.iter().sum();
     let best = (0..logits.len()).find(|&k| logits[k] == top).unwrap_or(0);
-    Called {
+    Named {
         id: &row.id,
         called: &classes[best],
         probabilities: (classes.iter().map(String::as_str))

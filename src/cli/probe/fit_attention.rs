@@ -25,15 +25,14 @@ pub fn run(args: &Args, data: &Labelled, out: &Out) -> anyhow::Result<Outcome> {
     let fitting = subject.fit.linear(Kind::Logistic)?;
     let positive = data.positive(subject.data.positive.as_deref())?;
     let splits = Splits::of(data, positive, fitting.seed)?;
-    let position = match subject.positions(&[Position::Content])[..] {
-        [position @ (Position::Content | Position::Mean)] => position,
-        _ => {
-            return Err(Usage::new(
-                "--kind attention pools the tokens of one stretch",
-                "--positions content (the default), or mean for all tokens",
-            )
-            .into());
-        }
+    let [position @ (Position::Content | Position::Mean)] =
+        subject.positions(&[Position::Content])[..]
+    else {
+        return Err(Usage::new(
+            "--kind attention pools the tokens of one stretch",
+            "--positions content (the default), or mean for all tokens",
+        )
+        .into());
     };
     let model = subject.model.open(out)?;
     let plan = Plan::new(&subject.points(), &[position], model.config())?;
