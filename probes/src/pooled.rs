@@ -8,11 +8,12 @@
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis, s};
 use serde::{Deserialize, Serialize};
 
-use crate::descent::minimise;
+use crate::descent::{Found, minimise};
 use crate::design::moments;
 use crate::error::{ProbeError, at_least, both_classes, finite_rows, same_length};
-use crate::linalg::standardised;
+use crate::linalg::{norm, standardised};
 use crate::logistic::checked_c;
+use crate::random::{normal, stream};
 use crate::roc::auroc_value;
 
 /// Tokens of items, one after another.
@@ -73,6 +74,27 @@ pub struct PooledProbe {
     pub gradient: f64,
 }
 
+/// Queries that a fit begins with besides 0, the plain mean: the loss is not convex, and from 0 it goes to the nearest
+/// minimum, which is one near the mean.
+const STARTS: usize = 8;
+/// Their length: long enough for a standardised token to stand out of its span.
+const LENGTH: f64 = 2.0;
+
+/// Where fits begin: query, weights and bias.
+fn starts(d: usize) -> impl Iterator<Item = Array1<f64>> {
+    (0..=STARTS).map(move |number| {
+        let mut start = Array1::zeros(2 * d + 1);
+        if number > 0 {
+            let mut rng = stream(0, number);
+            let mut query = start.slice_mut(s![..d]);
+            query.mapv_inplace(|_| normal(&mut rng));
+            let length = norm(query.view()).max(f64::MIN_POSITIVE);
+            query *= LENGTH / length;
+        }
+        start
+    })
+}
+
 impl PooledProbe {
     /// Fits on items and labels `[n]` at this C.
     ///
@@ -90,11 +112,22 @@ impl PooledProbe {
             labels,
             c,
         };
-        let start = Array1::zeros(2 * z.ncols() + 1);
-        let found = minimise("attention-pooled probe", spans.n(), start, &|at| {
-            loss.at(at)
-        })?;
         let d = z.ncols();
+        let mut found: Option<Found> = None;
+        for start in starts(d) {
+            let there = minimise("attention-pooled probe", spans.n(), start, &|at| {
+                loss.at(at)
+            })?;
+            if found.as_ref().is_none_or(|best| there.value < best.value) {
+                found = Some(there);
+            }
+        }
+        let Some(found) = found else {
+            return Err(ProbeError::Numerical {
+                what: "attention-pooled probe",
+                reason: "no start".into(),
+            });
+        };
         // A shift that all tokens have in common does not change the softmax.
         let query = &found.at.slice(s![..d]) / &scale;
         let weights = &found.at.slice(s![d..2 * d]) / &scale;

@@ -1,6 +1,6 @@
 //! Trains a dictionary on the rows of a `.npy` file and prints time, error and memory of its steps as JSON lines.
 //!
-//! `train_npy ROWS.npy HELD.npy ARCHITECTURE STEPS [BATCH] [D_SAE] [K] [TERMS]`: f32 `[n, d]` in C order; batches are consecutive
+//! `train_npy ROWS.npy HELD.npy ARCHITECTURE STEPS [BATCH] [D_SAE] [K] [TERMS] [EVAL_EVERY]`: f32 `[n, d]` in C order; batches are consecutive
 //! rows, as they lie; TERMS are those that f32 is split into where the CPU has AMX: 3 is exact, 1 is bf16, 0 vectors alone.
 //! Rows longer than ten times the median, which are attention sinks, are left out, and the rest scaled to a mean norm of √d.
 //! For setting this crate beside another on the same numbers.
@@ -38,6 +38,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let shape = Shape::autoencoder(rows.ncols());
     let recipe = Recipe::new(d_sae, architecture);
     let mut trainer = Trainer::new(recipe, shape, rows.slice(s![..batch, ..]), scale)?;
+    let every = number(9, 0)?;
+    let held = usual(read(held)?);
     let mut seconds = Vec::new();
     let batches = rows.nrows() / batch;
     for step in 0..steps {
@@ -49,18 +51,11 @@ fn main() -> Result<(), Box<dyn Error>> {
             "{{\"step\": {}, \"seconds\": {:.4}, \"fvu\": {:.5}, \"l0\": {:.2}, \"loss\": {:.3}, \"grad_norm\": {:.3}}}",
             report.step, seconds[step], report.fvu, report.l0, report.loss, report.grad_norm
         );
+        if every > 0 && (step + 1) % every == 0 && step + 1 < steps {
+            evaluate(&trainer, &held)?;
+        }
     }
-    let dictionary = trainer.dictionary(About::default())?;
-    let held = usual(read(held)?);
-    let codes = dictionary.encode(held.view())?;
-    let error = dictionary.decode(&codes, held.view())? - &held;
-    let mean = held.mean_axis(Axis(0)).ok_or("no rows held out")?;
-    let square = |m: &Array2<f32>| m.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>();
-    println!(
-        "{{\"held_fvu\": {:.5}, \"held_l0\": {:.2}}}",
-        square(&error) / square(&(&held - &mean)),
-        codes.len() as f64 / held.nrows() as f64
-    );
+    evaluate(&trainer, &held)?;
     seconds.sort_by(f64::total_cmp);
     let median = seconds[seconds.len() / 2];
     println!(
@@ -68,6 +63,22 @@ fn main() -> Result<(), Box<dyn Error>> {
         seconds[0],
         batch as f64 / median,
         peak_mb()
+    );
+    Ok(())
+}
+
+/// The dictionary as it would be used, on rows it was not trained on.
+fn evaluate(trainer: &Trainer, held: &Array2<f32>) -> Result<(), Box<dyn Error>> {
+    let dictionary = trainer.dictionary(About::default())?;
+    let codes = dictionary.encode(held.view())?;
+    let error = dictionary.decode(&codes, held.view())? - held;
+    let mean = held.mean_axis(Axis(0)).ok_or("no rows held out")?;
+    let square = |m: &Array2<f32>| m.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>();
+    println!(
+        "{{\"rows\": {}, \"held_fvu\": {:.5}, \"held_l0\": {:.2}}}",
+        trainer.rows(),
+        square(&error) / square(&(held - &mean)),
+        codes.len() as f64 / held.nrows() as f64
     );
     Ok(())
 }

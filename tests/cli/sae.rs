@@ -124,3 +124,149 @@ fn what_does_not_fit_is_refused() {
     refused(&["sae", "info", empty.to_str().unwrap()], &["empty"]);
     refused(&["sae", "eval", "toy", &fits], &["--documents"]);
 }
+
+const CONFIG: &str = "
+[model]
+name = 'toy'
+[data]
+path = 'texts.txt'
+context = 16
+[schedule]
+rows = 320
+batch = 32
+held_out = 32
+[dictionary.k4]
+reads = ['resid_post.1']
+d_sae = 96
+architecture = { kind = 'top-k', k = 4 }
+";
+
+/// A folder with texts and a config, and the arguments that train on it.
+fn to_train(config: &str) -> (tempfile::TempDir, Vec<String>) {
+    let folder = tempfile::tempdir().unwrap();
+    let texts = folder.path().join("texts.txt");
+    std::fs::write(
+        &texts,
+        "the red house by the river and the blue city\n".repeat(80),
+    )
+    .unwrap();
+    let config = config.replace("'texts.txt'", &format!("'{}'", texts.display()));
+    let file = folder.path().join("run.toml");
+    std::fs::write(&file, config).unwrap();
+    let path = |p: &Path| p.to_str().unwrap().to_owned();
+    let out = folder.path().join("run");
+    let args = ["sae", "train", "-c"].map(String::from).to_vec();
+    let args = [args, vec![path(&file), "--out".into(), path(&out)]].concat();
+    (folder, args)
+}
+
+fn words(args: &[String]) -> Vec<&str> {
+    args.iter().map(String::as_str).collect()
+}
+
+#[test]
+fn a_dictionary_is_trained_shown_and_measured() {
+    let (folder, args) = to_train(CONFIG);
+    let trained = json(&words(&args), "candlescope.sae-train/1");
+    assert_eq!(
+        (&trained["steps"], &trained["rows"]),
+        (&10.into(), &320.into())
+    );
+    let one = &trained["dictionaries"][0];
+    assert_eq!(one["eval_l0"], 4.0);
+    assert!(one["eval_fvu"].as_f64().unwrap() < 1.0);
+    let at = one["folder"].as_str().unwrap();
+    let info = json(&["sae", "info", at], "candlescope.sae.info/1");
+    assert_eq!(
+        (&info["d_sae"], &info["activation"]),
+        (&96.into(), &"topk".into())
+    );
+    assert_eq!(info["about"]["reads"][0], "resid_post.1");
+    let texts = folder.path().join("texts.txt");
+    let eval = [
+        "sae",
+        "eval",
+        "toy",
+        at,
+        "--documents",
+        texts.to_str().unwrap(),
+        "--tokens",
+        "64",
+    ];
+    let report = json(&eval, "candlescope.sae.eval/1");
+    assert_eq!(report["quality"]["l0"], 4.0);
+    // A run is there now, and is not trained over.
+    refused(&words(&args), &["holds a run"]);
+    let again = [&words(&args)[..2], &["--resume"], &words(&args)[4..]].concat();
+    assert!(ok(&again).contains("k4"));
+}
+
+#[test]
+fn a_store_trains_too() {
+    let (folder, args) =
+        to_train(&CONFIG.replace("path = 'texts.txt'\ncontext = 16", "store = 'acts'"));
+    let texts = folder.path().join("texts.txt");
+    let acts = folder.path().join("acts");
+    let (texts, acts) = (texts.to_str().unwrap(), acts.to_str().unwrap());
+    ok(&[
+        "capture",
+        "toy",
+        "--points",
+        "resid_post.1",
+        "--docs",
+        texts,
+        "--pack",
+        "16",
+        "--out",
+        acts,
+    ]);
+    let set = format!("data.store='{acts}'");
+    let args = [words(&args), vec!["--set", &set]].concat();
+    assert_eq!(json(&args, "candlescope.sae-train/1")["steps"], 10);
+}
+
+#[test]
+fn configs_that_cannot_be_trained_are_refused_by_name() {
+    for (from, to, said) in [
+        (
+            "k = 4",
+            "k = 400",
+            "k: 400 is outside above 0, at most d_sae",
+        ),
+        ("k = 4", "k = 4, kay = 5", "kay"),
+        ("d_sae = 96", "d_sae = 96\nwidht = 4", "widht"),
+        ("resid_post.1", "resid_post.99", "dictionary.k4.reads"),
+        ("resid_post.1", "resid_pots.1", "dictionary.k4.reads"),
+        ("rows = 320", "rows = 3", "schedule.rows"),
+        (
+            "context = 16",
+            "context = 16\nsuite = 'harmful'",
+            "one of path, suite and store",
+        ),
+        ("context = 16", "context = 100000", "the model's context"),
+        (
+            "'texts.txt'",
+            "'texts.txt'\ncolumn = 'text'",
+            "plain texts have no columns",
+        ),
+        (
+            "[dictionary.k4]",
+            "[dictionary.'../k4']",
+            "a name of letters",
+        ),
+    ] {
+        let config = CONFIG.replace(from, to);
+        assert_ne!(config, CONFIG);
+        let (_folder, args) = to_train(&config);
+        refused(&words(&args), &[said]);
+    }
+    let (folder, args) = to_train(CONFIG);
+    ok(&words(&args));
+    let set = [
+        words(&args),
+        vec!["--resume", "--set", "dictionary.k4.lr=1e-2"],
+    ]
+    .concat();
+    refused(&set, &["dictionary.k4.lr"]);
+    drop(folder);
+}

@@ -15,6 +15,8 @@ const STEPS: u64 = 24;
 
 struct Run {
     dir: tempfile::TempDir,
+    /// The command, as `train` and `sft`.
+    words: [&'static str; 2],
     method: &'static str,
 }
 
@@ -37,7 +39,11 @@ impl Run {
              [schedule]\nsteps = {STEPS}\n[output]\ncheckpoint_every = 2\nkeep_last = 2\n"
         );
         std::fs::write(dir.path().join("run.toml"), config).unwrap();
-        Self { dir, method }
+        Self {
+            dir,
+            words: ["train", method],
+            method,
+        }
     }
 
     fn root(&self, name: &str) -> PathBuf {
@@ -48,14 +54,8 @@ impl Run {
     fn command(&self, root: &Path) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_candlescope"));
         command
-            .args([
-                "train",
-                self.method,
-                "--threads",
-                "1",
-                "--out",
-                root.to_str().unwrap(),
-            ])
+            .args(self.words)
+            .args(["--threads", "1", "--out", root.to_str().unwrap()])
             .env("CANDLESCOPE_OFFLINE", "1")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -94,7 +94,11 @@ impl Run {
 }
 
 fn killed_is_uninterrupted(method: &'static str, data: &str, more: &str) {
-    let run = Run::new(method, data, more);
+    uninterrupted(&Run::new(method, data, more));
+}
+
+fn uninterrupted(run: &Run) {
+    let method = run.method;
     let (whole, killed) = (run.root("whole"), run.root("killed"));
     let begun = Instant::now();
     run.to_the_end(&whole);
@@ -188,4 +192,55 @@ fn lm() {
         .collect::<Vec<_>>()
         .concat();
     killed_is_uninterrupted("lm", &texts, &format!("{new}{OPTIM}"));
+}
+
+/// An autoencoder of each kind of state, a transcoder and a crosscoder, from one harvest.
+const DICTIONARIES: &str = "
+[model]
+name = 'toy'
+[data]
+path = 'texts.txt'
+context = 16
+drop = 'first'
+mixing = { rows = 96, keep = 0.5, batch = 2 }
+[schedule]
+rows = 768
+batch = 32
+held_out = 16
+[dictionary.top]
+reads = ['resid_post.1']
+d_sae = 96
+dead = { after = 64, resample_every = 200 }
+architecture = { kind = 'top-k', k = 4, anneal_steps = 9 }
+[dictionary.nested]
+reads = ['resid_post.1']
+d_sae = 64
+architecture = { kind = 'matryoshka', k = 3, levels = { widths = [16] } }
+[dictionary.over]
+reads = ['mlp_in.1']
+writes = ['mlp_out.1']
+skip = true
+d_sae = 48
+architecture = { kind = 'jump-relu', l0 = 0.1, warmup = 5 }
+[dictionary.across]
+reads = ['resid_post.0', 'resid_post.1']
+d_sae = 48
+architecture = { kind = 'gated', l1 = 0.5 }
+[output]
+checkpoint_every = 2
+eval_every = 5
+keep_last = 2
+";
+
+#[test]
+fn dictionaries() {
+    let dir = tempfile::tempdir().unwrap();
+    let line = "The cat sat on the mat and looked at the dog of the red house by the river\n";
+    std::fs::write(dir.path().join("texts.txt"), line.repeat(90)).unwrap();
+    std::fs::write(dir.path().join("run.toml"), DICTIONARIES).unwrap();
+    uninterrupted(&Run {
+        dir,
+        words: ["sae", "train"],
+        method: "dictionaries",
+    });
 }

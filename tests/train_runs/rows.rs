@@ -95,7 +95,7 @@ pub fn course(root: &Path) -> Vec<String> {
     kept.map(timeless).collect()
 }
 
-/// The bytes of a checkpoint's files, by name.
+/// The bytes of a checkpoint's files, by name; those of a folder in it have its name before theirs.
 pub fn files(checkpoint: &Path) -> Vec<(String, Vec<u8>)> {
     let mut paths: Vec<PathBuf> = std::fs::read_dir(checkpoint)
         .unwrap()
@@ -104,16 +104,23 @@ pub fn files(checkpoint: &Path) -> Vec<(String, Vec<u8>)> {
     paths.sort();
     let read = |path: PathBuf| {
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-        (name, std::fs::read(path).unwrap())
+        if path.is_dir() {
+            let of = |(file, bytes)| (format!("{name}/{file}"), bytes);
+            return files(&path).into_iter().map(of).collect();
+        }
+        vec![(name, std::fs::read(path).unwrap())]
     };
-    paths.into_iter().map(read).collect()
+    paths.into_iter().flat_map(read).collect()
 }
 
 /// Both runs ended with the same bits: every file of the last checkpoint, every row of the log.
 pub fn same_end(one: &Path, other: &Path, step: u64) {
     let last = |root: &Path| root.join(format!("checkpoints/step-{step}"));
     let (a, b) = (files(&last(one)), files(&last(other)));
-    assert!(a.iter().any(|(name, _)| name == "trainer.safetensors"));
+    assert!(
+        a.iter()
+            .any(|(name, _)| name.ends_with("trainer.safetensors"))
+    );
     for ((name, a), (other, b)) in a.iter().zip(&b) {
         assert_eq!(name, other);
         assert!(a == b, "{name} differs");

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::Entries;
 use super::weigh::Weighted;
+use super::{Entries, dense};
 use crate::lanes::run;
 
 /// Latents of a task.
@@ -94,6 +94,10 @@ pub fn gather(
             .iter()
             .all(|&row| (row as usize + 1) * width <= rows.len())
     );
+    let all = which == (0..by.latents());
+    if all && dense::pays(shares.len(), rows.len() / width, by.latents()) {
+        return dense::gather(by, shares, rows, width, out);
+    }
     let first = which.start;
     let part = &mut out[which.start * width..which.end * width];
     let tasks = part.par_chunks_mut(LATENTS * width).enumerate();

@@ -8,6 +8,7 @@
 //! Matrices are rows of adjacent numbers: activations `[rows, width]`, weights `[latents, width]`. A result is the same
 //! bits whatever the number of threads.
 
+mod dense;
 mod entries;
 mod gather;
 mod keep;

@@ -136,56 +136,58 @@ fn of_equals_the_lower_latents_are_kept_and_a_nan_is_seen() {
 #[test]
 fn decoding_dots_and_gathering_are_the_sums_they_say() {
     for case in cases() {
-        let kept = keep(&case.x, case.width, case.latents(), Keep::Top(5));
-        let mut out = numbers(6, case.rows * case.width);
-        let before = out.clone();
-        decode(&kept, &case.w, case.width, &mut out);
-        let rows = numbers(7, case.rows * case.width);
-        let found = dots(&kept, &rows, &case.w, case.width);
-        let by = ByLatent::new(&kept, case.latents);
-        let mut sums = vec![0f32; case.latents * case.width];
-        gather(
-            &by,
-            0..case.latents,
-            &kept.values,
-            &rows,
-            case.width,
-            &mut sums,
-        );
-        let mut expected = vec![0f64; sums.len()];
-        for row in 0..case.rows {
-            let mut decoded: Vec<f64> = before[row * case.width..][..case.width]
-                .iter()
-                .map(|&x| f64::from(x))
-                .collect();
-            for (e, found) in found
-                .iter()
-                .enumerate()
-                .take(kept.starts[row + 1])
-                .skip(kept.starts[row])
-            {
-                let (latent, value) = (kept.latents[e] as usize, f64::from(kept.values[e]));
-                let mut dot = 0.0;
-                for j in 0..case.width {
-                    let w = f64::from(case.w[latent * case.width + j]);
-                    let g = f64::from(rows[row * case.width + j]);
-                    decoded[j] += value * w;
-                    dot += g * w;
-                    expected[latent * case.width + j] += value * g;
+        for k in [5, case.latents] {
+            let kept = keep(&case.x, case.width, case.latents(), Keep::Top(k));
+            let mut out = numbers(6, case.rows * case.width);
+            let before = out.clone();
+            decode(&kept, &case.w, case.width, &mut out);
+            let rows = numbers(7, case.rows * case.width);
+            let found = dots(&kept, &rows, &case.w, case.width);
+            let by = ByLatent::new(&kept, case.latents);
+            let mut sums = vec![0f32; case.latents * case.width];
+            gather(
+                &by,
+                0..case.latents,
+                &kept.values,
+                &rows,
+                case.width,
+                &mut sums,
+            );
+            let mut expected = vec![0f64; sums.len()];
+            for row in 0..case.rows {
+                let mut decoded: Vec<f64> = before[row * case.width..][..case.width]
+                    .iter()
+                    .map(|&x| f64::from(x))
+                    .collect();
+                for (e, found) in found
+                    .iter()
+                    .enumerate()
+                    .take(kept.starts[row + 1])
+                    .skip(kept.starts[row])
+                {
+                    let (latent, value) = (kept.latents[e] as usize, f64::from(kept.values[e]));
+                    let mut dot = 0.0;
+                    for j in 0..case.width {
+                        let w = f64::from(case.w[latent * case.width + j]);
+                        let g = f64::from(rows[row * case.width + j]);
+                        decoded[j] += value * w;
+                        dot += g * w;
+                        expected[latent * case.width + j] += value * g;
+                    }
+                    assert!((f64::from(*found) - dot).abs() < 1e-4);
                 }
-                assert!((f64::from(*found) - dot).abs() < 1e-4);
+                for (j, truth) in decoded.iter().enumerate() {
+                    assert!((f64::from(out[row * case.width + j]) - truth).abs() < 1e-4);
+                }
             }
-            for (j, truth) in decoded.iter().enumerate() {
-                assert!((f64::from(out[row * case.width + j]) - truth).abs() < 1e-4);
+            for (sum, truth) in sums.iter().zip(&expected) {
+                assert!((f64::from(*sum) - truth).abs() < 1e-3);
             }
+            assert_eq!(
+                (0..case.latents).map(|l| by.count(l)).sum::<usize>(),
+                kept.len()
+            );
         }
-        for (sum, truth) in sums.iter().zip(&expected) {
-            assert!((f64::from(*sum) - truth).abs() < 1e-3);
-        }
-        assert_eq!(
-            (0..case.latents).map(|l| by.count(l)).sum::<usize>(),
-            kept.len()
-        );
         let lengths = norms(&case.w, case.width);
         let total: f64 = lengths.iter().map(|l| f64::from(*l).powi(2)).sum();
         assert!((total / squares(&case.w) - 1.0).abs() < 1e-6);

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::Entries;
+use super::{Entries, dense};
 use crate::lanes::{Kernel, Lanes, run};
 use crate::view::{Shared, fill, tasks};
 
@@ -18,6 +18,9 @@ const SUMS: usize = 8;
 pub fn decode(entries: &Entries, weights: &[f32], width: usize, out: &mut [f32]) {
     assert_eq!(out.len(), entries.rows() * width);
     check(entries, weights, width);
+    if dense::pays(entries.len(), entries.rows(), weights.len() / width) {
+        return dense::decode(entries, weights, width, out);
+    }
     let bands = out.par_chunks_mut(ROWS * width).enumerate();
     bands.for_each(|(band, out)| {
         for (i, out) in out.chunks_exact_mut(width).enumerate() {
@@ -40,6 +43,9 @@ pub fn decode(entries: &Entries, weights: &[f32], width: usize, out: &mut [f32])
 pub fn dots(entries: &Entries, rows: &[f32], weights: &[f32], width: usize) -> Vec<f32> {
     assert_eq!(rows.len(), entries.rows() * width);
     check(entries, weights, width);
+    if dense::pays(entries.len(), entries.rows(), weights.len() / width) {
+        return dense::dots(entries, rows, weights, width);
+    }
     let mut out: Vec<f32> = Vec::with_capacity(entries.len());
     let to = Shared::new(out.as_mut_ptr());
     tasks(entries.rows().div_ceil(ROWS), true, |band| {

@@ -377,6 +377,10 @@ impl Training<'_> {
         {
             self.checkpoint()?;
         }
+        if finished && self.evaluated.is_empty() {
+            // A run that was finished before: nothing new for the log.
+            self.evaluate()?;
+        }
         let saved = self.last.clone().ok_or_else(|| TrainError::NotARun {
             path: self.folder.path().to_path_buf(),
             why: "it has no checkpoint".into(),

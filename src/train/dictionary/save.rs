@@ -1,4 +1,4 @@
-//! A checkpoint of such a run: `state.json`, `rows/` where the data goes on, and for each dictionary `NAME.trainer` (all that
+//! A checkpoint of such a run: `state.json`, `rows/` where the data goes on, and for each dictionary `NAME.trainer.safetensors` (all that
 //! training needs) and `NAME/` (the dictionary as it stands, in SAELens's format).
 
 use std::fs;
@@ -60,7 +60,7 @@ pub(super) fn write(
     rows.save(&place)?;
     for one in all {
         write_atomic(
-            &folder.join(format!("{}.trainer", one.name)),
+            &folder.join(format!("{}.trainer.safetensors", one.name)),
             &one.trainer.to_bytes()?,
         )?;
         write_saelens(&one.dictionary()?, &folder.join(&one.name), None)?;
@@ -103,7 +103,7 @@ pub(super) fn read(
     }
     rows.restore(&folder.join("rows"))?;
     for one in all {
-        let path = folder.join(format!("{}.trainer", one.name));
+        let path = folder.join(format!("{}.trainer.safetensors", one.name));
         let bytes = fs::read(&path).map_err(TrainError::io(&path, "read"))?;
         one.trainer = Trainer::from_bytes(&bytes)?;
     }
