@@ -9,7 +9,7 @@ use crate::cli::{
     Outcome,
     output::{Out, Table},
 };
-use crate::features::dashboard::{CollectOptions, Collected, Label};
+use crate::features::dashboard::{CollectOptions, Collected, Firing, Followed, Label};
 use crate::hooks::HookPoint;
 use crate::text::visible::token_label;
 
@@ -124,16 +124,14 @@ impl Args {
     fn rows(&self, collected: &Collected, on: &On) -> Vec<Row> {
         let density = &collected.density;
         let wanted = self.find.as_deref().map(str::to_lowercase);
-        let row = |(slot, followed): (usize, &crate::features::dashboard::Followed)| {
+        let row = |(slot, followed): (usize, &Followed)| {
             let index = followed.latent();
             let share = density.of(index);
             let between = (self.min_density..=self.max_density).contains(&share);
             if density.fired()[index] == 0 || !between {
                 return None;
             }
-            let token = |f: &crate::features::dashboard::Firing| {
-                on.model.tokenizer.token(f.tokens[f.position - f.start])
-            };
+            let token = |f: &Firing| on.model.tokenizer.token(f.tokens[f.position - f.start]);
             let row = Row {
                 index,
                 fired: density.fired()[index],

@@ -9,8 +9,9 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use super::growing::Bins;
 use super::record::{Dashboard, Example, LatentRecord};
-use crate::features::dashboard::Bins;
+use super::writes::TokenValue;
 use crate::text::visible::visible;
 
 const CSS: &str = include_str!("../../../assets/dashboard/dashboard.css");
@@ -83,8 +84,8 @@ fn latent(latent: &LatentRecord, words: &mut Words) -> Value {
         .map(|g| json!([short(g.low), short(g.high), shown(&g.examples)]))
         .collect();
     let logits = latent.logits.as_ref().map(|logits| {
-        let mut side = |tokens: &[super::TokenValue]| -> Vec<Value> {
-            let one = |t: &super::TokenValue| json!([words.number(&t.token), short(t.value)]);
+        let mut side = |tokens: &[TokenValue]| -> Vec<Value> {
+            let one = |t: &TokenValue| json!([words.number(&t.token), short(t.value)]);
             tokens.iter().map(one).collect()
         };
         let (positive, negative) = (side(&logits.positive), side(&logits.negative));
@@ -143,9 +144,9 @@ fn base64(bytes: &[u8]) -> String {
     let mut out = String::new();
     for chunk in bytes.chunks(3) {
         let three = [0, 1, 2].map(|i| u32::from(chunk.get(i).copied().unwrap_or(0)));
-        let word = three[0] << 16 | three[1] << 8 | three[2];
+        let word = (three[0] << 16) | (three[1] << 8) | three[2];
         for i in 0..4 {
-            let digit = DIGITS[(word >> (18 - 6 * i) & 63) as usize];
+            let digit = DIGITS[((word >> (18 - 6 * i)) & 63) as usize];
             out.push(if i <= chunk.len() {
                 char::from(digit)
             } else {
@@ -160,7 +161,7 @@ fn base64(bytes: &[u8]) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::super::record::{Place, QuantileGroup};
-    use super::super::{CofiringOver, Label, LogitEffects, Neighbour, TokenValue, Trait};
+    use super::super::{CofiringOver, Label, LogitEffects, Neighbour, Trait};
     use super::*;
     use crate::activations::Tally;
 
