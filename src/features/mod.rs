@@ -2,10 +2,12 @@
 //!
 //! `file.rs` opens a dictionary and finds where it belongs, `splice.rs` puts its reconstruction in the place of the
 //! activation, `latents.rs` says what is done to its codes on the way, `quality.rs` measures what is lost; `probing.rs` what
-//! few latents say about a label, `absorption.rs` where a latent falls silent for another, `drift.rs` what changed between two
-//! checkpoints. The dictionaries themselves are the crate `candlescope_sae`, which knows no model.
+//! few latents say about a label, `absorption.rs` where a latent falls silent for another, `dashboard/` latents as a person
+//! reads them, `drift.rs` what changed between two checkpoints. The dictionaries themselves are the crate
+//! `candlescope_sae`, which knows no model.
 
 pub mod absorption;
+pub mod dashboard;
 pub mod drift;
 mod error;
 pub mod file;

@@ -1,8 +1,6 @@
 //! `sae eval`: what a dictionary rebuilds, how sparsely, and what the model still does with it in its forward pass.
 
 use std::ops::ControlFlow;
-use std::path::PathBuf;
-use std::sync::Arc;
 
 use candlescope_probes::{Bootstrap, BootstrapOptions};
 use candlescope_sae::measure::ByDefinition;
@@ -10,17 +8,15 @@ use serde::Serialize;
 
 use super::{
     further::{self, Further, FurtherArgs},
-    input::TextArgs,
+    on::OnArgs,
 };
 use crate::activations::{Policy, SourceInfo};
 use crate::cli::{
-    Outcome,
-    args::ModelArgs,
-    interrupt,
+    Outcome, interrupt,
     output::{Out, Table},
     progress::Bar,
 };
-use crate::features::{self, Evaluation, Opened, QualityOptions, Splice};
+use crate::features::{self, Evaluation, QualityOptions};
 use crate::hooks::HookPoint;
 use crate::model::{Fingerprint, fetch::Progress as _};
 
@@ -33,30 +29,10 @@ use crate::model::{Fingerprint, fetch::Progress as _};
   candlescope sae eval google/gemma-2-2b params.npz --reads resid_post.12 --documents held-out.txt --drop first")]
 pub struct Args {
     #[command(flatten)]
-    model: ModelArgs,
-    /// A dictionary's folder or file
-    dictionary: PathBuf,
-    #[command(flatten)]
-    text: TextArgs,
-    /// The hook point it reads, where its file does not say
-    #[arg(long, value_name = "POINT")]
-    reads: Option<HookPoint>,
-    /// The hook point it writes [default: what its file says, else the one it reads]
-    #[arg(long, value_name = "POINT")]
-    writes: Option<HookPoint>,
-    /// Tokens that are left as they are and not measured: none, or a list of first[:N], special, id:N, norm[:X]
-    /// [default: first,special,norm:10, as in training]
-    #[arg(long, value_name = "WHICH")]
-    drop: Option<String>,
-    /// Contexts of one pass; its logits are held three times
-    #[arg(long, value_name = "N", default_value_t = 4)]
-    batch: usize,
+    on: OnArgs,
     /// Measure the reconstruction only, without running the model behind the point
     #[arg(long)]
     no_downstream: bool,
-    /// Use a dictionary that was made on another forward pass
-    #[arg(long)]
-    accept_foreign: bool,
     #[command(flatten)]
     further: FurtherArgs,
 }
@@ -80,29 +56,18 @@ struct Report<'a> {
 }
 
 pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
-    let opened = features::open(&args.dictionary)?;
-    let points = args.points(&opened)?;
-    let model = args.model.open(out)?;
-    if !args.accept_foreign {
-        opened.expect(&model)?;
-    }
-    let dictionary = Arc::new(opened.dictionary.clone());
-    let splice = Splice::new(dictionary, &opened.name, points, model.config())?;
-    let about = opened.dictionary.about();
-    let (contexts, source) = args.text.read(&model, about.context, about.prepend_bos)?;
+    let on = args.on.open(out)?;
+    let (model, splice, contexts) = (&on.model, &on.splice, &on.contexts);
     let options = QualityOptions {
-        policy: match &args.drop {
-            Some(text) => Policy::parse(text, &model.tokenizer)?,
-            None => Policy::training(&model.tokenizer),
-        },
-        batch: args.batch,
+        policy: on.policy.clone(),
+        batch: args.on.batch,
         downstream: !args.no_downstream,
         bootstrap: BootstrapOptions::default(),
     };
-    let tokens = contexts.iter().map(Vec::len).sum::<usize>();
+    let tokens = on.tokens();
     let bar = Bar::counting(out);
     bar.start("measuring tokens", Some(tokens as u64));
-    let evaluation = features::quality(&model, &splice, &contexts, &options, &mut |more| {
+    let evaluation = features::quality(model, splice, contexts, &options, &mut |more| {
         bar.advance(more);
         if interrupt::requested() {
             return ControlFlow::Break(());
@@ -112,15 +77,15 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
     bar.done();
     interrupt::check()?;
     let evaluation = evaluation?;
-    let further = args.further.run(&model, &splice, &options.policy, out)?;
+    let further = args.further.run(model, splice, &options.policy, out)?;
     let report = Report {
         model: &model.name,
         fingerprint: model.fingerprint()?,
-        dictionary: &opened.name,
-        format: opened.found.format.name(),
+        dictionary: &on.opened.name,
+        format: on.opened.found.format.name(),
         reads: splice.read(),
         writes: splice.write(),
-        source: &source,
+        source: &on.source,
         contexts: contexts.len(),
         tokens,
         policy: &options.policy,
@@ -134,21 +99,6 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
     show(&report, out)?;
     further::show(&report.further, out)?;
     Ok(Outcome::Done)
-}
-
-impl Args {
-    fn points(&self, opened: &Opened) -> anyhow::Result<[HookPoint; 2]> {
-        let read = match self.reads {
-            Some(at) => at,
-            None => opened.read()?,
-        };
-        let write = match self.writes {
-            Some(at) => at,
-            None if self.reads.is_some() && opened.dictionary.about().writes.is_empty() => read,
-            None => opened.write()?,
-        };
-        Ok([read, write])
-    }
 }
 
 fn show(report: &Report, out: &Out) -> anyhow::Result<()> {

@@ -1,9 +1,16 @@
 //! `sae`: sparse dictionaries. `crate::features` puts them on models, the crate `candlescope_sae` reads and measures them.
 
+mod dashboard;
 mod eval;
+mod export;
+mod features;
 mod further;
+mod import;
 mod info;
 mod input;
+mod on;
+mod rewrite;
+mod show;
 mod train;
 
 use clap::Subcommand;
@@ -15,7 +22,8 @@ use super::{Outcome, output::Out};
 #[command(after_help = "Example:
   candlescope sae train -c sae.toml --out runs/sae
   candlescope sae info sae/
-  candlescope sae eval smollm2-135m-instruct sae/ --documents held-out.txt")]
+  candlescope sae eval smollm2-135m-instruct sae/ --documents held-out.txt
+  candlescope sae dashboard smollm2-135m-instruct sae/ --documents text.txt --out latents.html")]
 pub struct Args {
     #[command(subcommand)]
     command: Command,
@@ -26,6 +34,11 @@ enum Command {
     Train(train::Args),
     Info(info::Args),
     Eval(Box<eval::Args>),
+    Features(Box<features::Args>),
+    Show(Box<show::Args>),
+    Dashboard(Box<dashboard::Args>),
+    Import(import::Args),
+    Export(export::Args),
 }
 
 pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
@@ -33,5 +46,10 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
         Command::Train(args) => train::run(args, out),
         Command::Info(args) => info::run(args, out),
         Command::Eval(args) => eval::run(args, out),
+        Command::Features(args) => features::run(args, out),
+        Command::Show(args) => show::run(args, out),
+        Command::Dashboard(args) => dashboard::run(args, out),
+        Command::Import(args) => import::run(args, out),
+        Command::Export(args) => export::run(args, out),
     }
 }
