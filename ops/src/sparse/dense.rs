@@ -56,7 +56,7 @@ pub(super) fn dots(entries: &Entries, rows: &[f32], weights: &[f32], width: usiz
                 right,
                 to,
                 true,
-            )
+            );
         };
         for (row, products) in band.chunks_exact(latents).enumerate().take(count) {
             let (picked, _) = entries.row(i * BAND + row);

@@ -138,9 +138,9 @@ mod tests {
     fn fired() -> Vec<[bool; 9]> {
         let row = |i: usize| {
             std::array::from_fn(|l| match l {
-                0 => i % 3 == 0,
-                1 => i % 3 == 0 && i % 7 != 0,
-                2 => i % 3 != 0,
+                0 => i.is_multiple_of(3),
+                1 => i.is_multiple_of(3) && !i.is_multiple_of(7),
+                2 => !i.is_multiple_of(3),
                 8 => false,
                 _ => (i * (l + 3) + i * i) % (l + 4) == 1,
             })

@@ -89,7 +89,9 @@ mod tests {
         let mut values = vec![0.5_f32, 1.0, 1.01, 31.9, 32.0, 63.999];
         let of = |values: &[f32]| {
             let mut all = Growing::new();
-            values.iter().for_each(|v| all.add(*v));
+            for value in values {
+                all.add(*value);
+            }
             all.bins()
         };
         let bins = of(&values);

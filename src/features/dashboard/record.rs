@@ -133,7 +133,11 @@ pub fn dashboard(
     [dictionary, policy]: [String; 2],
     collected: &Collected,
 ) -> Result<Dashboard, FeatureError> {
-    let latents: Vec<usize> = collected.followed.iter().map(|f| f.latent()).collect();
+    let latents: Vec<usize> = collected
+        .followed
+        .iter()
+        .map(super::collect::Followed::latent)
+        .collect();
     let effects = logit_effects(model, splice, &latents, TOKENS)?;
     let mut effects = effects.map(Vec::into_iter);
     let near = neighbours(splice, &latents, OTHERS);

@@ -166,7 +166,9 @@ mod tests {
         let all: Vec<Keys> = (0..ids.len())
             .map(|at| traits.keys(&ids, at, &model.tokenizer))
             .collect();
-        all.iter().for_each(|keys| traits.count(keys));
+        for keys in &all {
+            traits.count(keys);
+        }
         let last = ids.len() - 1;
         assert_eq!(all[0][Trait::Previous as usize], NONE);
         assert_eq!(all[last][Trait::Previous as usize], ids[last - 1]);
