@@ -25,7 +25,9 @@ fn sides(
     blocks: &[usize],
     pair: [usize; 2],
 ) -> Result<[Range<usize>; 2], SaeError> {
-    let written = blocks.iter().try_fold(0_usize, |sum, n| sum.checked_add(*n));
+    let written = blocks
+        .iter()
+        .try_fold(0_usize, |sum, n| sum.checked_add(*n));
     if written != Some(dictionary.d_out()) {
         return Err(SaeError::Shape {
             what: "blocks of a crosscoder".into(),

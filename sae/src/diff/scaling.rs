@@ -109,11 +109,7 @@ impl LatentScaling {
             });
         }
         let width = [sides[1].len()];
-        shape(
-            "models whose latents are scaled",
-            &[sides[0].len()],
-            &width,
-        )?;
+        shape("models whose latents are scaled", &[sides[0].len()], &width)?;
         let written = [dictionary.d_out()];
         shape("rows of a crosscoder", &written, &[dictionary.d_in()])?;
         let latents = dictionary.d_sae();

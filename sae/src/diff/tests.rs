@@ -1,7 +1,7 @@
 //! Crosscoders with what is shared, exclusive, shrunk and decoupled planted; sums against least squares row by row.
 #![allow(clippy::unwrap_used)]
 
-use ndarray::{Array1, Array2, array, concatenate, s};
+use ndarray::{Array1, Array2, Axis, array, concatenate, s};
 use proptest::prelude::*;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -34,7 +34,7 @@ fn norms_by_hand() {
         [3.0_f32, 4.0, 3.0, 4.0],
         [3.0, 4.0, 0.0, 0.0],
         [0.0, 0.0, 0.0, 2.0],
-        [3.0, 4.0, -0.6, 0.8],
+        [3.0, 4.0, -0.3, 0.4],
         [0.0, 0.0, 0.0, 0.0],
         [2.0, 0.0, 0.0, 1.7],
     ];
@@ -51,11 +51,14 @@ fn norms_by_hand() {
     assert_eq!(pairs.iter().map(|p| p.class).collect::<Vec<_>>(), classes);
     assert_eq!(pairs[0].norms, [5.0, 5.0]);
     assert_eq!((pairs[0].relative, pairs[0].cosine), (Some(0.5), Some(1.0)));
-    // ½ ((1 − 5)/5 + 1), and (−1.8 + 3.2) / 5.
-    assert!((pairs[3].relative.unwrap() - 0.1).abs() < 1e-7);
+    // ½ ((0.5 − 5)/5 + 1), and (−0.9 + 1.6) / 2.5.
+    assert!((pairs[3].relative.unwrap() - 0.05).abs() < 1e-7);
     assert!((pairs[3].cosine.unwrap() - 0.28).abs() < 1e-7);
     assert_eq!((pairs[4].relative, pairs[4].cosine), (None, None));
-    assert_eq!((pairs[5].relative, pairs[5].cosine), (Some(0.425), Some(0.0)));
+    assert_eq!(
+        (pairs[5].relative, pairs[5].cosine),
+        (Some(0.425), Some(0.0))
+    );
     let counts = relative_histogram(&pairs);
     assert_eq!((counts[10], counts[19], counts.iter().sum()), (1, 1, 5_u64));
     // The other way round everything is mirrored.
@@ -113,19 +116,24 @@ fn scaling_is_least_squares() {
         let latent = found.latent;
         assert_eq!(found.owner, usize::from(pair.norms[1] > pair.norms[0]));
         let row = dictionary.parts().decoder.row(latent);
-        let d = row.slice(s![found.owner * width..][..width]).to_owned();
+        let d = row
+            .slice(s![found.owner * width..(found.owner + 1) * width])
+            .to_owned();
         let f = codes.column(latent).to_owned();
         assert_eq!(found.fired, f.iter().filter(|f| **f > 0.0).count() as u64);
         for m in 0..2 {
             let block = s![.., m * width..(m + 1) * width];
             let own = row.slice(s![m * width..(m + 1) * width]);
-            let part = f.view().insert_axis(ndarray::Axis(1)).dot(&own.insert_axis(ndarray::Axis(0)));
+            let part = f.view().insert_axis(Axis(1)).dot(&own.insert_axis(Axis(0)));
             let error = &rows.slice(block) - &out.slice(block) + &part;
             let rebuilt = &out.slice(block) - &bias.slice(s![m * width..(m + 1) * width]);
             let expected = [direct(&error, &f, &d), direct(&rebuilt, &f, &d)];
             let betas = [found.beta_error.unwrap()[m], found.beta_rebuilt.unwrap()[m]];
             for (beta, expected) in betas.iter().zip(expected) {
-                assert!((beta - expected).abs() < 1e-5, "{latent} {m}: {beta} {expected}");
+                assert!(
+                    (beta - expected).abs() < 1e-5,
+                    "{latent} {m}: {beta} {expected}"
+                );
             }
         }
         let [a, b] = found.beta_error.unwrap();
@@ -146,7 +154,7 @@ fn what_is_planted_is_told_apart() {
         row
     };
     let zero = Array1::<f32>::zeros(width);
-    let beside = |a: &Array1<f32>, b: &Array1<f32>| concatenate![ndarray::Axis(0), *a, *b];
+    let beside = |a: &Array1<f32>, b: &Array1<f32>| concatenate![Axis(0), *a, *b];
     let decoder = [
         beside(&axis(0), &axis(0)),
         beside(&zero, &axis(1)),
@@ -175,7 +183,7 @@ fn what_is_planted_is_told_apart() {
     });
     let mut first = rows.clone();
     first.column_mut(1).fill(0.0);
-    let both = concatenate![ndarray::Axis(1), first, rows];
+    let both = concatenate![Axis(1), first, rows];
     let mut scaling = LatentScaling::new(&dictionary, &[width, width], [0, 1]).unwrap();
     scaling.add(&dictionary, both.view()).unwrap();
     let pairs = decoder_pairs(&dictionary, &[width, width], [0, 1]).unwrap();
