@@ -36,7 +36,7 @@ fn norms_by_hand() {
         [0.0, 0.0, 0.0, 2.0],
         [3.0, 4.0, -0.3, 0.4],
         [0.0, 0.0, 0.0, 0.0],
-        [2.0, 0.0, 0.0, 1.7],
+        [2.0, 0.0, 0.0, 1.75],
     ];
     let dictionary = relu(Array2::ones((6, 4)), decoder, Array1::zeros(4));
     let pairs = decoder_pairs(&dictionary, &[2, 2], [0, 1]).unwrap();
@@ -57,7 +57,7 @@ fn norms_by_hand() {
     assert_eq!((pairs[4].relative, pairs[4].cosine), (None, None));
     assert_eq!(
         (pairs[5].relative, pairs[5].cosine),
-        (Some(0.425), Some(0.0))
+        (Some(0.4375), Some(0.0))
     );
     let counts = relative_histogram(&pairs);
     assert_eq!((counts[10], counts[19], counts.iter().sum()), (1, 1, 5_u64));
