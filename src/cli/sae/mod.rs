@@ -1,5 +1,6 @@
 //! `sae`: sparse dictionaries. `crate::features` puts them on models, the crate `candlescope_sae` reads and measures them.
 
+mod compare;
 mod eval;
 mod further;
 mod info;
@@ -15,7 +16,8 @@ use super::{Outcome, output::Out};
 #[command(after_help = "Example:
   candlescope sae train -c sae.toml --out runs/sae
   candlescope sae info sae/
-  candlescope sae eval smollm2-135m-instruct sae/ --documents held-out.txt")]
+  candlescope sae eval smollm2-135m-instruct sae/ --documents held-out.txt
+  candlescope sae compare smollm2-135m-instruct tuned/ sae/ --documents held-out.txt")]
 pub struct Args {
     #[command(subcommand)]
     command: Command,
@@ -26,6 +28,7 @@ enum Command {
     Train(train::Args),
     Info(info::Args),
     Eval(Box<eval::Args>),
+    Compare(Box<compare::Args>),
 }
 
 pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
@@ -33,5 +36,6 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
         Command::Train(args) => train::run(args, out),
         Command::Info(args) => info::run(args, out),
         Command::Eval(args) => eval::run(args, out),
+        Command::Compare(args) => compare::run(args, out),
     }
 }

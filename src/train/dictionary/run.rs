@@ -13,7 +13,8 @@ use super::config::{DictionaryConfig, OneDictionary};
 use super::save::{self, Made};
 use super::{about::about, texts};
 use crate::activations::{
-    Facts, Harvest, PairedRows, SourceInfo, Store, StoreRows, StreamRows, TrainingRows, training::mixed,
+    Facts, Harvest, PairedRows, SourceInfo, Store, StoreRows, StreamRows, TrainingRows,
+    training::mixed,
 };
 use crate::hooks::HookPoint;
 use crate::model::Checkpoint;
