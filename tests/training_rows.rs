@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use candlescope::activations::training::{TokenAt, mixed, perfectly, shared};
 use candlescope::activations::{
     Capture, CaptureSpec, Column, Contexts, Cursor, Facts, Harvest, Kept, Manifest, Mixing, Origin,
-    PackedContexts, Packing, Policy, Rows, Source, SourceInfo, Store, StoreDtype, StoreError,
-    StoreRows, StreamRows, TextOptions, TextRows, TrainingRows,
+    PackedContexts, Packing, PairedRows, Policy, Rows, Source, SourceInfo, Store, StoreDtype,
+    StoreError, StoreRows, StreamRows, TextOptions, TextRows, TrainingRows,
 };
 use candlescope::hooks::{HookPoint, Hooks};
 use candlescope::model::{Batch, Checkpoint, Decoder, Fingerprint, LoadOptions, LogitsAt, Opened};
@@ -758,4 +758,96 @@ fn a_policy_is_read_from_a_list() {
             "{bad}"
         );
     }
+}
+
+#[test]
+fn stores_of_the_same_tokens_come_side_by_side() {
+    let rows = contexts(22, 12);
+    let at = points(&["resid_post.0", "mlp_act.1"]);
+    let models = ["llama", "mistral"].map(decoder);
+    let folders = [0, 1].map(|_| tempfile::tempdir().unwrap());
+    let expected = [0, 1].map(|i| {
+        let mut spec = spec(&at, StoreDtype::F32);
+        // Other shards, the same tokens.
+        spec.shard_bytes += i as u64 * 3000;
+        let made = store(&models[i], &rows, spec, folders[i].path());
+        expected(&models[i], &rows, made.manifest().facts.as_ref().unwrap())
+    });
+    let mut both = BTreeMap::new();
+    for (token, first) in &expected[0] {
+        if let Some(second) = expected[1].get(token) {
+            both.insert(*token, [first.clone(), second.clone()].concat());
+        }
+    }
+    assert!(!both.is_empty() && both.len() < expected[0].len().max(expected[1].len()));
+    let open = |seed| {
+        let one = |folder: &tempfile::TempDir| {
+            let store = Store::open(folder.path()).unwrap();
+            StoreRows::open(store, &at, None, seed, 2).unwrap()
+        };
+        PairedRows::new(folders.iter().map(one).collect()).unwrap()
+    };
+    let mut paired = open(4);
+    assert_eq!(
+        (paired.total(), paired.widths().len()),
+        (Some(both.len() as u64), 4)
+    );
+    for _ in 0..2 {
+        let batch = paired.batch(both.len()).unwrap().unwrap();
+        assert_rows(&[(paired.places().to_vec(), batch)], &both, 1e-5);
+    }
+    assert!(paired.batch(1).unwrap().is_none());
+    let whole = rest(&mut open(4), 13);
+    for broken in [0, 3, whole.len()] {
+        let saved = tempfile::tempdir().unwrap();
+        let mut first = open(4);
+        (0..broken).for_each(|_| drop(first.batch(13).unwrap().unwrap()));
+        first.save(saved.path()).unwrap();
+        let mut second = open(4);
+        second.batch(50).unwrap();
+        second.restore(saved.path()).unwrap();
+        assert!(rest(&mut second, 13) == whole[broken..], "after {broken}");
+        let error = open(5).restore(saved.path()).unwrap_err().to_string();
+        assert!(error.contains("seed"), "{error}");
+    }
+}
+
+#[test]
+fn stores_of_other_tokens_are_refused_by_name() {
+    let model = decoder("llama");
+    let at = points(&["resid_post.0"]);
+    let rows = contexts(9, 12);
+    let first = tempfile::tempdir().unwrap();
+    store(&model, &rows, spec(&at, StoreDtype::F32), first.path());
+    let open =
+        |folder: &Path| StoreRows::open(Store::open(folder).unwrap(), &at, None, 0, 1).unwrap();
+    let refused = |rows: &Vec<Vec<u32>>, tokenizer: &str, words: &[&str]| {
+        let folder = tempfile::tempdir().unwrap();
+        let mut origin = origin();
+        origin.fingerprint.tokenizer = tokenizer.into();
+        let spec = spec(&at, StoreDtype::F32);
+        let capture = Capture::prepare(&model, rows, spec, &origin, folder.path(), false).unwrap();
+        capture.run(&mut |_| ControlFlow::Continue(())).unwrap();
+        let stores = vec![open(first.path()), open(folder.path())];
+        let error = PairedRows::new(stores).err().unwrap().to_string();
+        let names = [folder.path(), first.path()].map(|path| path.display().to_string());
+        for word in words
+            .iter()
+            .copied()
+            .chain(names.iter().map(String::as_str))
+        {
+            assert!(error.contains(word), "{word}: {error}");
+        }
+    };
+    let mut other = rows.clone();
+    other[3][5] += 1;
+    refused(&other, "t", &["token ids"]);
+    refused(
+        &contexts(8, 12),
+        "t",
+        &["contexts", "9 contexts of 108 tokens", "8 contexts of 96"],
+    );
+    refused(&contexts(9, 11), "t", &["contexts"]);
+    refused(&rows, "u", &["tokenizers"]);
+    assert!(PairedRows::new(Vec::new()).is_err());
 }

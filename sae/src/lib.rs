@@ -8,6 +8,7 @@ mod about;
 mod activation;
 mod codes;
 mod dictionary;
+pub mod diff;
 mod error;
 pub mod format;
 pub mod measure;

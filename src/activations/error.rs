@@ -144,6 +144,23 @@ pub enum StoreError {
         /// Here.
         here: String,
     },
+    /// A store that does not go with another one, token by token.
+    #[error(
+        "{}: its {field} are not those of {} ({expected} there, {found} here); capture both from one source with the same \
+         --pack, --positions and limits, by models of one tokenizer", folder.display(), first.display()
+    )]
+    OtherTokens {
+        /// The store.
+        folder: PathBuf,
+        /// The one that it should go with.
+        first: PathBuf,
+        /// What differs.
+        field: &'static str,
+        /// In the first.
+        expected: String,
+        /// In this one.
+        found: String,
+    },
     /// A shard whose bytes are not those that were written.
     #[error("{}: sha256 is {found}, the manifest says {expected}; the file has changed or is damaged", file.display())]
     Damaged {

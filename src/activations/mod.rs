@@ -4,7 +4,7 @@
 //! `plan.rs` lays out the whole store before anything runs, `capture.rs` runs the model and writes `shard.rs` after shard,
 //! `codec.rs` in one of several number formats; `manifest.rs` says what a folder holds, `store.rs` reads one. Into training:
 //! `training.rs` is what a trainer sees, `stream_rows.rs` harvests while it trains, `store_rows.rs` reads a store in a random
-//! order. What training leaves out is decided in `policy.rs` by the numbers of `facts.rs`.
+//! order, `paired_rows.rs` several stores of the same tokens, side by side. What training leaves out is decided in `policy.rs` by the numbers of `facts.rs`.
 
 pub mod capture;
 pub mod codec;
@@ -15,6 +15,7 @@ pub mod harvest;
 mod items;
 mod lines;
 pub mod manifest;
+pub mod paired_rows;
 mod permutation;
 pub mod plan;
 pub mod policy;
@@ -32,6 +33,7 @@ pub use error::StoreError;
 pub use facts::{Facts, PointFacts};
 pub use harvest::Harvest;
 pub use manifest::{Manifest, Origin, SourceInfo};
+pub use paired_rows::PairedRows;
 pub use plan::{CaptureSpec, Kept, RowIter, Rows, StoreDtype};
 pub use policy::{Policy, Reason, Tally};
 pub use source::{Column, Source, TextOptions, TextRows};

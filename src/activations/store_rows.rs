@@ -146,8 +146,13 @@ impl StoreRows {
         &self.places
     }
 
-    /// The next tokens that training sees, each with its shard and its place there.
-    fn draw(&mut self, rows: usize) -> Result<Vec<(usize, usize)>, StoreError> {
+    /// Tokens of the store, whether training sees them or not.
+    pub(super) fn tokens(&self) -> u64 {
+        self.tokens
+    }
+
+    /// The next tokens that training sees, here and in `others` of the same tokens.
+    pub(super) fn draw(&mut self, rows: usize, others: &[Self]) -> Result<Vec<u64>, StoreError> {
         let mut drawn = Vec::with_capacity(rows.min(self.kept as usize));
         while drawn.len() < rows && self.epoch < self.epochs {
             if self.at == self.tokens {
@@ -158,23 +163,35 @@ impl StoreRows {
             }
             let token = self.order.at(self.at);
             self.at += 1;
-            let shard = self.shards.partition_point(|s| s.first <= token) - 1;
-            let within = (token - self.shards[shard].first) as usize;
-            if self.seen(shard, within)? {
-                drawn.push((shard, within));
+            let mut seen = self.seen(token)?;
+            for other in others {
+                seen = seen && other.seen(token)?;
+            }
+            if seen {
+                drawn.push(token);
             }
         }
+        let place = |token: &u64| self.place(self.locate(*token));
+        self.places = drawn.iter().map(place).collect::<Result<_, _>>()?;
         Ok(drawn)
     }
 
-    fn seen(&self, shard: usize, within: usize) -> Result<bool, StoreError> {
+    /// The shard of a token, and its place there.
+    fn locate(&self, token: u64) -> (usize, usize) {
+        let shard = self.shards.partition_point(|s| s.first <= token) - 1;
+        (shard, (token - self.shards[shard].first) as usize)
+    }
+
+    /// Whether training sees a token.
+    pub(super) fn seen(&self, token: u64) -> Result<bool, StoreError> {
         if self.store.manifest().facts.is_none() {
             return Ok(true);
         }
+        let (shard, within) = self.locate(token);
         Ok(self.shards[shard].file.raw(LEFT_OUT)?[within] == 0)
     }
 
-    fn place(&self, shard: usize, within: usize) -> Result<TokenAt, StoreError> {
+    fn place(&self, (shard, within): (usize, usize)) -> Result<TokenAt, StoreError> {
         let number = |name| -> Result<i64, StoreError> {
             let all = self.shards[shard].file.raw(name)?.as_chunks().0;
             Ok(i64::from_le_bytes(all[within]))
@@ -183,6 +200,13 @@ impl StoreRows {
             context: number("row")? as u64,
             position: number("position")? as u32,
         })
+    }
+
+    /// The values of these tokens at each point.
+    pub(super) fn values(&self, drawn: &[u64]) -> Result<Vec<Array2<f32>>, StoreError> {
+        let drawn: Vec<(usize, usize)> = drawn.iter().map(|t| self.locate(*t)).collect();
+        let points = 0..self.points.len();
+        points.map(|point| self.gather(point, &drawn)).collect()
     }
 
     /// The values of these tokens at one point.
@@ -212,7 +236,7 @@ impl StoreRows {
                 wrong.map(|v| (i, *v))
             });
         if let Some((i, value)) = wrong {
-            let place = self.place(drawn[i].0, drawn[i].1)?;
+            let place = self.place(drawn[i])?;
             return Err(StoreError::NotFinite {
                 point: name,
                 row: format!("{}, position {}", place.context, place.position),
@@ -237,15 +261,11 @@ impl TrainingRows for StoreRows {
     }
 
     fn batch(&mut self, rows: usize) -> Result<Option<Vec<Array2<f32>>>, StoreError> {
-        let drawn = self.draw(rows)?;
+        let drawn = self.draw(rows, &[])?;
         if drawn.is_empty() {
             return Ok(None);
         }
-        let place = |(shard, within): &(usize, usize)| self.place(*shard, *within);
-        self.places = drawn.iter().map(place).collect::<Result<_, _>>()?;
-        let points = 0..self.points.len();
-        let batch = points.map(|point| self.gather(point, &drawn));
-        batch.collect::<Result<_, _>>().map(Some)
+        self.values(&drawn).map(Some)
     }
 
     fn save(&self, folder: &Path) -> Result<(), StoreError> {

@@ -3,10 +3,11 @@
 //! `file.rs` opens a dictionary and finds where it belongs, `splice.rs` puts its reconstruction in the place of the
 //! activation, `latents.rs` says what is done to its codes on the way, `quality.rs` measures what is lost; `probing.rs` what
 //! few latents say about a label, `absorption.rs` where a latent falls silent for another, `dashboard/` latents as a person
-//! reads them, `drift.rs` what changed between two checkpoints. The dictionaries themselves are the crate
-//! `candlescope_sae`, which knows no model.
+//! reads them, `drift.rs` what changed between two checkpoints, `compare/` what a fine-tune changed. The dictionaries
+//! themselves are the crate `candlescope_sae`, which knows no model.
 
 pub mod absorption;
+pub mod compare;
 pub mod dashboard;
 pub mod drift;
 mod error;
@@ -17,6 +18,7 @@ pub mod quality;
 pub mod splice;
 
 pub use absorption::{AbsorptionOptions, LetterAbsorptions, LetterTokens, absorption};
+pub use compare::{CompareOptions, Crosscoded, Frozen, compare_crosscoder, compare_frozen};
 pub use drift::{LatentDrift, latent_drift};
 pub use error::FeatureError;
 pub use file::{Opened, open};

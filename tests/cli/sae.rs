@@ -108,6 +108,40 @@ fn a_dictionary_is_shown_and_measured() {
 }
 
 #[test]
+fn two_checkpoints_are_compared() {
+    let folder = tempfile::tempdir().unwrap();
+    let sae = written(&folder.path().join("sae"), 64);
+    let text = folder.path().join("text.txt");
+    std::fs::write(
+        &text,
+        "the red house by the river and the blue city\n".repeat(30),
+    )
+    .unwrap();
+    let text = text.to_str().unwrap();
+    let compare = [
+        "sae",
+        "compare",
+        "toy",
+        "toy:1",
+        &sae,
+        "--documents",
+        text,
+        "--tokens",
+        "200",
+    ];
+    let report = json(&compare, "candlescope.sae.compare/1");
+    assert_eq!(report["models"][1], "toy:1");
+    assert!(report["crosscoder"].is_null());
+    assert!(report["frozen"]["alive"].as_u64().unwrap() > 0);
+    assert!(!report["examples"].as_array().unwrap().is_empty());
+    let shown = ok(&compare);
+    for part in ["latents alive on either", "adjusted p", "toy:1", "⟦"] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    refused(&["sae", "compare", "toy", "toy:1", &sae], &["--documents"]);
+}
+
+#[test]
 fn what_does_not_fit_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let narrow = written(&folder.path().join("narrow"), 32);

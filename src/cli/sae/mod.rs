@@ -1,5 +1,6 @@
 //! `sae`: sparse dictionaries. `crate::features` puts them on models, the crate `candlescope_sae` reads and measures them.
 
+mod compare;
 mod dashboard;
 mod eval;
 mod export;
@@ -23,7 +24,8 @@ use super::{Outcome, output::Out};
   candlescope sae train -c sae.toml --out runs/sae
   candlescope sae info sae/
   candlescope sae eval smollm2-135m-instruct sae/ --documents held-out.txt
-  candlescope sae dashboard smollm2-135m-instruct sae/ --documents text.txt --out latents.html")]
+  candlescope sae dashboard smollm2-135m-instruct sae/ --documents text.txt --out latents.html
+  candlescope sae compare smollm2-135m-instruct tuned/ sae/ --documents held-out.txt")]
 pub struct Args {
     #[command(subcommand)]
     command: Command,
@@ -39,6 +41,7 @@ enum Command {
     Dashboard(Box<dashboard::Args>),
     Import(import::Args),
     Export(export::Args),
+    Compare(Box<compare::Args>),
 }
 
 pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
@@ -51,5 +54,6 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
         Command::Dashboard(args) => dashboard::run(args, out),
         Command::Import(args) => import::run(args, out),
         Command::Export(args) => export::run(args, out),
+        Command::Compare(args) => compare::run(args, out),
     }
 }

@@ -1,6 +1,7 @@
 //! What a trained dictionary says of where it belongs.
 
 use candlescope_sae::About;
+use serde_json::Value;
 
 use super::config::DictionaryConfig;
 use crate::activations::SourceInfo;
@@ -8,14 +9,22 @@ use crate::hooks::HookPoint;
 use crate::model::Checkpoint;
 use crate::train::TrainError;
 
-/// The words in a dictionary's file.
+/// The words in a dictionary's file. Over several stores a point is named with the number of its store, `resid_post.15@1`, and
+/// `checkpoints` says what each was made on.
 pub(super) fn about(
     config: &DictionaryConfig,
     checkpoint: &Checkpoint,
     [reads, writes]: &[Vec<HookPoint>; 2],
     source: &SourceInfo,
+    stores: &[Value],
 ) -> Result<About, TrainError> {
-    let names = |points: &[HookPoint]| points.iter().map(ToString::to_string).collect();
+    let names = |points: &[HookPoint]| -> Vec<String> {
+        if stores.is_empty() {
+            return points.iter().map(ToString::to_string).collect();
+        }
+        let of = |i: usize| points.iter().map(move |at| format!("{at}@{i}"));
+        (0..stores.len()).flat_map(of).collect()
+    };
     let packing = source.packing.as_ref();
     Ok(About {
         model: Some(config.model.name.clone()),
@@ -25,6 +34,9 @@ pub(super) fn about(
         prepend_bos: packing.map(|packing| packing.bos.is_some()),
         dataset: Some(source.name.clone()),
         fingerprint: serde_json::to_value(checkpoint.fingerprint()?).ok(),
-        other: std::collections::BTreeMap::new(),
+        other: (!stores.is_empty())
+            .then(|| ("checkpoints".to_owned(), stores.into()))
+            .into_iter()
+            .collect(),
     })
 }

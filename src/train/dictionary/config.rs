@@ -61,6 +61,10 @@ pub struct Data {
     /// A finished store of `capture --pack` instead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store: Option<PathBuf>,
+    /// Such stores of several models over the same tokens instead, for crosscoders: that of `[model]` first. A point of
+    /// `reads` is then that point in each of them, and is called `resid_post.15@0`, `resid_post.15@1` in what comes out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stores: Vec<PathBuf>,
     /// Tokens of a context.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context: Option<usize>,
@@ -292,10 +296,9 @@ impl DictionaryConfig {
     pub fn read(path: &Path, sets: &[String]) -> Result<Self, TrainError> {
         let text = read_text(path, MAX_BYTES)?;
         let mut config = Self::parse(&path.display().to_string(), &text, sets)?;
-        for path in [&mut config.data.path, &mut config.data.store]
-            .into_iter()
-            .flatten()
-        {
+        let data = &mut config.data;
+        let one = [&mut data.path, &mut data.store].into_iter().flatten();
+        for path in one.chain(&mut data.stores) {
             *path = std::path::absolute(&*path).map_err(TrainError::io(path, "find"))?;
         }
         Ok(config)
@@ -340,6 +343,7 @@ impl DictionaryConfig {
             if let Some(data) = fields.get_mut("data").and_then(|d| d.as_object_mut()) {
                 data.remove("path");
                 data.remove("store");
+                data.remove("stores");
             }
         }
         value
@@ -354,16 +358,20 @@ impl DictionaryConfig {
             data.path.is_some(),
             data.suite.is_some(),
             data.store.is_some(),
+            !data.stores.is_empty(),
         ];
         let count = given.iter().filter(|g| **g).count();
         if count != 1 {
             return refuse(
                 "data",
-                "one of path, suite and store",
+                "one of path, suite, store and stores",
                 &format!("{count} of them"),
             );
         }
-        if data.store.is_some() {
+        if data.stores.len() == 1 {
+            return refuse("data.stores", "two or more; `store` names one", &1);
+        }
+        if data.store.is_some() || !data.stores.is_empty() {
             let own = [
                 ("context", data.context.is_some()),
                 ("bos", data.bos.is_some()),

@@ -13,7 +13,8 @@ use super::config::{DictionaryConfig, OneDictionary};
 use super::save::{self, Made};
 use super::{about::about, texts};
 use crate::activations::{
-    Facts, Harvest, Store, StoreRows, StreamRows, TrainingRows, training::mixed,
+    Facts, Harvest, PairedRows, SourceInfo, Store, StoreRows, StreamRows, TrainingRows,
+    training::mixed,
 };
 use crate::hooks::HookPoint;
 use crate::model::Checkpoint;
@@ -122,15 +123,11 @@ pub fn train(
             points,
             source: source.clone(),
             data: source.sha256,
+            stores: Vec::new(),
         };
         return setup.run(root, resume, Box::new(rows), begun, stop, watch);
     }
-    let folder = config.data.store.as_deref().unwrap_or(Path::new(""));
-    let store = Store::open(folder)?;
-    let source = store.manifest().source.clone();
-    let fingerprint = checkpoint.fingerprint()?;
-    // Epochs enough for all rows; the loop ends before they do.
-    let rows = StoreRows::open(store, &points, Some(fingerprint), config.seed, u64::MAX)?;
+    let (rows, source, stores) = stored(config, checkpoint, &points)?;
     let begun = Begun {
         shared: None,
         harvest_rate: None,
@@ -146,8 +143,45 @@ pub fn train(
         points,
         source,
         data,
+        stores,
     };
-    setup.run(root, resume, Box::new(rows), begun, stop, watch)
+    setup.run(root, resume, rows, begun, stop, watch)
+}
+
+/// The rows of one store, or of several side by side; what they are of; of several, the checkpoints they were made on.
+type Stored = (Box<dyn TrainingRows>, SourceInfo, Vec<serde_json::Value>);
+
+fn stored(
+    config: &DictionaryConfig,
+    checkpoint: &Checkpoint,
+    points: &[HookPoint],
+) -> Result<Stored, TrainError> {
+    let data = &config.data;
+    let own = checkpoint.fingerprint()?;
+    // Epochs enough for all rows; the loop ends before they do. Only the first store is of the run's model.
+    let open = |folder: &Path, made_on| {
+        let store = Store::open(folder)?;
+        StoreRows::open(store, points, made_on, config.seed, u64::MAX)
+    };
+    if data.stores.is_empty() {
+        let rows = open(data.store.as_deref().unwrap_or(Path::new("")), Some(own))?;
+        let source = rows.store().manifest().source.clone();
+        return Ok((Box::new(rows), source, Vec::new()));
+    }
+    let mut all = Vec::new();
+    for (i, folder) in data.stores.iter().enumerate() {
+        all.push(open(folder, (i == 0).then_some(own))?);
+    }
+    let rows = PairedRows::new(all)?;
+    let made_on = |rows: &StoreRows| {
+        let manifest = rows.store().manifest();
+        serde_json::json!({ "model": manifest.model, "fingerprint": manifest.fingerprint })
+    };
+    let made_on = rows.stores().map(made_on).collect();
+    let first = rows.stores().next().map(|rows| rows.store().manifest());
+    let source = first.map(|manifest| manifest.source.clone());
+    let source = source.ok_or_else(|| TrainError::config("data.stores", "two or more", "none"))?;
+    Ok((Box::new(rows), source, made_on))
 }
 
 struct Setup<'a> {
@@ -155,8 +189,10 @@ struct Setup<'a> {
     checkpoint: &'a Checkpoint,
     places: Vec<(&'a String, &'a OneDictionary, [Vec<HookPoint>; 2])>,
     points: Vec<HookPoint>,
-    source: crate::activations::SourceInfo,
+    source: SourceInfo,
     data: String,
+    /// What the stores were made on, where there are several.
+    stores: Vec<serde_json::Value>,
 }
 
 impl Setup<'_> {
@@ -251,9 +287,12 @@ impl Setup<'_> {
     fn dictionaries(&self, held: &[Array2<f32>]) -> Result<Vec<One>, TrainError> {
         let mut all = Vec::new();
         for (name, one, points) in &self.places {
+            // Of each store in turn, as its rows lie one behind the other.
             let of = |points: &[HookPoint]| -> Vec<usize> {
                 let place = |at: &HookPoint| self.points.iter().position(|p| p == at);
-                points.iter().filter_map(place).collect()
+                let each: Vec<usize> = points.iter().filter_map(place).collect();
+                let store = |i: usize| each.iter().map(move |at| i * self.points.len() + at);
+                (0..self.stores.len().max(1)).flat_map(store).collect()
             };
             let places = [of(&points[0]), of(&points[1])];
             let [reads, writes] = &places;
@@ -270,7 +309,13 @@ impl Setup<'_> {
                 name: (*name).clone(),
                 trainer: Trainer::new(one.recipe.clone(), shape, first.view(), scale)?,
                 points: places,
-                about: about(self.config, self.checkpoint, points, &self.source)?,
+                about: about(
+                    self.config,
+                    self.checkpoint,
+                    points,
+                    &self.source,
+                    &self.stores,
+                )?,
             });
         }
         Ok(all)
