@@ -288,7 +288,7 @@ mod tests {
         assert!((of(1).adjusted - 6.0 / 1024.0).abs() < 1e-12);
         assert!(of(1).change.iter().all(|c| (c - 0.5).abs() < 1e-9));
         assert_eq!((of(2).became, of(2).fired), (Became::Died, [8, 0]));
-        assert_eq!(of(2).p, 0.5);
+        assert!((of(2).p - 0.5).abs() < 1e-12);
         // Two differences of -4 and eight of 0 about a mean of -0.8: variance 2.56 · 10/9.
         let half = 1.959_963_985 * (10.0 / 9.0 * 25.6_f64).sqrt() / 40.0;
         assert!(

@@ -133,8 +133,9 @@ fn as_counted_row_by_row() {
         let mut strongest: Vec<(f32, usize, usize)> = (0..7)
             .filter_map(|c| {
                 let rows = (2..14).map(|row| (value(c, row), c, row));
+                // Of equals the first; `max_by` would give the last.
                 rows.filter(|r| r.0 > 0.0)
-                    .max_by(|a, b| a.0.total_cmp(&b.0))
+                    .reduce(|a, b| if b.0 > a.0 { b } else { a })
             })
             .collect();
         strongest.sort_by(|a, b| b.0.total_cmp(&a.0));
@@ -183,7 +184,12 @@ fn as_counted_row_by_row() {
                 .iter()
                 .all(|p| p.index != latent && p.index != (latent + 64) % 128)
         );
-        let best = &pairs[0];
+        // A latent that fires in every row has no correlation with any.
+        let Some(best) = pairs.first() else {
+            let rows = found.density.rows();
+            assert!(fired < 3 || fired == rows, "{latent}: {fired} of {rows}");
+            continue;
+        };
         let together = |c: usize| {
             let fires = |row: usize, l: usize| codes[c].value(row, l as u32) != 0.0;
             (2..14)
