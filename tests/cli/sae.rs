@@ -275,7 +275,7 @@ fn configs_that_cannot_be_trained_are_refused_by_name() {
         (
             "context = 16",
             "context = 16\nsuite = 'harmful'",
-            "one of path, suite and store",
+            "one of path, suite, store and stores",
         ),
         ("context = 16", "context = 100000", "the model's context"),
         (

@@ -2,6 +2,8 @@
 //!
 //! Entries are written out into bands of rows, zeros between them; a band and its products stay small beside the weights.
 
+use rayon::prelude::*;
+
 use super::Entries;
 use super::gather::ByLatent;
 use crate::grad::product::{Matrix, Target, product};
@@ -17,13 +19,15 @@ pub(super) fn pays(entries: usize, rows: usize, latents: usize) -> bool {
     rows >= 64 && entries > rows.saturating_mul(latents) / FROM
 }
 
-/// As [`super::decode`].
+/// As [`super::decode`]. In `f32` throughout, as what is decoded is compared with other implementations' numbers.
 pub(super) fn decode(entries: &Entries, weights: &[f32], width: usize, out: &mut [f32]) {
+    const ROWS: usize = 128;
     let latents = weights.len() / width;
-    let mut band = vec![0f32; BAND.min(entries.rows()) * latents];
-    for (i, out) in out.chunks_mut(BAND * width).enumerate() {
+    let bands = out.par_chunks_mut(ROWS * width).enumerate();
+    bands.for_each(|(i, out)| {
         let rows = out.len() / width;
-        spread(entries, i * BAND..i * BAND + rows, latents, &mut band);
+        let mut band = vec![0f32; rows * latents];
+        spread(entries, i * ROWS..i * ROWS + rows, latents, &mut band);
         let to = Target {
             start: out.as_mut_ptr(),
             stride: width,
@@ -31,8 +35,8 @@ pub(super) fn decode(entries: &Entries, weights: &[f32], width: usize, out: &mut
         };
         let (left, right) = (Matrix::new(&band, latents), Matrix::new(weights, width));
         // SAFETY: the band holds `rows` rows, the weights one for each latent, and `out` is borrowed for writing.
-        unsafe { product([rows, width, latents], left, right, to, true) };
-    }
+        unsafe { product([rows, width, latents], left, right, to, false) };
+    });
 }
 
 /// As [`super::dots`].
