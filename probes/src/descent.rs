@@ -11,8 +11,8 @@ use crate::linalg::norm;
 /// Gradient length per item at which a search ends, the most that is accepted, steps allowed, and steps remembered.
 const FOUND: f64 = 1e-7;
 const ACCEPTED: f64 = 1e-5;
-const STEPS: usize = 2000;
-const MEMORY: usize = 10;
+pub(crate) const STEPS: usize = 2000;
+pub(crate) const MEMORY: usize = 10;
 
 /// A minimum.
 pub(crate) struct Found {
@@ -82,8 +82,12 @@ pub(crate) fn minimise(
     })
 }
 
-/// The two loops: an ascent direction, which is gone against.
-fn downhill(slope: &Array1<f64>, memory: &[(Array1<f64>, Array1<f64>)], first: f64) -> Array1<f64> {
+/// The two loops: an ascent direction, which is gone against. `first` scales it where nothing is remembered.
+pub(crate) fn downhill(
+    slope: &Array1<f64>,
+    memory: &[(Array1<f64>, Array1<f64>)],
+    first: f64,
+) -> Array1<f64> {
     let mut step = slope.clone();
     let mut shares = Vec::with_capacity(memory.len());
     for (moved, change) in memory.iter().rev() {

@@ -171,16 +171,7 @@ pub(crate) fn tile<V: Lanes, const C: usize>(
     let mut sums = [[V::splat(0.0); C]; 8];
     let (eights, _) = columns.as_chunks::<8>();
     let n = eights.len();
-    let rows = [
-        &rows[0][..n],
-        &rows[1][..n],
-        &rows[2][..n],
-        &rows[3][..n],
-        &rows[4][..n],
-        &rows[5][..n],
-        &rows[6][..n],
-        &rows[7][..n],
-    ];
+    let rows = rows.map(|row| &row[..n]);
     for (at, eight) in eights.iter().enumerate() {
         for k in 0..8 {
             let mut wide = [V::splat(0.0); C];
@@ -225,16 +216,7 @@ pub(crate) fn turn<const C: usize>(
 #[inline(always)]
 pub(crate) fn eight_dots<V: Lanes>(rows: [&[Line]; 8], x: &[Line]) -> Line {
     let n = x.len();
-    let rows = [
-        &rows[0][..n],
-        &rows[1][..n],
-        &rows[2][..n],
-        &rows[3][..n],
-        &rows[4][..n],
-        &rows[5][..n],
-        &rows[6][..n],
-        &rows[7][..n],
-    ];
+    let rows = rows.map(|row| &row[..n]);
     let mut sums = [V::splat(0.0); 8];
     for (at, x) in x.iter().enumerate() {
         let x = V::load(x);
@@ -253,16 +235,7 @@ pub(crate) fn eight_dots<V: Lanes>(rows: [&[Line]; 8], x: &[Line]) -> Line {
 #[inline(always)]
 pub(crate) fn add_eight<V: Lanes>(to: &mut [Line], times: &Line, rows: [&[Line]; 8]) {
     let n = to.len();
-    let rows = [
-        &rows[0][..n],
-        &rows[1][..n],
-        &rows[2][..n],
-        &rows[3][..n],
-        &rows[4][..n],
-        &rows[5][..n],
-        &rows[6][..n],
-        &rows[7][..n],
-    ];
+    let rows = rows.map(|row| &row[..n]);
     let mut factors = [V::splat(0.0); 8];
     for r in 0..8 {
         factors[r] = V::splat(times.0[r]);

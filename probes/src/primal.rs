@@ -1,69 +1,35 @@
 //! The logistic fit for at least as many items as features: L-BFGS on the features or on what [`crate::design`] makes of them.
 
-use std::collections::VecDeque;
+use ndarray::{Array1, Array2, s};
 
-use ndarray::{Array1, Array2};
-
+use crate::descent::{MEMORY, STEPS, downhill};
 use crate::error::ProbeError;
+use crate::linalg::norm;
 
-/// Steps that L-BFGS remembers, and how many it may take.
-const MEMORY: usize = 10;
-const STEPS: usize = 2000;
+/// Weights, and an intercept behind them.
+pub(crate) type Point = Array1<f64>;
 
-/// Weights and an intercept; a point, a step or a gradient.
-#[derive(Debug, Clone)]
-pub(crate) struct Vector {
-    pub(crate) coefficients: Array1<f64>,
-    pub(crate) bias: f64,
-}
-
-impl Vector {
-    fn zero(width: usize) -> Self {
-        Self {
-            coefficients: Array1::zeros(width),
-            bias: 0.0,
-        }
-    }
-
-    fn add(&mut self, times: f64, other: &Self) {
-        self.coefficients.scaled_add(times, &other.coefficients);
-        self.bias += times * other.bias;
-    }
-
-    fn scale(&mut self, by: f64) {
-        self.coefficients *= by;
-        self.bias *= by;
-    }
-
-    /// The inner product of weights and intercept.
-    fn dot(&self, other: &Self) -> f64 {
-        self.coefficients.dot(&other.coefficients) + self.bias * other.bias
-    }
-
-    fn length(&self) -> f64 {
-        self.dot(self).sqrt()
-    }
-
-    /// The logits of items, intercept included.
-    fn logits(&self, x: &Array2<f64>) -> Array1<f64> {
-        x.dot(&self.coefficients) + self.bias
-    }
+/// The logits of items, intercept included.
+pub(crate) fn logits(x: &Array2<f64>, at: &Point) -> Array1<f64> {
+    let d = x.ncols();
+    x.dot(&at.slice(s![..d])) + at[d]
 }
 
 fn sigmoid(x: f64) -> f64 {
     1.0 / (1.0 + (-x).exp())
 }
 
-fn gradient(x: &Array2<f64>, labels: &[bool], c: f64, at: &Vector, logits: &Array1<f64>) -> Vector {
+fn gradient(x: &Array2<f64>, labels: &[bool], c: f64, at: &Point, logits: &Array1<f64>) -> Point {
+    let d = x.ncols();
     let pull = Array1::from_shape_fn(labels.len(), |i| {
         sigmoid(logits[i]) - f64::from(u8::from(labels[i]))
     });
-    let mut coefficients = x.t().dot(&pull);
-    coefficients.scaled_add(1.0 / c, &at.coefficients);
-    Vector {
-        coefficients,
-        bias: pull.sum(),
-    }
+    let mut slope = Point::zeros(d + 1);
+    let mut coefficients = slope.slice_mut(s![..d]);
+    coefficients.assign(&x.t().dot(&pull));
+    coefficients.scaled_add(1.0 / c, &at.slice(s![..d]));
+    slope[d] = pull.sum();
+    slope
 }
 
 /// The minimum, and the length of the gradient there divided by n.
@@ -71,41 +37,34 @@ pub(crate) fn minimise(
     x: &Array2<f64>,
     labels: &[bool],
     c: f64,
-    start: Option<&Vector>,
+    start: Option<&Point>,
     found: f64,
-) -> Result<(Vector, f64), ProbeError> {
+) -> Result<(Point, f64), ProbeError> {
     let n = labels.len() as f64;
-    let mut at = start.map_or_else(|| Vector::zero(x.ncols()), Vector::clone);
-    let mut logits = at.logits(x);
-    let mut slope = gradient(x, labels, c, &at, &logits);
-    let mut memory: VecDeque<(Vector, Vector, f64)> = VecDeque::with_capacity(MEMORY);
+    let mut at = start.map_or_else(|| Point::zeros(x.ncols() + 1), Point::clone);
+    let mut seen = logits(x, &at);
+    let mut slope = gradient(x, labels, c, &at, &seen);
+    let mut memory: Vec<(Point, Point)> = Vec::with_capacity(MEMORY);
     for _ in 0..STEPS {
-        if slope.length() <= found * n {
+        let length = norm(slope.view());
+        if length <= found * n {
             break;
         }
-        let mut step = downhill(&slope, &memory);
+        let mut step = -downhill(&slope, &memory, 1.0);
         // What is remembered of few dimensions is soon dependent, and may point anywhere.
-        let steep = step.dot(&slope) / (step.length() * slope.length());
+        let steep = step.dot(&slope) / (norm(step.view()) * length);
         if steep.is_nan() || steep > -1e-6 {
             memory.clear();
-            step = slope.clone();
-            step.scale(-1.0);
+            step = -&slope;
         }
         // From the step itself: summed up from those remembered, its logits would keep their rounding, not its own.
-        let pulls = step.logits(x);
-        let times = along(
-            labels,
-            c,
-            (&at, &logits),
-            (&step, &pulls),
-            memory.is_empty(),
-        );
-        step.scale(times);
-        at.add(1.0, &step);
-        logits.scaled_add(times, &pulls);
-        let there = gradient(x, labels, c, &at, &logits);
-        let mut change = there.clone();
-        change.add(-1.0, &slope);
+        let pulls = logits(x, &step);
+        let times = along(labels, c, (&at, &seen), (&step, &pulls), memory.is_empty());
+        step *= times;
+        at += &step;
+        seen.scaled_add(times, &pulls);
+        let there = gradient(x, labels, c, &at, &seen);
+        let change = &there - &slope;
         slope = there;
         let curvature = step.dot(&change);
         if curvature.is_nan() || curvature <= 0.0 {
@@ -113,11 +72,11 @@ pub(crate) fn minimise(
             break;
         }
         if memory.len() == MEMORY {
-            memory.pop_front();
+            memory.remove(0);
         }
-        memory.push_back((step, change, 1.0 / curvature));
+        memory.push((step, change));
     }
-    let left = slope.length() / n;
+    let left = norm(slope.view()) / n;
     if left.is_nan() || left > found.max(1e-5) {
         return Err(ProbeError::Numerical {
             what: "logistic regression",
@@ -127,39 +86,18 @@ pub(crate) fn minimise(
     Ok((at, left))
 }
 
-/// The two loops of L-BFGS (Nocedal 1980).
-fn downhill(slope: &Vector, memory: &VecDeque<(Vector, Vector, f64)>) -> Vector {
-    let mut step = slope.clone();
-    let mut shares = Vec::with_capacity(memory.len());
-    for (moved, change, rho) in memory.iter().rev() {
-        let share = rho * moved.dot(&step);
-        step.add(-share, change);
-        shares.push(share);
-    }
-    if let Some((_, change, rho)) = memory.back() {
-        step.scale(1.0 / (rho * change.dot(change)));
-    }
-    for ((moved, change, rho), share) in memory.iter().zip(shares.iter().rev()) {
-        let back = rho * change.dot(&step);
-        step.add(share - back, moved);
-    }
-    step.scale(-1.0);
-    step
-}
-
 /// How far to go along a step, given with its logits: where the convex loss along it stops falling, to a tenth of its first
 /// slope. Costs n a try.
 fn along(
     labels: &[bool],
     c: f64,
-    (at, logits): (&Vector, &Array1<f64>),
-    (step, pulls): (&Vector, &Array1<f64>),
+    (at, logits): (&Point, &Array1<f64>),
+    (step, pulls): (&Point, &Array1<f64>),
     first: bool,
 ) -> f64 {
-    let (own, cross) = (
-        step.coefficients.dot(&step.coefficients) / c,
-        at.coefficients.dot(&step.coefficients) / c,
-    );
+    // The intercept is not penalised.
+    let (step, at) = (step.slice(s![..-1]), at.slice(s![..-1]));
+    let (own, cross) = (step.dot(&step) / c, at.dot(&step) / c);
     let slope = |t: f64| {
         let (mut first, mut second) = (cross + t * own, own);
         for ((&logit, &pull), &label) in logits.iter().zip(pulls).zip(labels) {

@@ -6,7 +6,7 @@
 //! number of threads never changes a result. Folds and labels share the features' mean and scale, which know no label. Next:
 //! [`crate::logistic`] for the slow twin.
 
-use ndarray::ArrayView2;
+use ndarray::{ArrayView2, s};
 
 use crate::design::Design;
 use crate::dual::{Dual, Point};
@@ -14,7 +14,7 @@ use crate::error::{ProbeError, at_least, both_classes, same_length};
 use crate::kernels::{Rows, lines, numbers};
 use crate::lanes::{Line, run};
 use crate::logistic::{LogisticProbe, ValidatedC, checked_c};
-use crate::primal::{Vector, minimise};
+use crate::primal::{self, minimise};
 use crate::roc::auroc_value;
 use crate::standard::Standardised;
 
@@ -102,8 +102,8 @@ impl SharedFits {
         let by_features = |design: &Design| {
             let (at, gradient) = minimise(&design.coordinates, labels, c, None, FOUND)?;
             Ok(Fit {
-                weights: design.weights(at.coefficients.view()).to_vec(),
-                bias: at.bias,
+                weights: design.weights(at.slice(s![..-1])).to_vec(),
+                bias: at[at.len() - 1],
                 gradient,
             })
         };
@@ -250,11 +250,11 @@ impl Parts {
     /// The same on features or what stands for them.
     fn by_features(&self, design: &Design, ascending: &[f64]) -> Result<Vec<Vec<f64>>, ProbeError> {
         let (x, held) = (design.select(&self.train), design.select(&self.held));
-        let mut warm: Option<Vector> = None;
+        let mut warm: Option<primal::Point> = None;
         let mut out = Vec::with_capacity(ascending.len());
         for &c in ascending {
             let (at, _) = minimise(&x, &self.labels, c, warm.as_ref(), RANKED)?;
-            out.push(held.dot(&at.coefficients).to_vec());
+            out.push(held.dot(&at.slice(s![..-1])).to_vec());
             warm = Some(at);
         }
         Ok(out)

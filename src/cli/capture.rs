@@ -322,15 +322,7 @@ impl Args {
             }
         }
         let name = self.suite.as_deref().unwrap_or_default();
-        if Suite::names().contains(&name) {
-            return Ok(Source::Suite(Suite::builtin(name)?));
-        }
-        let path = PathBuf::from(name);
-        if path.is_file() {
-            return Ok(Source::Suite(Suite::from_jsonl(&path)?));
-        }
-        let hint = format!("built in are {}; or give a file", Suite::names().join(", "));
-        Err(Usage::new(format!("--suite: no suite `{name}`"), hint).into())
+        Ok(Source::Suite(Suite::named(name)?))
     }
 }
 

@@ -24,6 +24,7 @@ mod probe;
 pub mod progress;
 mod reward;
 mod run;
+mod run_args;
 mod runs;
 mod sae;
 mod steer;

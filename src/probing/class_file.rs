@@ -3,17 +3,15 @@
 //!
 //! Always: as [`super::file`], whose schema is another one: a command that reads one kind refuses the other by name.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
-use candle_core::{DType, Device, Tensor};
 use candlescope_probes::softmax::SoftmaxProbe;
 use serde::{Deserialize, Serialize};
 
 use super::classes::{ClassControls, ClassFitting, Classified};
-use super::file::{Fits, invalid, opened};
+use super::file::Fits;
+use super::tensors::{invalid, numbers, opened, write};
 use super::{Place, ProbingError};
-use crate::files::write::{WriteOptions, write_safetensors_file};
 use crate::model::{Checkpoint, Fingerprint};
 
 /// What a softmax probe's file says it is.
@@ -78,31 +76,13 @@ impl ClassFile {
 /// # Errors
 /// The disk refuses.
 pub fn save_classes(file: &Path, probe: &ClassFile) -> Result<(), ProbingError> {
-    let about = serde_json::to_string(&probe.about)
-        .map_err(|e| invalid(file, "metadata `probe`", "finite numbers", e.to_string()))?;
-    let options = WriteOptions {
-        metadata: BTreeMap::from([
-            ("schema".to_owned(), CLASSES.to_owned()),
-            ("probe".to_owned(), about),
-        ]),
-        ..WriteOptions::default()
-    };
-    let (k, d) = (
-        probe.probe.weights.len(),
-        probe.probe.weights.first().map_or(0, Vec::len),
-    );
-    let plan = [
-        ("bias".to_owned(), vec![k]),
-        ("weights".to_owned(), vec![k, d]),
+    let weights = &probe.probe.weights;
+    let (k, d) = (weights.len(), weights.first().map_or(0, Vec::len));
+    let tensors = [
+        ("bias", vec![k], probe.probe.bias.clone()),
+        ("weights", vec![k, d], weights.concat()),
     ];
-    write_safetensors_file(file, &plan, &options, |name| {
-        let narrow = |values: &[f64]| values.iter().map(|&x| x as f32).collect::<Vec<f32>>();
-        if name == "bias" {
-            return Tensor::from_vec(narrow(&probe.probe.bias), k, &Device::Cpu);
-        }
-        Tensor::from_vec(narrow(&probe.probe.weights.concat()), (k, d), &Device::Cpu)
-    })?;
-    Ok(())
+    write(file, CLASSES, &probe.about, &tensors)
 }
 
 /// Reads a softmax probe.
@@ -110,35 +90,24 @@ pub fn save_classes(file: &Path, probe: &ClassFile) -> Result<(), ProbingError> 
 /// # Errors
 /// No such file, another schema, tensors of other shapes, a number that is not finite.
 pub fn load_classes(file: &Path) -> Result<ClassFile, ProbingError> {
-    let (open, about) = opened(file, CLASSES)?;
-    let about: ClassAbout = serde_json::from_str(&about).map_err(|e| {
-        let expected = "a softmax probe of candlescope";
-        invalid(file, "metadata `probe`", expected, e.to_string())
-    })?;
-    let shape = |name: &str| open.load(name, DType::F32);
-    let (weights, bias) = (shape("weights")?, shape("bias")?);
+    let (open, about): (_, ClassAbout) = opened(file, CLASSES, "a softmax probe of candlescope")?;
+    let (shape, weights) = numbers(&open, file, "weights")?;
+    let (of_bias, bias) = numbers(&open, file, "bias")?;
     let k = about.classes.len();
-    let found = format!("{:?} and {:?}", weights.dims(), bias.dims());
-    if weights.rank() != 2 || weights.dim(0)? != k || bias.dims() != [k] {
+    let (&[classes, width], true) = (&shape[..], shape.last() != Some(&0)) else {
+        let expected = "a row for each class";
+        return Err(invalid(file, "tensor `weights`", expected, format!("{shape:?}")).into());
+    };
+    if classes != k || of_bias != [k] {
         let expected = format!("[{k}, width] and [{k}], as there are classes");
+        let found = format!("{shape:?} and {of_bias:?}");
         return Err(invalid(file, "tensors `weights` and `bias`", &expected, found).into());
     }
-    let weights = weights.to_vec2::<f32>()?;
-    let bias = bias.to_vec1::<f32>()?;
-    if weights
-        .iter()
-        .flatten()
-        .chain(&bias)
-        .any(|v| !v.is_finite())
-    {
-        return Err(invalid(file, "tensors", "finite numbers", "one that is not".into()).into());
-    }
-    let wide = |row: &[f32]| row.iter().map(|&x| f64::from(x)).collect::<Vec<f64>>();
     Ok(ClassFile {
         probe: SoftmaxProbe {
             n: about.n[0],
-            weights: weights.iter().map(|row| wide(row)).collect(),
-            bias: wide(&bias),
+            weights: weights.chunks(width).map(<[f64]>::to_vec).collect(),
+            bias,
             c: about.c,
             gradient: 0.0,
         },

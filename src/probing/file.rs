@@ -4,10 +4,8 @@
 //! Always: scores from a loaded probe are those of the probe that was saved, to f32 weights; a probe says on what forward
 //! pass, data and rows it was made, and is refused on another forward pass unless that is the point (transfer).
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
-use candle_core::{DType, Device, Tensor};
 use candlescope_probes::calibration::{Isotonic, Platt};
 use candlescope_probes::{LinearProbe, ProbeError};
 use serde::{Deserialize, Serialize};
@@ -15,12 +13,9 @@ use serde::{Deserialize, Serialize};
 use super::harvest::width;
 use super::pairs::PairsAbout;
 use super::score::{HeldOut, calibrated};
+use super::tensors::{as_weights, invalid, numbers, opened, write};
 use super::{Fitting, Place, ProbingError};
-use crate::files::{
-    FileError,
-    safetensors::SafetensorsFile,
-    write::{WriteOptions, write_safetensors_file},
-};
+use crate::files::{FileError, safetensors::SafetensorsFile};
 use crate::hooks::{HookPoint, Point};
 use crate::model::{Checkpoint, Fingerprint};
 
@@ -119,15 +114,6 @@ impl Fits<'_> {
     }
 }
 
-pub(super) fn invalid(file: &Path, field: &str, expected: &str, found: String) -> FileError {
-    FileError::Invalid {
-        file: file.to_path_buf(),
-        field: field.into(),
-        expected: expected.into(),
-        found,
-    }
-}
-
 /// What a file says it is; nothing where it says nothing.
 ///
 /// # Errors
@@ -135,18 +121,6 @@ pub(super) fn invalid(file: &Path, field: &str, expected: &str, found: String) -
 pub fn schema(file: &Path) -> Result<Option<String>, ProbingError> {
     let open = SafetensorsFile::open(file)?;
     Ok(open.metadata().get("schema").cloned())
-}
-
-/// A file of this schema, with what its metadata say of the probe.
-pub(super) fn opened(file: &Path, schema: &str) -> Result<(SafetensorsFile, String), ProbingError> {
-    let open = SafetensorsFile::open(file)?;
-    let metadata = open.metadata();
-    let found = metadata.get("schema").map_or("nothing", String::as_str);
-    if found != schema {
-        return Err(invalid(file, "metadata `schema`", schema, found.to_owned()).into());
-    }
-    let about = metadata.get("probe").cloned().unwrap_or_default();
-    Ok((open, about))
 }
 
 /// All that is known of a probe but its vectors.
@@ -239,33 +213,13 @@ impl ProbeFile {
 /// # Errors
 /// The disk refuses.
 pub fn save(file: &Path, probe: &ProbeFile) -> Result<(), ProbingError> {
-    let about = serde_json::to_string(&probe.about).map_err(|e| FileError::Invalid {
-        file: file.to_path_buf(),
-        field: "metadata `probe`".into(),
-        expected: "finite numbers".into(),
-        found: e.to_string(),
-    })?;
-    let options = WriteOptions {
-        metadata: BTreeMap::from([
-            ("schema".to_owned(), SCHEMA.to_owned()),
-            ("probe".to_owned(), about),
-        ]),
-        ..WriteOptions::default()
-    };
-    let d = probe.probe.weights.len();
     let vectors = [
         ("mean", &probe.probe.mean),
         ("scale", &probe.probe.scale),
         ("weights", &probe.probe.weights),
     ];
-    let plan = vectors.map(|(name, _)| (name.to_owned(), vec![d]));
-    write_safetensors_file(file, &plan, &options, |name| {
-        let values = vectors.iter().find(|(n, _)| *n == name);
-        let values: Vec<f32> =
-            values.map_or_else(Vec::new, |(_, v)| v.iter().map(|&x| x as f32).collect());
-        Tensor::from_vec(values, d, &Device::Cpu)
-    })?;
-    Ok(())
+    let tensors = vectors.map(|(name, values)| (name, vec![values.len()], values.clone()));
+    write(file, SCHEMA, &probe.about, &tensors)
 }
 
 /// Reads a probe.
@@ -273,41 +227,12 @@ pub fn save(file: &Path, probe: &ProbeFile) -> Result<(), ProbingError> {
 /// # Errors
 /// No such file, another schema, tensors of unlike lengths, a number that is not finite.
 pub fn load(file: &Path) -> Result<ProbeFile, ProbingError> {
-    let (open, about) = opened(file, SCHEMA)?;
-    let about: About = serde_json::from_str(&about).map_err(|e| {
-        let expected = "a probe of candlescope";
-        invalid(file, "metadata `probe`", expected, e.to_string())
-    })?;
+    let (open, about): (_, About) = opened(file, SCHEMA, "a probe of candlescope")?;
     about.calibrated.check(file)?;
-    let vector = |name: &str| -> Result<Vec<f64>, ProbingError> {
-        let values = open
-            .load(name, DType::F32)?
-            .flatten_all()?
-            .to_vec1::<f32>()?;
-        if let Some(bad) = values.iter().find(|v| !v.is_finite()) {
-            return Err(invalid(
-                file,
-                &format!("tensor `{name}`"),
-                "finite numbers",
-                bad.to_string(),
-            )
-            .into());
-        }
-        Ok(values.into_iter().map(f64::from).collect())
-    };
+    let vector = |name| numbers(&open, file, name).map(|(_, values)| values);
     let (weights, mean, scale) = (vector("weights")?, vector("mean")?, vector("scale")?);
-    for (name, found) in [("mean", mean.len()), ("scale", scale.len())] {
-        if found != weights.len() {
-            let expected = format!("{} numbers, as `weights` has", weights.len());
-            return Err(invalid(
-                file,
-                &format!("tensor `{name}`"),
-                &expected,
-                found.to_string(),
-            )
-            .into());
-        }
-    }
+    as_weights(file, "mean", mean.len(), weights.len())?;
+    as_weights(file, "scale", scale.len(), weights.len())?;
     if let Some(bad) = scale.iter().find(|&&s| s <= 0.0) {
         return Err(invalid(file, "tensor `scale`", "positive numbers", bad.to_string()).into());
     }

@@ -21,6 +21,7 @@ pub mod pooled;
 mod score;
 mod split;
 mod sweep;
+mod tensors;
 mod tokens;
 pub mod transfer;
 

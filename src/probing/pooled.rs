@@ -4,11 +4,9 @@
 //! Always: fitted on the training rows, point and threshold from the validation rows, reported on the test rows. The file's
 //! schema is its own (`query` and `weights` `[width]`): a command that reads linear probes refuses it by name.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use candle_core::{DType, Device, Tensor};
 use candlescope_probes::calibration::Platt;
 use candlescope_probes::linear::ChooseC;
 use candlescope_probes::pooled::{PooledProbe, Spans};
@@ -21,11 +19,11 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::file::{Calibrated, Fits, invalid, opened};
+use super::file::{Calibrated, Fits};
 use super::score::{HeldOut, judge};
 use super::sweep::Parts;
+use super::tensors::{as_weights, numbers, opened, write};
 use super::{Fitting, Place, ProbingError, Tokens};
-use crate::files::write::{WriteOptions, write_safetensors_file};
 use crate::model::{Checkpoint, Fingerprint};
 
 /// What an attention-pooled probe's file says it is.
@@ -302,27 +300,12 @@ impl PooledFile {
 /// # Errors
 /// The disk refuses.
 pub fn save_pooled(file: &Path, probe: &PooledFile) -> Result<(), ProbingError> {
-    let about = serde_json::to_string(&probe.about)
-        .map_err(|e| invalid(file, "metadata `probe`", "finite numbers", e.to_string()))?;
-    let options = WriteOptions {
-        metadata: BTreeMap::from([
-            ("schema".to_owned(), ATTENTION.to_owned()),
-            ("probe".to_owned(), about),
-        ]),
-        ..WriteOptions::default()
-    };
-    let d = probe.probe.weights.len();
-    let plan = ["query", "weights"].map(|name| (name.to_owned(), vec![d]));
-    write_safetensors_file(file, &plan, &options, |name| {
-        let values = if name == "query" {
-            &probe.probe.query
-        } else {
-            &probe.probe.weights
-        };
-        let values: Vec<f32> = values.iter().map(|&x| x as f32).collect();
-        Tensor::from_vec(values, d, &Device::Cpu)
-    })?;
-    Ok(())
+    let vectors = [
+        ("query", &probe.probe.query),
+        ("weights", &probe.probe.weights),
+    ];
+    let tensors = vectors.map(|(name, values)| (name, vec![values.len()], values.clone()));
+    write(file, ATTENTION, &probe.about, &tensors)
 }
 
 /// Reads a probe.
@@ -330,26 +313,12 @@ pub fn save_pooled(file: &Path, probe: &PooledFile) -> Result<(), ProbingError> 
 /// # Errors
 /// No such file, another schema, tensors of unlike lengths, a number that is not finite.
 pub fn load_pooled(file: &Path) -> Result<PooledFile, ProbingError> {
-    let (open, about) = opened(file, ATTENTION)?;
-    let about: PooledAbout = serde_json::from_str(&about).map_err(|e| {
-        let expected = "an attention-pooled probe of candlescope";
-        invalid(file, "metadata `probe`", expected, e.to_string())
-    })?;
+    let what = "an attention-pooled probe of candlescope";
+    let (open, about): (_, PooledAbout) = opened(file, ATTENTION, what)?;
     about.calibrated.check(file)?;
-    let vector = |name: &str| -> Result<Vec<f64>, ProbingError> {
-        let values = open.load(name, DType::F32)?.flatten_all()?;
-        let values = values.to_vec1::<f32>()?;
-        if let Some(bad) = values.iter().find(|v| !v.is_finite()) {
-            let field = format!("tensor `{name}`");
-            return Err(invalid(file, &field, "finite numbers", bad.to_string()).into());
-        }
-        Ok(values.into_iter().map(f64::from).collect())
-    };
+    let vector = |name| numbers(&open, file, name).map(|(_, values)| values);
     let (query, weights) = (vector("query")?, vector("weights")?);
-    if query.len() != weights.len() {
-        let expected = format!("{} numbers, as `weights` has", weights.len());
-        return Err(invalid(file, "tensor `query`", &expected, query.len().to_string()).into());
-    }
+    as_weights(file, "query", query.len(), weights.len())?;
     Ok(PooledFile {
         probe: PooledProbe {
             n: about.n[0],

@@ -146,6 +146,24 @@ impl Suite {
         Ok(Self::from_rows(name, rows))
     }
 
+    /// A suite that is compiled in, or a file of one.
+    ///
+    /// # Errors
+    /// Neither: [`SuiteError::UnknownSuite`] lists the names there are. A file that is no suite.
+    pub fn named(name: &str) -> Result<Self, SuiteError> {
+        let path = Path::new(name);
+        if Self::names().contains(&name) {
+            return Self::builtin(name);
+        }
+        if path.is_file() {
+            return Self::from_jsonl(path);
+        }
+        Err(SuiteError::UnknownSuite {
+            name: name.to_string(),
+            known: format!("{}, or a file of one", Self::names().join(", ")),
+        })
+    }
+
     /// A user's suite, one JSON object a line.
     ///
     /// Only `prompt` and `label` are required. A missing `id` is made from the content, a missing `split` is `test`, a

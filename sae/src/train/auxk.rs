@@ -21,8 +21,8 @@ pub(super) struct AuxK<'a> {
     pub latents: Range<u32>,
 }
 
-/// Adds the gradients and gives the loss; `None` where no latent is dead.
-pub(super) fn add(batch: &Batch, aux: &AuxK, residual: &[f32], grads: &mut Params) -> Option<f64> {
+/// Adds the gradients and gives the loss; `None` where no latent is dead. `error` is `x̂ - y` of the others.
+pub(super) fn add(batch: &Batch, aux: &AuxK, error: &[f32], grads: &mut Params) -> Option<f64> {
     let part = |l: &&u32| aux.latents.contains(*l);
     let dead: Vec<u32> = batch.dead.iter().filter(part).copied().collect();
     if dead.is_empty() || aux.coefficient == 0.0 {
@@ -31,8 +31,9 @@ pub(super) fn add(batch: &Batch, aux: &AuxK, residual: &[f32], grads: &mut Param
     let most = (batch.d_out / 2).max(1);
     let scale = aux.coefficient * (dead.len() as f64 / most as f64).min(1.0);
     let codes = select(batch, &dead, aux.norms, most.min(dead.len()));
+    let residual: Vec<f32> = error.iter().map(|e| -e).collect();
     let nothing = vec![0.0; residual.len()];
-    let error = batch.error(&codes, nothing, residual);
+    let error = batch.error(&codes, nothing, &residual);
     let loss = scale * squares(&error) / batch.rows as f64;
     let pull = (scale * 2.0 / batch.rows as f64) as f32;
     let by = ByLatent::new(&codes, batch.d_sae());

@@ -7,7 +7,7 @@ use candlescope_ops::sparse::{Entries, Keep};
 
 use super::pass::{Batch, Pass};
 use super::recipe::TopKOptions;
-use super::topk::{from_entries, norms, select};
+use super::topk::{finish, norms, select};
 
 /// The least number kept in the batch before this one, and what has become of the threshold.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -49,7 +49,7 @@ pub(super) fn pass(
     let norms = options.by_norm.then(|| norms(batch));
     let codes = largest(batch, norms.as_deref(), k, threshold.last);
     threshold.update(&codes, rate);
-    from_entries(batch, codes, norms.as_deref(), options)
+    finish(batch, codes, norms.as_deref(), options)
 }
 
 /// The `k · rows` largest above 0; of equals the first rows, there the lower latents.

@@ -79,8 +79,7 @@ pub(super) fn pass(
                 0..batch.d_sae() as u32
             },
         };
-        let residual: Vec<f32> = errors[level].iter().map(|e| -e).collect();
-        if let Some(loss) = auxk::add(batch, &aux, &residual, &mut grads) {
+        if let Some(loss) = auxk::add(batch, &aux, &errors[level], &mut grads) {
             *aux_loss.get_or_insert(0.0) += loss;
         }
     }

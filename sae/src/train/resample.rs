@@ -7,10 +7,14 @@
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use super::params::Params;
 use super::trainer::Trainer;
 
 /// Length of a new encoder row, in those of the living.
 const SHARE: f64 = 0.2;
+
+/// One of the matrices.
+type Matrix = fn(&mut Params) -> &mut Vec<f32>;
 
 /// Gives the latents `dead` new weights; `input` `[n, d_in]` and `target` `[n, d_out]` are the rows of the last batch, as
 /// the encoder and the decoder see them, `error` `[n, d_out]` their errors. Returns how many there was a row for.
@@ -33,37 +37,27 @@ pub(super) fn resample(
         let Some(row) = draw(&mut rng, &mut weights) else {
             break;
         };
-        let sides = [
-            (0, &input[row * d_in..][..d_in], d_in, SHARE * living),
-            (
-                1,
-                &target[row * d_out..][..d_out],
-                d_out,
-                trainer.recipe.init_norm,
-            ),
-        ];
-        for (side, from, width, length) in sides {
+        let read: Matrix = |params| &mut params.w_enc;
+        let written: Matrix = |params| &mut params.w_dec;
+        let (input, target) = (
+            &input[row * d_in..][..d_in],
+            &target[row * d_out..][..d_out],
+        );
+        for (matrix, from, length) in [
+            (read, input, SHARE * living),
+            (written, target, trainer.recipe.init_norm),
+        ] {
             let norm = square(from).sqrt();
             if norm == 0.0 {
                 continue;
             }
-            let of = |p: &mut super::params::Params| match side {
-                0 => std::mem::take(&mut p.w_enc),
-                _ => std::mem::take(&mut p.w_dec),
-            };
-            let back = |p: &mut super::params::Params, numbers: Vec<f32>| match side {
-                0 => p.w_enc = numbers,
-                _ => p.w_dec = numbers,
-            };
-            let mut matrix = of(&mut trainer.params);
-            for (w, x) in matrix[latent * width..][..width].iter_mut().zip(from) {
+            let at = latent * from.len()..(latent + 1) * from.len();
+            let row = &mut matrix(&mut trainer.params)[at.clone()];
+            for (w, x) in row.iter_mut().zip(from) {
                 *w = (f64::from(*x) / norm * length) as f32;
             }
-            back(&mut trainer.params, matrix);
             for moments in &mut trainer.moments {
-                let mut matrix = of(moments);
-                matrix[latent * width..][..width].fill(0.0);
-                back(moments, matrix);
+                matrix(moments)[at.clone()].fill(0.0);
             }
         }
         trainer.params.b_enc[latent] = 0.0;

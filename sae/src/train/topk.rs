@@ -39,8 +39,13 @@ pub(super) fn unscale(codes: &mut Entries, norms: Option<&[f32]>) {
     }
 }
 
-/// Error, gradients and AuxK of selected entries.
-fn finish(batch: &Batch, mut codes: Entries, norms: Option<&[f32]>, options: TopKOptions) -> Pass {
+/// Error, gradients and AuxK of entries that were selected in units of `norms`.
+pub(super) fn finish(
+    batch: &Batch,
+    mut codes: Entries,
+    norms: Option<&[f32]>,
+    options: TopKOptions,
+) -> Pass {
     unscale(&mut codes, norms);
     let mut pass = reconstruct(batch, codes);
     let aux = AuxK {
@@ -48,8 +53,7 @@ fn finish(batch: &Batch, mut codes: Entries, norms: Option<&[f32]>, options: Top
         norms,
         latents: 0..batch.d_sae() as u32,
     };
-    let residual: Vec<f32> = pass.error.iter().map(|e| -e).collect();
-    if let Some(loss) = auxk::add(batch, &aux, &residual, &mut pass.grads) {
+    if let Some(loss) = auxk::add(batch, &aux, &pass.error, &mut pass.grads) {
         pass.losses.push(("auxk", loss));
     }
     pass
@@ -73,14 +77,4 @@ fn reconstruct(batch: &Batch, codes: Entries) -> Pass {
         squares,
         error,
     }
-}
-
-/// As [`pass`], for entries selected elsewhere, in units of `norms`.
-pub(super) fn from_entries(
-    batch: &Batch,
-    codes: Entries,
-    norms: Option<&[f32]>,
-    options: TopKOptions,
-) -> Pass {
-    finish(batch, codes, norms, options)
 }

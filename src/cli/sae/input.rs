@@ -50,7 +50,7 @@ impl TextArgs {
             now: DateTime::constant(2026, 1, 1, 0, 0, 0, 0),
         };
         if let Some(name) = &self.suite {
-            let rows = TextRows::new(model, Source::Suite(suite(name)?), options)?;
+            let rows = TextRows::new(model, Source::Suite(Suite::named(name)?), options)?;
             let info = rows.info()?;
             return Ok((self.take(&rows)?, info));
         }
@@ -83,16 +83,4 @@ impl TextArgs {
         }
         Ok(contexts)
     }
-}
-
-fn suite(name: &str) -> anyhow::Result<Suite> {
-    if Suite::names().contains(&name) {
-        return Ok(Suite::builtin(name)?);
-    }
-    let path = PathBuf::from(name);
-    if path.is_file() {
-        return Ok(Suite::from_jsonl(&path)?);
-    }
-    let hint = format!("built in are {}; or give a file", Suite::names().join(", "));
-    Err(Usage::new(format!("--suite: no suite `{name}`"), hint).into())
 }

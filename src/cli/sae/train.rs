@@ -1,31 +1,30 @@
 //! `sae train`: dictionaries on a model's activations, from a config file. The run is `crate::train::dictionary`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use clap::Args as ClapArgs;
 use serde::Serialize;
 
-use crate::activations::Facts;
 use crate::cli::{
     Outcome,
     args::FindArgs,
     capture::announce_facts,
-    failure::Usage,
     interrupt::{self, Interrupted},
     output::{Out, Table, bytes},
+    run_args::RunArgs,
     train_progress::Steps,
 };
 use crate::train::dictionary::{Begun, DictionaryConfig, Finished, Watch, train};
 use crate::train::log::Row;
-use crate::train::{Progress, RunFolder, Standing, folder};
+use crate::train::{Progress, Standing};
 
 /// Train dictionaries on a model's activations, in a run folder that can be resumed
 ///
 /// Activations are harvested while training goes on, through a buffer that mixes contexts, or read from a store of
 /// `capture --pack`; all dictionaries of the config are trained from the same rows. Ctrl-C saves a checkpoint and says how to
 /// go on; a run that goes on gives the same bits as one that was never stopped. A checkpoint holds each dictionary in
-/// SAELens's format.
+/// SAELens's format. The config has [model], [data], [schedule], [dictionary.NAME] and [output].
 #[derive(ClapArgs, Debug)]
 #[command(after_help = "Example:
   candlescope sae train -c examples/sae/smollm2.toml --out runs/sae
@@ -35,21 +34,8 @@ use crate::train::{Progress, RunFolder, Standing, folder};
   # { kind = \"matryoshka\", k = 32, levels = { widths = [1024, 4096] } }, { kind = \"relu\", l1 = 5 },
   # { kind = \"jump-relu\", l0 = 1 }, { kind = \"gated\", l1 = 5 }")]
 pub struct Args {
-    /// The config: [model], [data], [schedule], [dictionary.NAME], [output]; not needed to resume
-    #[arg(short, long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// The run's folder [default: runs/NAME, after the config's file name]
-    #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
-    /// Go on with the run in that folder from its last checkpoint
-    #[arg(long)]
-    resume: bool,
-    /// A value over the config's, as schedule.batch=2048; repeatable
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    sets: Vec<String>,
-    /// Use what is in the cache only
-    #[arg(long)]
-    offline: bool,
+    #[command(flatten)]
+    run: RunArgs,
 }
 
 #[derive(Serialize)]
@@ -72,12 +58,12 @@ struct One<'a> {
 }
 
 pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
-    let root = args.root()?;
+    let root = args.run.root()?;
     let config = args.read(&root)?;
     let found = FindArgs {
         accept_config_key: config.model.accept_config_keys.clone(),
         base: None,
-        offline: args.offline,
+        offline: args.run.offline,
     };
     let checkpoint = found.exact().open(&config.model.name, out)?;
     interrupt::check()?;
@@ -89,7 +75,7 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
         &config,
         &checkpoint,
         &root,
-        args.resume,
+        args.run.resume,
         interrupt::flag(),
         &shown,
     );
@@ -164,11 +150,8 @@ struct Shown<'a> {
 
 impl Watch for Shown<'_> {
     fn begins(&self, begun: &Begun) {
-        if let Some(Facts { .. }) = &begun.facts {
-            begun
-                .facts
-                .iter()
-                .for_each(|facts| announce_facts(facts, self.out));
+        if let Some(facts) = &begun.facts {
+            announce_facts(facts, self.out);
         }
         if let (Some(rate), Some(shared)) = (begun.harvest_rate, begun.shared) {
             self.out.note(&format!(
@@ -195,40 +178,11 @@ impl Watch for Shown<'_> {
 }
 
 impl Args {
-    fn root(&self) -> anyhow::Result<PathBuf> {
-        if let Some(out) = &self.out {
-            return Ok(out.clone());
-        }
-        let name = self.config.as_deref().and_then(Path::file_stem);
-        let name = name.ok_or_else(|| {
-            Usage::new(
-                "neither a config nor a run's folder was named",
-                "-c sae.toml begins a run; --resume --out DIR goes on with one",
-            )
-        })?;
-        Ok(Path::new("runs").join(name))
-    }
-
     fn read(&self, root: &Path) -> anyhow::Result<DictionaryConfig> {
-        let of_run = root.join(folder::CONFIG);
-        let path = match (&self.config, self.resume) {
-            (Some(path), _) => path,
-            (None, true) => {
-                RunFolder::open(root)?;
-                &of_run
-            }
-            (None, false) => {
-                return Err(Usage::new(
-                    "no config was given",
-                    "-c sae.toml names it; --resume goes on with the run in --out",
-                )
-                .into());
-            }
-        };
-        let mut config = DictionaryConfig::read(path, &self.sets)?;
-        if self.resume && self.config.is_some() && of_run.exists() {
-            // The day that templates are told is that of the run's beginning.
-            config.data.date = DictionaryConfig::read(&of_run, &[])?.data.date;
+        let path = self.run.config_file(root)?;
+        let mut config = DictionaryConfig::read(&path, &self.run.sets)?;
+        if let Some(begun) = self.run.begun(root) {
+            config.data.date = DictionaryConfig::read(&begun, &[])?.data.date;
         }
         Ok(config)
     }

@@ -1,7 +1,5 @@
 //! Which prompts a command runs: words on the command line, or rows of a suite.
 
-use std::path::Path;
-
 use clap::ValueEnum;
 
 use crate::cli::failure::Usage;
@@ -83,14 +81,7 @@ pub(super) fn drawn(
     n: usize,
     seed: u64,
 ) -> anyhow::Result<Vec<PromptRow>> {
-    let suite = if Suite::names().contains(&name) {
-        Suite::builtin(name)?
-    } else if Path::new(name).is_file() {
-        Suite::from_jsonl(Path::new(name))?
-    } else {
-        let hint = format!("built in are {}; or give a file", Suite::names().join(", "));
-        return Err(Usage::new(format!("no suite `{name}`"), hint).into());
-    };
+    let suite = Suite::named(name)?;
     let rows = suite.filter(None, Some(split)).sample(n, seed).rows;
     if rows.is_empty() {
         let what = format!("suite `{name}` has no rows of split `{}`", split.name());

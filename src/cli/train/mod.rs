@@ -2,7 +2,7 @@
 
 mod dry;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::Subcommand;
 use serde::Serialize;
@@ -10,16 +10,18 @@ use serde::Serialize;
 use super::{
     Outcome,
     args::FindArgs,
-    failure::Usage,
     interrupt::{self, Interrupted},
     output::Out,
     reward::show,
+    run_args::RunArgs,
     train_progress::Steps,
 };
 use crate::model::{lora::base, toy};
-use crate::train::{Config, Ended, Parts, Reference, Report, Session, folder, fresh, prepare};
+use crate::train::{Config, Ended, Parts, Reference, Report, Session, fresh, prepare};
 
 /// Train a model: fine-tuning from a config file, in a run folder that can be resumed
+///
+/// The config has [model], [data], [optim], [schedule], [lora], [method.NAME], [alerts] and [output].
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   candlescope train sft -c run.toml --out runs/first
@@ -39,7 +41,7 @@ enum Command {
   candlescope train sft -c run.toml --out runs/first
   candlescope train sft -c run.toml --set optim.lr=1e-4 --dry-run
   candlescope train sft --resume --out runs/first")]
-    Sft(RunArgs),
+    Sft(MethodArgs),
     /// A reward model from pairs of answers (Bradley-Terry)
     ///
     /// Margins, label smoothing and centring in [method.rm]. The checkpoint is a classifier with one score. With [data] eval
@@ -48,7 +50,7 @@ enum Command {
     #[command(after_help = "Examples:
   candlescope train rm -c rm.toml --out runs/rm
   candlescope train rm -c rm.toml --set method.rm.centring=0.01 --dry-run")]
-    Rm(RunArgs),
+    Rm(MethodArgs),
     /// Direct preference optimisation and its family, from pairs of answers
     ///
     /// [method.dpo] loss = sigmoid, sigmoid_norm, robust, hinge, ipo_mean, ipo_sum, exo_pair, nca_pair, bco_pair, aot,
@@ -57,14 +59,14 @@ enum Command {
     #[command(after_help = "Examples:
   candlescope train dpo -c dpo.toml --out runs/dpo
   candlescope train dpo -c dpo.toml --set method.dpo.loss=simpo --set method.dpo.options.beta=2.5")]
-    Dpo(RunArgs),
+    Dpo(MethodArgs),
     /// KTO: single answers that are labelled desirable or not
     ///
     /// beta, desirable_weight and undesirable_weight in [method.kto]; pairs of answers are taken as one of each.
     #[command(after_help = "Examples:
   candlescope train kto -c kto.toml --out runs/kto
   candlescope train kto --resume --out runs/kto")]
-    Kto(RunArgs),
+    Kto(MethodArgs),
     /// Proximal policy optimisation: answers to prompts, scored by a reward model, rules or a command
     ///
     /// Answers are drawn from the policy in [method.ppo.rollout], scored by [method.ppo.reward], held near the reference by
@@ -80,7 +82,7 @@ enum Command {
   # rules = [{ kind = \"count\", text = \"Paris\", weight = 2.0 }, { kind = \"stops\" }]
   # command = { run = [\"python3\", \"score.py\"], timeout = 30 }
   # rules: count, pattern, tokens, values, repeats, distinct, length, stops")]
-    Ppo(RunArgs),
+    Ppo(MethodArgs),
     /// REINFORCE with a leave-one-out baseline: PPO's rollouts, several answers a prompt, no value model
     ///
     /// [method.rloo] group answers to each prompt; [method.rloo.rollout], [method.rloo.reward], [method.rloo.monitor.NAME] and
@@ -88,7 +90,7 @@ enum Command {
     #[command(after_help = "Examples:
   candlescope train rloo -c rloo.toml --out runs/rloo
   candlescope train rloo -c rloo.toml --set method.rloo.group=4 --dry-run")]
-    Rloo(RunArgs),
+    Rloo(MethodArgs),
     /// Language modelling on texts: a small model from nothing, or one that goes on
     ///
     /// [model] new = { family = "llama", d_model = 256, n_layers = 6, n_heads = 8, n_ctx = 512, vocab = 4096 } makes it, with
@@ -97,30 +99,17 @@ enum Command {
     #[command(after_help = "Examples:
   candlescope train lm -c tiny.toml --out runs/tiny
   candlescope train lm -c tiny.toml --set optim.checkpointing=true --dry-run")]
-    Lm(RunArgs),
+    Lm(MethodArgs),
 }
 
 /// What every method takes.
 #[derive(clap::Args, Debug)]
-pub struct RunArgs {
-    /// The config: [model], [data], [optim], [schedule], [lora], [method.NAME], [alerts], [output]; not needed to resume
-    #[arg(short, long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// The run's folder [default: runs/NAME, after the config's file name]
-    #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
-    /// Go on with the run in that folder from its last checkpoint
-    #[arg(long)]
-    resume: bool,
-    /// A value over the config's, as optim.lr=1e-4; repeatable
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    sets: Vec<String>,
+struct MethodArgs {
+    #[command(flatten)]
+    run: RunArgs,
     /// Show the resolved config and what the run will be, and train nothing
     #[arg(long)]
     dry_run: bool,
-    /// Use what is in the cache only
-    #[arg(long)]
-    offline: bool,
 }
 
 pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
@@ -146,15 +135,15 @@ struct Trained<'a> {
     report: Option<&'a Report>,
 }
 
-fn train(method: &str, args: &RunArgs, out: &Out) -> anyhow::Result<Outcome> {
-    let root = args.root()?;
+fn train(method: &str, args: &MethodArgs, out: &Out) -> anyhow::Result<Outcome> {
+    let root = args.run.root()?;
     let config = args.read(method, &root)?;
     let parts = args.prepare(config, out)?;
     if args.dry_run {
         return dry::show(&parts, out);
     }
     interrupt::check()?;
-    let mut session = if args.resume {
+    let mut session = if args.run.resume {
         Session::resume(&root, parts)?
     } else {
         Session::begin(&root, parts)?
@@ -199,42 +188,12 @@ fn train(method: &str, args: &RunArgs, out: &Out) -> anyhow::Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-impl RunArgs {
-    fn root(&self) -> anyhow::Result<PathBuf> {
-        if let Some(out) = &self.out {
-            return Ok(out.clone());
-        }
-        let name = self.config.as_deref().and_then(Path::file_stem);
-        let name = name.ok_or_else(|| {
-            Usage::new(
-                "neither a config nor a run's folder was named",
-                "-c run.toml begins a run; --resume --out DIR goes on with one",
-            )
-        })?;
-        Ok(Path::new("runs").join(name))
-    }
-
-    /// The file's config, or that of the run that goes on.
+impl MethodArgs {
     fn read(&self, method: &str, root: &Path) -> anyhow::Result<Config> {
-        let of_run = root.join(folder::CONFIG);
-        let path = match (&self.config, self.resume) {
-            (Some(path), _) => path,
-            (None, true) => {
-                folder::RunFolder::open(root)?;
-                &of_run
-            }
-            (None, false) => {
-                return Err(Usage::new(
-                    "no config was given",
-                    "-c run.toml names it; --resume goes on with the run in --out",
-                )
-                .into());
-            }
-        };
-        let mut config = Config::read(path, method, &self.sets)?;
-        if self.resume && self.config.is_some() && of_run.exists() {
-            // The day that templates are told is that of the run's beginning.
-            config.data.date = Config::read(&of_run, method, &[])?.data.date;
+        let path = self.run.config_file(root)?;
+        let mut config = Config::read(&path, method, &self.run.sets)?;
+        if let Some(begun) = self.run.begun(root) {
+            config.data.date = Config::read(&begun, method, &[])?.data.date;
         }
         Ok(config)
     }
@@ -247,7 +206,7 @@ impl RunArgs {
         let found = FindArgs {
             accept_config_key: config.model.accept_config_keys.clone(),
             base: None,
-            offline: self.offline,
+            offline: self.run.offline,
         };
         let open = found.exact();
         if let (true, Some(adapter)) = (config.model.name.is_empty(), &config.model.adapter) {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::run::One;
 use crate::activations::TrainingRows;
 use crate::files::write::write_atomic;
-use crate::train::TrainError;
+use crate::train::{TrainError, checkpoint::difference};
 
 const SCHEMA: &str = "candlescope.dictionary-checkpoint/1";
 
@@ -81,25 +81,17 @@ pub(super) fn read(
         origin: path.display().to_string(),
         message: e.to_string(),
     })?;
-    for (what, expected, found) in [
+    for (field, ours, theirs) in [
         ("schema", SCHEMA, state.schema.as_str()),
-        ("the model's forward", made.model, &state.model),
-        ("the data", made.data, &state.data),
+        ("model", made.model, &state.model),
+        ("data", made.data, &state.data),
     ] {
-        if expected != found {
-            return Err(TrainError::config(
-                format!("{}: {what}", path.display()),
-                format!("{expected}, as this run has it"),
-                found,
-            ));
+        if ours != theirs {
+            return Err(TrainError::mismatch(&path, field, ours, theirs));
         }
     }
-    if let Some(key) = differs("", made.config, &state.config) {
-        return Err(TrainError::config(
-            key.trim_start_matches('.'),
-            "what the run began with; a run with another needs a folder of its own",
-            "another value",
-        ));
+    if let Some((field, ours, theirs)) = difference(made.config, &state.config, "") {
+        return Err(TrainError::mismatch(&path, field, ours, theirs));
     }
     rows.restore(&folder.join("rows"))?;
     for one in all {
@@ -108,25 +100,4 @@ pub(super) fn read(
         one.trainer = Trainer::from_bytes(&bytes)?;
     }
     Ok(state.step)
-}
-
-/// The first key in which two configs differ.
-fn differs(at: &str, a: &serde_json::Value, b: &serde_json::Value) -> Option<String> {
-    use serde_json::Value::Object;
-    if a == b {
-        return None;
-    }
-    let (Object(a), Object(b)) = (a, b) else {
-        return Some(at.to_owned());
-    };
-    let keys = a.keys().chain(b.keys().filter(|key| !a.contains_key(*key)));
-    let null = serde_json::Value::Null;
-    keys.into_iter().find_map(|key| {
-        let of = |map: &serde_json::Map<_, _>| map.get(key).cloned().unwrap_or_default();
-        let at = format!("{at}.{key}");
-        match (a.get(key), b.get(key)) {
-            (Some(a), Some(b)) => differs(&at, a, b),
-            _ => (of(a) != null || of(b) != null).then_some(at),
-        }
-    })
 }

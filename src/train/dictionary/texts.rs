@@ -36,12 +36,8 @@ pub(super) fn contexts<'a>(
 
 fn source(data: &Data) -> Result<Option<Source>, TrainError> {
     if let Some(name) = &data.suite {
-        let suite = if Suite::names().contains(&name.as_str()) {
-            Suite::builtin(name)
-        } else {
-            Suite::from_jsonl(name.as_ref())
-        };
-        return Ok(Some(Source::Suite(suite.map_err(StoreError::from)?)));
+        let suite = Suite::named(name).map_err(StoreError::from)?;
+        return Ok(Some(Source::Suite(suite)));
     }
     let Some(path) = &data.path else {
         return Ok(None);

@@ -7,6 +7,7 @@ pub mod generate;
 pub mod hooks;
 pub mod lens;
 pub mod models;
+mod pending;
 pub mod probes;
 pub mod training;
 mod unready;

@@ -20,7 +20,7 @@ pub(super) fn enabled(
         return Err("no model is open; `:open NAME` opens one".into());
     }
     match action {
-        "read" | "try" | "try_all" if screen.job.is_some() => {
+        "read" | "try" | "try_all" if screen.pending.job.is_some() => {
             return Err("directions are being worked on; esc stops that".into());
         }
         "generate" | "read" | "deeper" | "shallower" | "first" | "last" | "quantity"
@@ -127,17 +127,11 @@ fn go(screen: &mut DirectionsScreen, place: Place, shared: &mut Shared) {
     shared.layer = place.0.min(shared.layers() - 1);
 }
 
-/// A number for a new job.
-fn begin(screen: &mut DirectionsScreen, job: Job) -> u64 {
-    screen.failed = None;
-    screen.withdrawn = false;
-    screen.jobs += 1;
-    screen.job = Some((screen.jobs, job));
-    screen.jobs
-}
-
 fn read(screen: &mut DirectionsScreen, cx: &mut Context) {
-    let (model, job) = (screen.model, begin(screen, Job::Find));
+    let (model, job) = (
+        screen.model,
+        screen.pending.begin(|number| (number, Job::Find)),
+    );
     cx.job("directions", move |checkpoint, ticket| {
         Ok(Told {
             model,
@@ -155,7 +149,12 @@ fn try_these(screen: &mut DirectionsScreen, which: Vec<Candidate>, cx: &mut Cont
         // The map shows what is being measured.
         screen.quantity = super::Quantity::Bypass;
     }
-    let (model, job) = (screen.model, begin(screen, Job::Try(which.len())));
+    let (model, job) = (
+        screen.model,
+        screen
+            .pending
+            .begin(|number| (number, Job::Try(which.len()))),
+    );
     cx.job("trying directions", move |checkpoint, ticket| {
         Ok(Told {
             model,

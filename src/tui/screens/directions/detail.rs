@@ -109,13 +109,13 @@ fn title(found: &Found, (layer, place): Place, theme: Theme) -> String {
 fn facts(screen: &DirectionsScreen, found: &Found, place: Place, view: &View) -> Vec<Fact> {
     let theme = *view.theme;
     let mut facts = vec![score(screen, view.shared, theme)];
-    if let Some(why) = &screen.failed {
+    if let Some(why) = &screen.pending.failed {
         let text = format!("{why}; enter or t tries again, esc puts this away");
         facts.push(("failed", text, theme.error()));
     }
     match screen.candidate(place) {
         Some(candidate) => {
-            let style = match screen.job {
+            let style = match screen.pending.job {
                 Some((_, Job::Find)) => theme.stale(),
                 _ => theme.text(),
             };
@@ -144,7 +144,7 @@ fn score(screen: &DirectionsScreen, shared: &Shared, theme: Theme) -> Fact {
         let text = why.unwrap_or_else(|| "is empty; p in the lens writes one".into());
         return (name, text, theme.dim());
     }
-    if let Some((version, why)) = &screen.unscored
+    if let Some((version, why)) = &screen.pending.unanswered
         && *version == shared.version()
     {
         return (name, format!("has no refusal score: {why}"), theme.error());
@@ -262,7 +262,7 @@ fn trial(
             .collect();
     }
     let [harmful, harmless] = found.prompts.each_ref().map(Vec::len);
-    let text = match screen.job {
+    let text = match screen.pending.job {
         Some((_, Job::Try(_))) => "not tried yet; trying goes on".to_owned(),
         _ => format!(
             "not tried yet; enter tries it on {harmful} harmful and {harmless} harmless prompts, t tries all"

@@ -26,6 +26,7 @@ use crate::steer::{Candidate, Source, StreamScale, Way, choose};
 use crate::tui::keys::Binding;
 use crate::tui::screen::{Command, Context, Data, Hits, Reply, Screen, View};
 use crate::tui::screens::generate::dose::{self, Dosed};
+use crate::tui::screens::pending::Pending;
 use crate::tui::shared::Shared;
 use quantity::Quantity;
 use work::{Answer, Found, Live, LiveAsk, Place, Told, Tried};
@@ -52,19 +53,9 @@ pub struct DirectionsScreen {
     quantity: Quantity,
     /// The direction that the others are compared with, if it is not the chosen one.
     pinned: Option<Place>,
-    job: Option<(u64, Job)>,
-    /// Jobs so far.
-    jobs: u64,
-    /// The job was taken back.
-    withdrawn: bool,
-    failed: Option<String>,
+    /// Its jobs by number, and the state of prompt and interventions whose score was asked for.
+    pending: Pending<(u64, Job), u64>,
     live: Option<Live>,
-    /// The state of prompt and interventions whose score was asked for.
-    asked: Option<u64>,
-    /// Requests for a score that have not ended; all but the newest are on their way out.
-    open: usize,
-    /// A state that has no score, and why.
-    unscored: Option<(u64, String)>,
     /// The version that the last step of a dose made: a further one replaces it.
     stepped: Option<u64>,
     /// Tells one open model from another.
@@ -152,8 +143,7 @@ impl DirectionsScreen {
     fn forget(&mut self) {
         *self = Self {
             quantity: self.quantity,
-            jobs: self.jobs,
-            open: self.open,
+            pending: self.pending.forgotten(),
             ..Self::default()
         };
     }
@@ -161,13 +151,10 @@ impl DirectionsScreen {
     fn ask_score(&mut self, cx: &mut Context) {
         let version = cx.shared.version();
         let known = self.live.as_ref().map(|live| live.version);
-        let refused = self.unscored.as_ref().map(|(version, _)| *version);
-        let waits = [self.asked, known, refused].contains(&Some(version));
-        if cx.shared.tokens.is_empty() || waits {
+        if cx.shared.tokens.is_empty() || self.pending.settled(version, known) {
             return;
         }
-        self.asked = Some(version);
-        self.open += 1;
+        self.pending.ask(version);
         let ask = LiveAsk {
             version,
             ids: cx.shared.tokens.iter().map(|token| token.id).collect(),
@@ -190,22 +177,16 @@ impl DirectionsScreen {
 
     fn take(&mut self, told: Told) {
         let ours = told.model == self.model;
-        let job = self.job.map(|(id, _)| id);
+        let job = self.pending.job.map(|(id, _)| id);
         match told.answer {
             Answer::Live(version, result) => {
-                self.open = self.open.saturating_sub(1);
-                match result {
-                    Ok(live) if ours => self.live = Some(live),
-                    Err(why) if ours && self.open == 0 => self.unscored = Some((version, why)),
-                    _ => {}
-                }
-                if self.open == 0 {
-                    self.asked = None;
+                if let Some(live) = self.pending.answered(version, result, ours) {
+                    self.live = Some(live);
                 }
             }
             _ if !ours || told.job != job => {}
             Answer::Found(found) => {
-                self.job = None;
+                self.pending.job = None;
                 self.tried.clear();
                 self.column = self.column.min(found.wheres.len().saturating_sub(1));
                 if self.found.is_none() {
@@ -218,8 +199,8 @@ impl DirectionsScreen {
                 self.tried.insert(place, *tried);
             }
             Answer::Ended(why) => {
-                self.job = None;
-                self.failed = why;
+                self.pending.job = None;
+                self.pending.failed = why;
             }
         }
     }
@@ -268,7 +249,7 @@ impl Screen for DirectionsScreen {
         };
         let model = Arc::as_ptr(&facts.checkpoint) as usize;
         if model != self.model {
-            if self.job.is_some() {
+            if self.pending.job.is_some() {
                 cx.commands.push(Command::Withdraw(cx.screen));
             }
             // Another model's directions: nothing of them can be shown, not even as old.
@@ -279,47 +260,14 @@ impl Screen for DirectionsScreen {
     }
 
     fn reply(&mut self, reply: Reply, _cx: &mut Context) {
-        match reply {
-            Reply::Part(value) | Reply::Done(value) => {
-                if let Ok(told) = value.downcast::<Told>() {
-                    self.take(*told);
-                }
-            }
-            Reply::Failed(why) => {
-                self.job = None;
-                (self.open, self.asked) = (0, None);
-                self.failed = Some(why);
-            }
-            // A job that waited and was taken back; else a score that was replaced.
-            Reply::Cancelled if self.withdrawn => (self.job, self.withdrawn) = (None, false),
-            Reply::Cancelled => {
-                self.open = self.open.saturating_sub(1);
-                if self.open == 0 {
-                    self.asked = None;
-                }
-            }
+        if let Some(told) = self.pending.reply(reply) {
+            self.take(told);
         }
-        if self.job.is_none() {
-            self.withdrawn = false;
-        }
+        self.pending.settle();
     }
 
     fn cancel(&mut self, cx: &mut Context) -> bool {
-        if self.job.is_some() {
-            self.withdrawn = true;
-            cx.commands.push(Command::Withdraw(cx.screen));
-            cx.say("stopped; what was tried stays");
-            return true;
-        }
-        if self.failed.take().is_some() {
-            return true;
-        }
-        if let Some(version) = self.asked {
-            self.unscored = Some((version, "it was stopped".into()));
-            cx.commands.push(Command::Stop);
-            return true;
-        }
-        false
+        self.pending.cancel("stopped; what was tried stays", cx)
     }
 
     fn command(&mut self, words: &[&str], cx: &mut Context) -> Option<Result<(), String>> {

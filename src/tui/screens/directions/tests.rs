@@ -85,7 +85,7 @@ fn ready() -> (Desk, DirectionsScreen) {
 fn answer(desk: &mut Desk, screen: &mut DirectionsScreen, answer: Answer) {
     let told = Told {
         model: screen.model,
-        job: Some(screen.jobs),
+        job: Some(screen.pending.jobs),
         answer,
     };
     desk.reply(screen, Reply::Done(Box::new(told)));
@@ -165,7 +165,7 @@ fn what_is_tried_fills_the_map_in_and_the_rule_chooses() {
         let tried = tried(measures(layer, bypass, 0.75, kl), 4).unwrap();
         answer(&mut desk, &mut screen, Answer::Tried(Box::new(tried)));
     }
-    assert!(screen.job.is_some(), "parts do not end it");
+    assert!(screen.pending.job.is_some(), "parts do not end it");
     let shown = desk.draw(&screen, 120, 40);
     assert!(
         shown.contains("refusal score change, ablated, 3 of 7 tried"),
@@ -215,8 +215,8 @@ fn what_comes_for_another_job_or_model_is_dropped() {
     let (mut desk, mut screen) = ready();
     desk.press(&mut screen, "t");
     for (model, job) in [
-        (screen.model + 1, screen.jobs),
-        (screen.model, screen.jobs - 1),
+        (screen.model + 1, screen.pending.jobs),
+        (screen.model, screen.pending.jobs - 1),
     ] {
         let tried = tried(measures(2, 0.0, 0.0, 0.0), 4).unwrap();
         let told = Told {
@@ -226,12 +226,12 @@ fn what_comes_for_another_job_or_model_is_dropped() {
         };
         desk.reply(&mut screen, Reply::Part(Box::new(told)));
     }
-    assert!(screen.tried.is_empty() && screen.job.is_some());
+    assert!(screen.tried.is_empty() && screen.pending.job.is_some());
     assert!(desk.with(&mut screen, |screen, cx| screen.cancel(cx)));
     let withdrawn = |command: &Command| matches!(command, Command::Withdraw("directions"));
     assert!(desk.commands.iter().any(withdrawn));
     desk.reply(&mut screen, Reply::Cancelled);
-    assert_eq!(screen.job, None, "a job that waited");
+    assert_eq!(screen.pending.job, None, "a job that waited");
 }
 
 #[test]
@@ -289,7 +289,10 @@ fn on_the_toy_the_map_is_what_the_command_line_makes() {
     desk.refresh(&mut screen);
     desk.press(&mut screen, "r");
     desk.work(&mut screen);
-    assert_eq!((screen.failed.as_deref(), screen.job), (None, None));
+    assert_eq!(
+        (screen.pending.failed.as_deref(), screen.pending.job),
+        (None, None)
+    );
     let plain = screen.live.as_ref().unwrap().plain;
     let found = screen.found.clone().unwrap();
     assert!(found.wheres.len() > 1 && found.wheres[0] == Where::InstructionEnd);

@@ -59,11 +59,11 @@ fn card(screen: &DirectionsScreen, view: &View) -> Card {
     if let Some(card) = unready::model(view.shared, theme, reads, "") {
         return card;
     }
-    if let Some(why) = &screen.failed {
+    if let Some(why) = &screen.pending.failed {
         let next = "r tries again; X switches all interventions off";
         return unready::say("No directions were made", theme.error(), why.clone(), next);
     }
-    if let Some((_, job)) = screen.job {
+    if let Some((_, job)) = screen.pending.job {
         let body = format!("Now {}; how far it is stands above.", job.words());
         return unready::say("Making directions", theme.accent(), body, "esc stops it");
     }
@@ -131,7 +131,7 @@ fn map(
             cursor: Some(cursor),
             offset: (cursor.0.saturating_sub(high / 2), 0),
             cell_width: cell,
-            stale: matches!(screen.job, Some((_, Job::Find))),
+            stale: matches!(screen.pending.job, Some((_, Job::Find))),
         },
         theme,
     );

@@ -95,10 +95,10 @@ pub(super) fn data(screen: &DirectionsScreen, _shared: &Shared) -> Option<Data> 
 /// The place under the cursor in words.
 pub(super) fn spoken(screen: &DirectionsScreen, shared: &Shared) -> Vec<String> {
     let mut lines = Vec::new();
-    if let Some((_, job)) = screen.job {
+    if let Some((_, job)) = screen.pending.job {
         lines.push(format!("now {}", job.words()));
     }
-    if let Some(why) = &screen.failed {
+    if let Some(why) = &screen.pending.failed {
         lines.push(format!("failed: {why}"));
     }
     if let Some((live, old)) = screen.score(shared) {

@@ -10,7 +10,7 @@ pub(super) fn enabled(screen: &ProbesScreen, action: &str, shared: &Shared) -> R
         return Err("no model is open; `:open NAME` opens one".into());
     }
     match action {
-        "sweep" if screen.job.is_some() => {
+        "sweep" if screen.pending.job.is_some() => {
             return Err("probes are being fitted; esc stops that".into());
         }
         "sweep" | "lens" | "deeper" | "shallower" | "first" | "last" | "quantity"
@@ -89,10 +89,7 @@ fn chosen(screen: &mut ProbesScreen, cx: &mut Context) {
 }
 
 fn sweep(screen: &mut ProbesScreen, cx: &mut Context) {
-    (screen.failed, screen.withdrawn) = (None, false);
-    screen.jobs += 1;
-    let (model, job) = (screen.model, screen.jobs);
-    screen.job = Some(job);
+    let (model, job) = (screen.model, screen.pending.begin(|number| number));
     cx.job("probes", move |checkpoint, ticket| {
         Ok(Told {
             model,

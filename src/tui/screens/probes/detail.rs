@@ -88,13 +88,13 @@ fn facts(
     view: &View,
 ) -> Vec<(&'static str, String, Style)> {
     let theme = *view.theme;
-    let style = if screen.job.is_some() {
+    let style = if screen.pending.job.is_some() {
         theme.stale()
     } else {
         theme.text()
     };
     let mut facts = Vec::new();
-    if let Some(why) = &screen.failed {
+    if let Some(why) = &screen.pending.failed {
         let text = format!("{why}; r tries again, esc puts this away");
         facts.push(("failed", text, theme.error()));
     }
@@ -133,7 +133,7 @@ fn strip(screen: &ProbesScreen, view: &View, area: Rect, buf: &mut Buffer, hits:
     if shared.tokens.is_empty() {
         return say("is empty; p in the lens writes one", theme.dim(), buf);
     }
-    if let Some((of, why)) = &screen.unscored
+    if let Some((of, why)) = &screen.pending.unanswered
         && Some(*of) == wanted
     {
         return say(&format!("has no score: {why}"), theme.error(), buf);

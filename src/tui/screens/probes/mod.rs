@@ -24,6 +24,7 @@ use crate::hooks::HookPoint;
 use crate::tui::filter::{Filter, Listed};
 use crate::tui::keys::Binding;
 use crate::tui::screen::{Command, Context, Data, Hits, Reply, Screen, View};
+use crate::tui::screens::pending::Pending;
 use crate::tui::shared::Shared;
 use work::{Answer, Cell, Row, Strip, Swept, Told};
 
@@ -89,19 +90,9 @@ pub struct ProbesScreen {
     example: usize,
     /// Lowest scores first.
     upwards: bool,
-    job: Option<u64>,
-    /// Jobs so far.
-    jobs: u64,
-    /// The job was taken back.
-    withdrawn: bool,
-    failed: Option<String>,
+    /// Its jobs by number, and the state and point whose scores were asked for.
+    pending: Pending<u64, (u64, HookPoint)>,
     strip: Option<Strip>,
-    /// The state and point whose scores were asked for.
-    asked: Option<(u64, HookPoint)>,
-    /// Requests for scores that have not ended.
-    open: usize,
-    /// A state that has no scores, and why.
-    unscored: Option<((u64, HookPoint), String)>,
     filter: Filter,
     /// Tells one open model from another.
     model: usize,
@@ -151,16 +142,13 @@ impl ProbesScreen {
             return;
         };
         let known = self.strip.as_ref().map(|s| (s.version, s.point));
-        let refused = self.unscored.as_ref().map(|(of, _)| *of);
-        let waits = [self.asked, known, refused].contains(&Some(wanted));
         let Some(probe) = self.here(cx.shared).map(|cell| cell.probe.clone()) else {
             return;
         };
-        if cx.shared.tokens.is_empty() || waits {
+        if cx.shared.tokens.is_empty() || self.pending.settled(wanted, known) {
             return;
         }
-        self.asked = Some(wanted);
-        self.open += 1;
+        self.pending.ask(wanted);
         let ids: Vec<u32> = cx.shared.tokens.iter().map(|token| token.id).collect();
         let (model, edits) = (self.model, cx.shared.edits());
         cx.ask("probe of the prompt", move |checkpoint, ticket| {
@@ -180,26 +168,20 @@ impl ProbesScreen {
         let ours = told.model == self.model;
         match told.answer {
             Answer::Strip(of, result) => {
-                self.open = self.open.saturating_sub(1);
-                match result {
-                    Ok(strip) if ours => self.strip = Some(strip),
-                    Err(why) if ours && self.open == 0 => self.unscored = Some((of, why)),
-                    _ => {}
-                }
-                if self.open == 0 {
-                    self.asked = None;
+                if let Some(strip) = self.pending.answered(of, result, ours) {
+                    self.strip = Some(strip);
                 }
             }
-            _ if !ours || told.job != self.job => {}
+            _ if !ours || told.job != self.pending.job => {}
             Answer::Swept(swept) => {
-                self.job = None;
+                self.pending.job = None;
                 if self.swept.is_none() {
                     self.column = swept.points.len().saturating_sub(1);
                 }
-                (self.strip, self.unscored) = (None, None);
+                (self.strip, self.pending.unanswered) = (None, None);
                 self.swept = Some(Arc::from(swept));
             }
-            Answer::Ended(why) => (self.job, self.failed) = (None, why),
+            Answer::Ended(why) => (self.pending.job, self.pending.failed) = (None, why),
         }
     }
 }
@@ -260,15 +242,14 @@ impl Screen for ProbesScreen {
         };
         let model = Arc::as_ptr(&facts.checkpoint) as usize;
         if model != self.model {
-            if self.job.is_some() {
+            if self.pending.job.is_some() {
                 cx.commands.push(Command::Withdraw(cx.screen));
             }
             // Another model's probes: nothing of them can be shown, not even as old.
             *self = Self {
                 quantity: self.quantity,
                 carried: self.carried,
-                jobs: self.jobs,
-                open: self.open,
+                pending: self.pending.forgotten(),
                 model,
                 ..Self::default()
             };
@@ -277,46 +258,14 @@ impl Screen for ProbesScreen {
     }
 
     fn reply(&mut self, reply: Reply, _cx: &mut Context) {
-        match reply {
-            Reply::Part(value) | Reply::Done(value) => {
-                if let Ok(told) = value.downcast::<Told>() {
-                    self.take(*told);
-                }
-            }
-            Reply::Failed(why) => {
-                (self.job, self.open, self.asked) = (None, 0, None);
-                self.failed = Some(why);
-            }
-            // A job that waited and was taken back; else scores that were replaced.
-            Reply::Cancelled if self.withdrawn => (self.job, self.withdrawn) = (None, false),
-            Reply::Cancelled => {
-                self.open = self.open.saturating_sub(1);
-                if self.open == 0 {
-                    self.asked = None;
-                }
-            }
+        if let Some(told) = self.pending.reply(reply) {
+            self.take(told);
         }
-        if self.job.is_none() {
-            self.withdrawn = false;
-        }
+        self.pending.settle();
     }
 
     fn cancel(&mut self, cx: &mut Context) -> bool {
-        if self.job.is_some() {
-            self.withdrawn = true;
-            cx.commands.push(Command::Withdraw(cx.screen));
-            cx.say("stopped; r begins anew");
-            return true;
-        }
-        if self.failed.take().is_some() {
-            return true;
-        }
-        if let Some(of) = self.asked {
-            self.unscored = Some((of, "it was stopped".into()));
-            cx.commands.push(Command::Stop);
-            return true;
-        }
-        false
+        self.pending.cancel("stopped; r begins anew", cx)
     }
 
     fn list(&self, shared: &Shared) -> Option<Listed> {

@@ -127,7 +127,7 @@ pub(super) fn carried(
                 layer.saturating_sub(usize::from(inner.width / wide) / 2),
             ),
             cell_width: wide,
-            stale: screen.job.is_some(),
+            stale: screen.pending.job.is_some(),
         },
         theme,
     );

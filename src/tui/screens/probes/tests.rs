@@ -82,7 +82,7 @@ fn ready() -> (Desk, ProbesScreen) {
 fn answer(desk: &mut Desk, screen: &mut ProbesScreen, answer: Answer) {
     let told = Told {
         model: screen.model,
-        job: Some(screen.jobs),
+        job: Some(screen.pending.jobs),
         answer,
     };
     desk.reply(screen, Reply::Done(Box::new(told)));
@@ -258,7 +258,10 @@ fn a_failure_is_said_and_a_job_is_stopped() {
     let withdrawn = |command: &Command| matches!(command, Command::Withdraw("probes"));
     assert!(desk.commands.iter().any(withdrawn));
     answer(&mut desk, &mut screen, Answer::Ended(None));
-    assert_eq!((screen.job, screen.withdrawn), (None, false));
+    assert_eq!(
+        (screen.pending.job, screen.pending.withdrawn),
+        (None, false)
+    );
 }
 
 #[test]
@@ -267,7 +270,10 @@ fn on_the_toy_every_point_is_probed_and_harmful_prompts_are_cut() {
     desk.refresh(&mut screen);
     desk.press(&mut screen, "r");
     desk.work(&mut screen);
-    assert_eq!((screen.failed.as_deref(), screen.job), (None, None));
+    assert_eq!(
+        (screen.pending.failed.as_deref(), screen.pending.job),
+        (None, None)
+    );
     let swept = screen.swept.clone().unwrap();
     assert_eq!(swept.cells.len(), POINTS.len() * 4);
     assert_eq!(swept.n, ROWS.map(|n| 2 * n));

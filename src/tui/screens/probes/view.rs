@@ -63,7 +63,7 @@ fn card(screen: &ProbesScreen, view: &View) -> Card {
     if let Some(card) = unready::model(view.shared, theme, reads, "") {
         return card;
     }
-    if let Some(why) = &screen.failed {
+    if let Some(why) = &screen.pending.failed {
         return unready::say(
             "No probe was fitted",
             theme.error(),
@@ -71,7 +71,7 @@ fn card(screen: &ProbesScreen, view: &View) -> Card {
             "r tries again",
         );
     }
-    if screen.job.is_some() {
+    if screen.pending.job.is_some() {
         let body = "The prompts are read once, then a probe is fitted at every layer and point; how far it is stands above.";
         return unready::say(
             "Fitting probes",
@@ -149,7 +149,7 @@ fn map(
             cursor: Some(cursor),
             offset: (cursor.0.saturating_sub(high / 2), 0),
             cell_width: cell,
-            stale: screen.job.is_some(),
+            stale: screen.pending.job.is_some(),
         },
         theme,
     );

@@ -98,10 +98,10 @@ pub(super) fn data(screen: &ProbesScreen, _shared: &Shared) -> Option<Data> {
 /// The probe under the cursor in words.
 pub(super) fn spoken(screen: &ProbesScreen, shared: &Shared) -> Vec<String> {
     let mut lines = Vec::new();
-    if screen.job.is_some() {
+    if screen.pending.job.is_some() {
         lines.push("probes are being fitted".to_owned());
     }
-    if let Some(why) = &screen.failed {
+    if let Some(why) = &screen.pending.failed {
         lines.push(format!("failed: {why}"));
     }
     let (Some(swept), Some(cell)) = (&screen.swept, screen.here(shared)) else {
