@@ -68,8 +68,29 @@ pub(crate) struct Target {
 /// Every number of `a` and `b` named by the sizes must be readable, every one of `out` writable (and initialised, if it is
 /// added to), and nobody else may touch `out` meanwhile.
 pub(crate) unsafe fn product(size: [usize; 3], a: Matrix, b: Matrix, out: Target, parallel: bool) {
+    let terms = linear::gradient_terms(size[1] * size[2]);
+    // SAFETY: the caller's.
+    unsafe { in_terms(terms, size, a, b, out, parallel) };
+}
+
+/// As [`product`] on several threads, with as many terms as a forward has.
+///
+/// # Safety
+/// As [`product`].
+pub(crate) unsafe fn exact(size: [usize; 3], a: Matrix, b: Matrix, out: Target) {
+    // SAFETY: the caller's.
+    unsafe { in_terms(linear::terms(size[1] * size[2]), size, a, b, out, true) };
+}
+
+unsafe fn in_terms(
+    terms: usize,
+    size: [usize; 3],
+    a: Matrix,
+    b: Matrix,
+    out: Target,
+    parallel: bool,
+) {
     let [m, n, k] = size;
-    let terms = linear::gradient_terms(n * k);
     if parallel && terms > 0 && m * n * k >= TILES_FROM {
         // Either the numbers of `k` are adjacent, or those of the other dimension.
         let operand = |start, along, across, rows| Operand {

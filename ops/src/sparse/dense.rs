@@ -2,11 +2,14 @@
 //!
 //! Entries are written out into bands of rows, zeros between them; a band and its products stay small beside the weights.
 
+use std::mem::MaybeUninit;
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::Entries;
-use super::gather::ByLatent;
-use crate::grad::product::{Matrix, Target, product};
+use crate::grad::product::{Matrix, Target, exact, product};
+use crate::view::{Shared, tasks};
 
 /// From one entry in so many numbers on, products of whole bands win (measured at 576 x 9,216: they cost what a sixteenth of
 /// the entries costs one by one).
@@ -19,15 +22,19 @@ pub(super) fn pays(entries: usize, rows: usize, latents: usize) -> bool {
     rows >= 64 && entries > rows.saturating_mul(latents) / FROM
 }
 
-/// As [`super::decode`]. In `f32` throughout, as what is decoded is compared with other implementations' numbers.
+/// As [`super::decode`]. As exact as `f32`, as what is decoded is compared with other implementations' numbers.
 pub(super) fn decode(entries: &Entries, weights: &[f32], width: usize, out: &mut [f32]) {
-    const ROWS: usize = 128;
     let latents = weights.len() / width;
-    let bands = out.par_chunks_mut(ROWS * width).enumerate();
-    bands.for_each(|(i, out)| {
+    let mut band = vec![0f32; BAND.min(entries.rows()) * latents];
+    for (i, out) in out.chunks_mut(BAND * width).enumerate() {
         let rows = out.len() / width;
-        let mut band = vec![0f32; rows * latents];
-        spread(entries, i * ROWS..i * ROWS + rows, latents, &mut band);
+        spread(
+            entries,
+            i * BAND,
+            0..latents,
+            &entries.values,
+            &mut band[..rows * latents],
+        );
         let to = Target {
             start: out.as_mut_ptr(),
             stride: width,
@@ -35,78 +42,101 @@ pub(super) fn decode(entries: &Entries, weights: &[f32], width: usize, out: &mut
         };
         let (left, right) = (Matrix::new(&band, latents), Matrix::new(weights, width));
         // SAFETY: the band holds `rows` rows, the weights one for each latent, and `out` is borrowed for writing.
-        unsafe { product([rows, width, latents], left, right, to, false) };
-    });
+        unsafe { exact([rows, width, latents], left, right, to) };
+    }
 }
 
 /// As [`super::dots`].
 pub(super) fn dots(entries: &Entries, rows: &[f32], weights: &[f32], width: usize) -> Vec<f32> {
     let latents = weights.len() / width;
-    let mut out = Vec::with_capacity(entries.len());
+    let mut out: Vec<f32> = Vec::with_capacity(entries.len());
+    let to = Shared::new(out.as_mut_ptr());
     let mut band = vec![0f32; BAND.min(entries.rows()) * latents];
     for (i, rows) in rows.chunks(BAND * width).enumerate() {
         let count = rows.len() / width;
-        let to = Target {
+        let target = Target {
             start: band.as_mut_ptr(),
             stride: latents,
             add: false,
         };
-        let right = Matrix::new(weights, width).transposed();
+        let (left, right) = (
+            Matrix::new(rows, width),
+            Matrix::new(weights, width).transposed(),
+        );
         // SAFETY: the band has room for `count` rows, and both operands hold the numbers named.
-        unsafe {
-            product(
-                [count, latents, width],
-                Matrix::new(rows, width),
-                right,
-                to,
-                true,
-            );
-        };
-        for (row, products) in band.chunks_exact(latents).enumerate().take(count) {
+        unsafe { product([count, latents, width], left, right, target, true) };
+        let band = &band;
+        tasks(count, true, |row| {
+            let products = &band[row * latents..][..latents];
+            let from = entries.starts[i * BAND + row];
             let (picked, _) = entries.row(i * BAND + row);
-            out.extend(picked.iter().map(|&latent| products[latent as usize]));
-        }
+            // SAFETY: each row's entries have their own places.
+            let own = unsafe {
+                std::slice::from_raw_parts_mut(to.at(from).cast::<MaybeUninit<f32>>(), picked.len())
+            };
+            for (out, &latent) in own.iter_mut().zip(picked) {
+                out.write(products[latent as usize]);
+            }
+        });
     }
+    // SAFETY: the rows' entries are all entries, and each was written.
+    unsafe { out.set_len(entries.len()) };
     out
 }
 
-/// As [`super::gather`], for all latents.
-pub(super) fn gather(by: &ByLatent, shares: &[f32], rows: &[f32], width: usize, out: &mut [f32]) {
-    let latents = by.latents();
-    let total = rows.len() / width;
-    let mut band = vec![0f32; BAND.min(total) * latents];
-    for first in (0..total).step_by(BAND) {
-        let count = BAND.min(total - first);
-        band.fill(0.0);
-        for latent in 0..latents {
-            let at = by.starts[latent] as usize..by.starts[latent + 1] as usize;
-            // Rows rise within a latent.
-            let own = &by.rows[at.clone()];
-            let from = own.partition_point(|&row| (row as usize) < first);
-            let to = own.partition_point(|&row| (row as usize) < first + count);
-            for place in at.start + from..at.start + to {
-                let row = by.rows[place] as usize - first;
-                band[row * latents + latent] = shares[by.entries[place] as usize];
-            }
-        }
+/// As [`super::gather`], to rows of the latents named alone.
+pub(super) fn gather(
+    entries: &Entries,
+    which: Range<usize>,
+    shares: &[f32],
+    rows: &[f32],
+    width: usize,
+    out: &mut [f32],
+) {
+    let latents = which.len();
+    let mut band = vec![0f32; BAND.min(entries.rows()) * latents];
+    for (i, rows) in rows.chunks(BAND * width).enumerate() {
+        let count = rows.len() / width;
+        spread(
+            entries,
+            i * BAND,
+            which.clone(),
+            shares,
+            &mut band[..count * latents],
+        );
         let target = Target {
             start: out.as_mut_ptr(),
             stride: width,
             add: true,
         };
         let left = Matrix::new(&band, latents).transposed();
-        let right = Matrix::new(&rows[first * width..][..count * width], width);
-        // SAFETY: the band holds `count` rows of all latents, `out` a row for each, borrowed for writing.
-        unsafe { product([latents, width, count], left, right, target, true) };
+        // SAFETY: the band holds `count` rows of these latents, `out` a row for each, borrowed for writing.
+        unsafe {
+            product(
+                [latents, width, count],
+                left,
+                Matrix::new(rows, width),
+                target,
+                true,
+            )
+        };
     }
 }
 
-fn spread(entries: &Entries, rows: std::ops::Range<usize>, latents: usize, band: &mut [f32]) {
-    for (row, out) in rows.zip(band.chunks_exact_mut(latents)) {
-        out.fill(0.0);
-        let (picked, values) = entries.row(row);
-        for (&latent, &value) in picked.iter().zip(values) {
-            out[latent as usize] = value;
-        }
+/// Rows from `first` on, written out: what the entries of some latents stand for, zeros between them.
+fn spread(entries: &Entries, first: usize, which: Range<usize>, numbers: &[f32], band: &mut [f32]) {
+    if which.is_empty() {
+        return;
     }
+    let rows = band.par_chunks_exact_mut(which.len()).enumerate();
+    rows.for_each(|(row, out)| {
+        out.fill(0.0);
+        let (latents, _) = entries.row(first + row);
+        let at = entries.starts[first + row];
+        let from = latents.partition_point(|&l| (l as usize) < which.start);
+        let own = latents[from..].iter().zip(&numbers[at + from..]);
+        for (&latent, &number) in own.take_while(|(l, _)| (**l as usize) < which.end) {
+            out[latent as usize - which.start] = number;
+        }
+    });
 }

@@ -1,5 +1,7 @@
 //! The few numbers of a large matrix that are not 0, by row.
 
+use rayon::prelude::*;
+
 /// Row `r` has entries `starts[r] .. starts[r + 1]`, in rising order of latents.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entries {
@@ -83,21 +85,32 @@ impl Entries {
     }
 
     /// Bands of rows, one after the other.
-    pub(super) fn join(bands: Vec<Self>) -> Self {
-        let count = |of: fn(&Self) -> usize| bands.iter().map(of).sum::<usize>();
-        let mut all = Self {
-            starts: Vec::with_capacity(count(Self::rows) + 1),
-            latents: Vec::with_capacity(count(Self::len)),
-            values: Vec::with_capacity(count(Self::len)),
-        };
-        all.starts.push(0);
-        for band in bands {
-            let before = all.len();
-            all.starts
-                .extend(band.starts.iter().skip(1).map(|end| before + end));
-            all.latents.extend_from_slice(&band.latents);
-            all.values.extend_from_slice(&band.values);
+    pub(super) fn join(mut bands: Vec<Self>) -> Self {
+        if bands.len() == 1 {
+            return bands.remove(0);
         }
-        all
+        let mut starts = vec![0];
+        let mut before = 0;
+        for band in &bands {
+            starts.extend(band.starts.iter().skip(1).map(|end| before + end));
+            before += band.len();
+        }
+        let (mut latents, mut values) = (vec![0; before], vec![0.0; before]);
+        let (mut to, mut places) = ((&mut latents[..], &mut values[..]), Vec::new());
+        for band in bands {
+            let (first, rest) = to.0.split_at_mut(band.len());
+            let (second, others) = to.1.split_at_mut(band.len());
+            places.push((band, first, second));
+            to = (rest, others);
+        }
+        places.into_par_iter().for_each(|(band, first, second)| {
+            first.copy_from_slice(&band.latents);
+            second.copy_from_slice(&band.values);
+        });
+        Self {
+            starts,
+            latents,
+            values,
+        }
     }
 }

@@ -185,8 +185,31 @@ fn decoding_dots_and_gathering_are_the_sums_they_say() {
             for (found, (truth, size)) in sums.iter().zip(expected) {
                 near(*found, truth, size);
             }
-            let count = (0..case.latents).map(|l| by.count(l)).sum::<usize>();
-            assert_eq!(count, kept.len());
+            let mut totals = vec![0f64; case.latents];
+            for (&latent, &value) in kept.latents.iter().zip(&kept.values) {
+                totals[latent as usize] += f64::from(value);
+            }
+            for (found, truth) in by.sums(&kept.values).iter().zip(totals) {
+                assert!((found - truth).abs() <= 1e-12 * truth.abs());
+            }
+            let part = case.latents / 3..case.latents;
+            let mut some = vec![0f32; sums.len()];
+            gather(
+                &by,
+                part.clone(),
+                &kept.values,
+                &rows,
+                case.width,
+                &mut some,
+            );
+            let (before, within) = some.split_at(part.start * case.width);
+            assert!(before.iter().all(|x| *x == 0.0));
+            let alike = within.iter().zip(&sums[part.start * case.width..]);
+            assert!(
+                alike
+                    .into_iter()
+                    .all(|(a, b)| (a - b).abs() <= 1e-4 * (1.0 + b.abs()))
+            );
         }
         let lengths = norms(&case.w, case.width);
         let total: f64 = lengths.iter().map(|l| f64::from(*l).powi(2)).sum();

@@ -93,9 +93,7 @@ impl Batch<'_> {
     /// The gradient of each entry's code under an error.
     pub fn back_codes(&self, entries: &Entries, pull: f32, error: &[f32]) -> Vec<f32> {
         let mut grads = dots(entries, error, &self.params.w_dec, self.d_out);
-        for grad in &mut grads {
-            *grad *= pull;
-        }
+        grads.par_iter_mut().for_each(|grad| *grad *= pull);
         grads
     }
 
@@ -108,7 +106,7 @@ impl Batch<'_> {
         error: &[f32],
         grads: &mut Params,
     ) {
-        let shares: Vec<f32> = codes.iter().map(|code| code * pull).collect();
+        let shares: Vec<f32> = codes.par_iter().map(|code| code * pull).collect();
         let all = 0..self.d_sae();
         gather(by, all, &shares, error, self.d_out, &mut grads.w_dec);
     }

@@ -1,6 +1,7 @@
 //! ReLU with an L1 penalty (Bricken et al. 2023); by default codes count in units of their decoder norm (Conerly et al. 2024).
 
 use candlescope_ops::sparse::{ByLatent, Keep, squares};
+use rayon::prelude::*;
 
 use super::decoder::{back_norms, decoder_norms};
 use super::pass::{Batch, Pass};
@@ -16,9 +17,8 @@ pub(super) fn pass(batch: &Batch, l1: f64, by_norm: bool) -> Pass {
     let (pull, per_row) = (batch.pull(), l1 / batch.rows as f64);
     let by = ByLatent::new(&codes, batch.d_sae());
     let mut pulls = batch.back_codes(&codes, pull, &error);
-    for (pull, &latent) in pulls.iter_mut().zip(&codes.latents) {
-        *pull += (per_row * f64::from(weight(latent))) as f32;
-    }
+    let penalised = pulls.par_iter_mut().zip(&codes.latents);
+    penalised.for_each(|(pull, &latent)| *pull += (per_row * f64::from(weight(latent))) as f32);
     let totals = by.sums(&codes.values);
     batch.back_decoder(&by, &codes.values, pull, &error, &mut grads);
     if by_norm {
