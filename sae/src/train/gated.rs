@@ -28,8 +28,10 @@ pub(super) fn pass(batch: &Batch, l1: f64, frozen_decoder: bool, centred: bool) 
     let (pull, per_row) = (batch.pull(), l1 / batch.rows as f64);
     let by = ByLatent::new(&codes, batch.d_sae());
     let error = batch.error(&codes, batch.without_latents(), batch.target);
+    let squares_of = squares(&error);
+    let (felt, through) = batch.felt(&error, squares_of);
     let gate_error = batch.error(&gates, batch.without_latents(), batch.target);
-    let of_code = batch.back_codes(&codes, pull, &error);
+    let of_code = batch.back_codes(&codes, pull, &felt);
     let of_gate = batch.back_codes(&gates, pull, &gate_error);
     let count = codes.len();
     let (mut of_product, mut of_bias, mut of_scale) =
@@ -46,14 +48,14 @@ pub(super) fn pass(batch: &Batch, l1: f64, frozen_decoder: bool, centred: bool) 
         }
         of_product[e] += gate_pulls[e];
     }
-    batch.back_decoder(&by, &codes.values, pull, &error, &mut grads);
+    batch.back_decoder(&by, &codes.values, pull, &felt, &mut grads);
     let totals = by.sums(&gates.values);
     if !frozen_decoder {
         batch.back_decoder(&by, &gates.values, pull, &gate_error, &mut grads);
         let pull: Vec<f64> = totals.iter().map(|total| per_row * total).collect();
         back_norms(batch, &pull, &mut grads);
     }
-    batch.back_output(pull, &error, &mut grads);
+    batch.back_output(pull, &felt, &mut grads);
     if !frozen_decoder {
         batch.back_output(pull, &gate_error, &mut grads);
     }
@@ -79,13 +81,14 @@ pub(super) fn pass(batch: &Batch, l1: f64, frozen_decoder: bool, centred: bool) 
         .zip(&totals)
         .map(|(norm, total)| f64::from(*norm) * total)
         .sum();
-    let squares_of = squares(&error);
+    let mut losses = vec![
+        ("mse", squares_of / batch.rows as f64),
+        ("l1", per_row * penalty),
+        ("gate_mse", squares(&gate_error) / batch.rows as f64),
+    ];
+    losses.extend(through.map(|loss| ("through", loss)));
     Pass {
-        losses: vec![
-            ("mse", squares_of / batch.rows as f64),
-            ("l1", per_row * penalty),
-            ("gate_mse", squares(&gate_error) / batch.rows as f64),
-        ],
+        losses,
         grads,
         // Open gates may have no magnitude.
         codes: codes.filtered(|e| codes.values[e] > 0.0),

@@ -45,10 +45,12 @@ pub(super) fn pass(batch: &Batch, jump: Jump) -> Pass {
     let norms = decoder_norms(&batch.params.w_dec, batch.blocks);
     let mut grads = batch.params.zeros();
     let error = batch.error(&codes, batch.without_latents(), batch.target);
+    let squares = squares(&error);
+    let (felt, through) = batch.felt(&error, squares);
     let pull = batch.pull();
     let by = ByLatent::new(&codes, batch.d_sae());
     // The gradient of each code, under the error and under a penalty that reads it.
-    let mut of_code = batch.back_codes(&codes, pull, &error);
+    let mut of_code = batch.back_codes(&codes, pull, &felt);
     let (sparsity, of_step) = penalty(
         batch,
         jump,
@@ -79,11 +81,11 @@ pub(super) fn pass(batch: &Batch, jump: Jump) -> Pass {
     for (grad, sum) in grads.threshold.iter_mut().zip(by.sums(&of_threshold)) {
         *grad += sum as f32;
     }
-    batch.back_decoder(&by, &codes.values, pull, &error, &mut grads);
+    batch.back_decoder(&by, &codes.values, pull, &felt, &mut grads);
     batch.back_encoder(&by, &of_pre, &mut grads);
-    batch.back_output(pull, &error, &mut grads);
-    let squares = squares(&error);
+    batch.back_output(pull, &felt, &mut grads);
     let mut losses = vec![("mse", squares / batch.rows as f64), ("l0", sparsity)];
+    losses.extend(through.map(|loss| ("through", loss)));
     if jump.pre_act > 0.0 && !batch.dead.is_empty() {
         losses.push(("pre_act", pre_act(batch, jump.pre_act, &norms, &mut grads)));
     }

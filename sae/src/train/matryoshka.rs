@@ -34,12 +34,18 @@ pub(super) fn pass(
     let shares: Vec<f32> = codes.values.iter().map(|code| code * pull).collect();
     // A latent takes part in its own level and in all above it, so what pulls it is the sum of their errors.
     let mut sum = vec![0f32; errors[0].len()];
+    let whole = &errors[widths.len() - 1];
+    let (felt, through) = batch.felt(whole, squares(whole));
     let mut first = vec![0];
     first.extend(&widths[..widths.len() - 1]);
     for level in (0..widths.len()).rev() {
-        sum.iter_mut()
-            .zip(&errors[level])
-            .for_each(|(sum, e)| *sum += e);
+        // The whole dictionary's is what a loss behind it pulls at.
+        let error = if level + 1 == widths.len() {
+            &felt
+        } else {
+            errors[level].as_slice()
+        };
+        sum.iter_mut().zip(error).for_each(|(sum, e)| *sum += e);
         let own = first[level]..widths[level];
         gather(
             &by,
@@ -64,6 +70,7 @@ pub(super) fn pass(
         ("mse", mean(&errors[widths.len() - 1])),
         ("inner_mse", inner),
     ];
+    losses.extend(through.map(|loss| ("through", loss)));
     let mut aux_loss = None;
     let last = widths.len() - 1;
     for level in 0..widths.len() {

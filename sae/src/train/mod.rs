@@ -18,6 +18,7 @@ mod relu;
 mod resample;
 mod schedule;
 mod state;
+mod through;
 mod topk;
 mod trainer;
 
@@ -25,6 +26,7 @@ pub use recipe::{
     Architecture, Bias, Dead, DecoderNorm, Levels, Recipe, Shape, Sparsity, TopKOptions,
 };
 pub use schedule::{Schedule, Warmup};
+pub use through::{Balanced, Through, Weight};
 pub use trainer::{StepReport, Trainer};
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use ndarray::{ArrayView2, ArrayViewMut2};
 use rayon::prelude::*;
 
 use super::params::Params;
+use super::through::Felt;
 
 /// A batch on its way through.
 pub(super) struct Batch<'a> {
@@ -27,6 +28,8 @@ pub(super) struct Batch<'a> {
     pub blocks: &'a [usize],
     /// Latents that have been silent for too long, rising.
     pub dead: &'a [u32],
+    /// What else pulls at the reconstruction.
+    pub felt: Option<Felt<'a>>,
 }
 
 /// What a pass finds.

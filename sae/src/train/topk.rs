@@ -65,13 +65,16 @@ fn reconstruct(batch: &Batch, codes: Entries) -> Pass {
     let error = batch.error(&codes, batch.without_latents(), batch.target);
     let squares = candlescope_ops::sparse::squares(&error);
     let pull = batch.pull();
+    let (felt, through) = batch.felt(&error, squares);
     let by = ByLatent::new(&codes, batch.d_sae());
-    let pulls = batch.back_codes(&codes, pull, &error);
-    batch.back_decoder(&by, &codes.values, pull, &error, &mut grads);
+    let pulls = batch.back_codes(&codes, pull, &felt);
+    batch.back_decoder(&by, &codes.values, pull, &felt, &mut grads);
     batch.back_encoder(&by, &pulls, &mut grads);
-    batch.back_output(pull, &error, &mut grads);
+    batch.back_output(pull, &felt, &mut grads);
+    let mut losses = vec![("mse", squares / batch.rows as f64)];
+    losses.extend(through.map(|loss| ("through", loss)));
     Pass {
-        losses: vec![("mse", squares / batch.rows as f64)],
+        losses,
         grads,
         codes,
         squares,

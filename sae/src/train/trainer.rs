@@ -9,9 +9,10 @@ use super::batch_topk::{self, Threshold};
 use super::decoder::{decoder_norms, to_unit, without_parallel};
 use super::jumprelu::{self, Jump};
 use super::params::Params;
-use super::pass::{Batch, Pass, back_centring, column_sums};
+use super::pass::{Batch, Pass, back_centring, column_sums, matrix};
 use super::recipe::{Architecture, DecoderNorm, Recipe, Shape};
 use super::resample::resample;
+use super::through::{Felt, Through};
 use super::{gated, init, matryoshka, relu, topk};
 use crate::dictionary::{finite, shape};
 use crate::{About, Activation, Dictionary, Parts, SaeError, Scaling};
@@ -191,6 +192,20 @@ impl Trainer {
         inputs: ArrayView2<f32>,
         targets: Option<ArrayView2<f32>>,
     ) -> Result<StepReport, SaeError> {
+        self.step_through(inputs, targets, None, 1.0)
+    }
+
+    /// A step in which another loss pulls at the reconstruction too; the learning rate is multiplied with `rate`.
+    ///
+    /// # Errors
+    /// As [`Self::step`], and a gradient of another shape.
+    pub fn step_through(
+        &mut self,
+        inputs: ArrayView2<f32>,
+        targets: Option<ArrayView2<f32>>,
+        through: Option<Through>,
+        rate: f64,
+    ) -> Result<StepReport, SaeError> {
         let rows = inputs.nrows();
         if rows == 0 {
             return Err(SaeError::Range {
@@ -219,13 +234,28 @@ impl Trainer {
                 });
             }
         };
+        if let Some(through) = &through {
+            let found = [through.gradient.len()];
+            shape(
+                "gradient behind the dictionary",
+                &[rows * self.shape.d_out()],
+                &found,
+            )?;
+        }
         for threshold in &mut self.params.threshold {
             // Below 0 the gate would let negative numbers pass.
             *threshold = threshold.max(0.0);
         }
         let dead = self.dead();
         let mut next_threshold = self.threshold;
-        let mut pass = self.pass(&raw, target.as_deref(), rows, &dead, &mut next_threshold);
+        let given = Given {
+            raw: &raw,
+            target: target.as_deref(),
+            rows,
+            dead: &dead,
+            through,
+        };
+        let mut pass = self.pass(given, &mut next_threshold);
         let loss: f64 = pass.losses.iter().map(|(_, loss)| loss).sum();
         let grad_norm = self.limit(&mut pass);
         if !loss.is_finite() || !grad_norm.1.is_finite() {
@@ -235,7 +265,7 @@ impl Trainer {
                 allowed: "finite numbers: try a smaller learning rate".into(),
             });
         }
-        let lr = self.recipe.lr * self.recipe.schedule.factor(self.step);
+        let lr = rate * self.recipe.lr * self.recipe.schedule.factor(self.step);
         self.update(&pass.grads, lr, grad_norm.0);
         self.threshold = next_threshold;
         self.step += 1;
@@ -258,14 +288,42 @@ impl Trainer {
         })
     }
 
-    pub(super) fn pass(
-        &self,
-        raw: &[f32],
-        target: Option<&[f32]>,
-        rows: usize,
-        dead: &[u32],
-        threshold: &mut Threshold,
-    ) -> Pass {
+    /// What the next step would rebuild of rows `[n, d_in]`, in their units.
+    ///
+    /// # Errors
+    /// As [`Self::step`]; a transcoder.
+    pub fn rebuilt(&self, inputs: ArrayView2<f32>) -> Result<Array2<f32>, SaeError> {
+        if self.shape.transcoder {
+            return Err(SaeError::Unsupported {
+                what: "rebuilding rows in training".into(),
+                why: "a transcoder writes other rows than it reads".into(),
+            });
+        }
+        let raw: Vec<f32> = flat("rows", &inputs, self.shape.d_in)?
+            .iter()
+            .map(|x| x * self.scale)
+            .collect();
+        let given = Given {
+            raw: &raw,
+            target: None,
+            rows: inputs.nrows(),
+            dead: &[],
+            through: None,
+        };
+        let pass = self.pass(given, &mut self.threshold.clone());
+        let rebuilt = pass.error.iter().zip(&raw);
+        let rebuilt: Vec<f32> = rebuilt.map(|(e, x)| (x + e) / self.scale).collect();
+        Ok(matrix(&rebuilt, self.shape.d_in).to_owned())
+    }
+
+    pub(super) fn pass(&self, given: Given, threshold: &mut Threshold) -> Pass {
+        let Given {
+            raw,
+            target,
+            rows,
+            dead,
+            through,
+        } = given;
         let centred = self.recipe.centred.then(|| {
             let bias = self.params.b_dec.iter().cycle();
             raw.iter()
@@ -283,6 +341,10 @@ impl Trainer {
             d_out: self.shape.d_out(),
             blocks: &self.shape.blocks,
             dead,
+            felt: through.map(|through| Felt {
+                through,
+                scale: self.scale,
+            }),
         };
         let (step, d_sae) = (self.step, self.recipe.d_sae);
         let mut pass = match &self.recipe.architecture {
@@ -497,6 +559,30 @@ impl Trainer {
             scaling: Scaling::None,
             about,
         })
+    }
+}
+
+/// What a pass is made on, in scaled units.
+#[derive(Clone, Copy)]
+pub(super) struct Given<'a> {
+    pub raw: &'a [f32],
+    pub target: Option<&'a [f32]>,
+    pub rows: usize,
+    pub dead: &'a [u32],
+    pub through: Option<Through<'a>>,
+}
+
+#[cfg(test)]
+impl<'a> Given<'a> {
+    /// Rows alone.
+    pub fn of(raw: &'a [f32], target: Option<&'a [f32]>, rows: usize, dead: &'a [u32]) -> Self {
+        Self {
+            raw,
+            target,
+            rows,
+            dead,
+            through: None,
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use safetensors::SafeTensors;
 use serde_json::Value;
 
 use super::super::params::Params;
+use super::super::trainer::Given;
 use super::super::*;
 
 const JSON: &str = include_str!("../../../tests/fixtures/saelens/sae.json");
@@ -134,7 +135,10 @@ fn losses_codes_and_gradients_are_saelens_own() {
         let (trainer, x) = trainer(name, case);
         let mut threshold = trainer.threshold;
         let dead = trainer.dead();
-        let pass = trainer.pass(x.as_slice().unwrap(), None, 8, &dead, &mut threshold);
+        let pass = trainer.pass(
+            Given::of(x.as_slice().unwrap(), None, 8, &dead),
+            &mut threshold,
+        );
         let loss: f64 = pass.losses.iter().map(|(_, loss)| loss).sum();
         close(name, loss, number(case, "loss"), number(case, "loss"));
         for (ours, theirs) in [

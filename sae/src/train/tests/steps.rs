@@ -4,6 +4,8 @@ use ndarray::Array2;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use super::super::params::Params;
+use super::super::trainer::Given;
 use super::super::*;
 use crate::{About, Activation, SaeError};
 
@@ -149,7 +151,10 @@ fn batch_topk_exported_as_jumprelu_gives_the_same_codes() {
     }
     let rows = batch(50);
     let mut threshold = trainer.threshold;
-    let pass = trainer.pass(rows.as_slice().unwrap(), None, 64, &[], &mut threshold);
+    let pass = trainer.pass(
+        Given::of(rows.as_slice().unwrap(), None, 64, &[]),
+        &mut threshold,
+    );
     trainer.threshold = threshold;
     // Just below the least one kept, which a threshold is not above.
     trainer.threshold.average *= 1.0 - 1e-6;
@@ -182,7 +187,7 @@ fn auxk_has_a_gradient() {
     let dead: Vec<u32> = (35..40).collect();
     let run = |trainer: &Trainer| {
         let mut threshold = trainer.threshold;
-        trainer.pass(x, None, 64, &dead, &mut threshold)
+        trainer.pass(Given::of(x, None, 64, &dead), &mut threshold)
     };
     let loss = |trainer: &Trainer| -> f64 {
         run(trainer)
@@ -221,6 +226,76 @@ fn auxk_has_a_gradient() {
     }
 }
 
+/// What a loss behind the dictionary adds to the gradients is the slope of what it reads, the reconstruction.
+#[test]
+fn a_loss_behind_the_dictionary_pulls_along_its_slope() {
+    let rows = batch(1);
+    let x = rows.as_slice().unwrap();
+    let pulls: Vec<f32> = batch(2).as_slice().unwrap().to_vec();
+    for architecture in all() {
+        let estimated = matches!(architecture, Architecture::JumpRelu { .. });
+        let recipe = Recipe {
+            centred: false,
+            ..recipe(architecture)
+        };
+        let mut trainer =
+            Trainer::new(recipe, Shape::autoencoder(D), batch(0).view(), 0.5).unwrap();
+        for _ in 0..20 {
+            trainer.step(rows.view(), None).unwrap();
+        }
+        let run = |trainer: &Trainer, through| {
+            let given = Given {
+                through,
+                ..Given::of(x, None, 64, &[])
+            };
+            trainer.pass(given, &mut trainer.threshold.clone())
+        };
+        let through = Through {
+            loss: 1.0,
+            gradient: &pulls,
+            weight: Weight::Fixed(3.0),
+        };
+        // The part of the loss that is new: linear in the reconstruction, in units of the rows.
+        let value = |trainer: &Trainer| -> f64 {
+            let error = run(trainer, None).error;
+            let terms = error.iter().zip(x).zip(&pulls);
+            terms
+                .map(|((e, x), g)| 3.0 * f64::from(e + x) / 0.5 * f64::from(*g))
+                .sum()
+        };
+        let (with, without) = (run(&trainer, Some(through)), run(&trainer, None));
+        assert_eq!(with.losses.last(), Some(&("through", 3.0)));
+        let fired = with.codes.latents[0] as usize;
+        for (which, at) in [
+            ("W_dec", fired * D + 3),
+            ("b_dec", 4),
+            ("W_enc", fired * D + 1),
+        ] {
+            if estimated && which == "W_enc" {
+                continue;
+            }
+            let of = |params: &Params| -> f64 {
+                let named = params.named();
+                f64::from(named.iter().find(|(name, _)| *name == which).unwrap().1[at])
+            };
+            let grad = of(&with.grads) - of(&without.grads);
+            let nudged = |by: f32| {
+                let mut other = trainer.clone();
+                let named = other.params.named_mut();
+                named
+                    .into_iter()
+                    .find(|(name, _)| *name == which)
+                    .unwrap()
+                    .1[at] += by;
+                value(&other)
+            };
+            let slope = (nudged(1e-3) - nudged(-1e-3)) / 2e-3;
+            assert!(grad.abs() > 1e-3, "{which}: a gradient of 0");
+            assert!((slope / grad - 1.0).abs() < 2e-2, "{which} {slope} {grad}");
+        }
+    }
+}
+
 /// Latents that cannot fire are given rows that are badly reconstructed, and fire again.
 #[test]
 fn dead_latents_start_anew_from_bad_rows() {
@@ -252,7 +327,10 @@ fn dead_latents_start_anew_from_bad_rows() {
     for step in 10..30 {
         let mut threshold = trainer.threshold;
         let rows = batch(step);
-        let pass = trainer.pass(rows.as_slice().unwrap(), None, 64, &[], &mut threshold);
+        let pass = trainer.pass(
+            Given::of(rows.as_slice().unwrap(), None, 64, &[]),
+            &mut threshold,
+        );
         fired.extend(pass.codes.latents.iter().copied().filter(|l| *l >= 20));
     }
     assert_eq!(fired.len(), 20, "{fired:?}");

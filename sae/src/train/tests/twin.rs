@@ -4,6 +4,7 @@ use candle_core::{DType, Device, Tensor, Var};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use super::super::trainer::Given;
 use super::super::*;
 use crate::train::params::Params;
 
@@ -311,7 +312,7 @@ fn compare(recipe: Recipe, shape: Shape) {
     let dead: Vec<u32> = (0..recipe.d_sae as u32).filter(|l| l % 3 == 0).collect();
     let mut threshold = trainer.threshold;
     let target = shape.transcoder.then_some(y.as_slice());
-    let pass = trainer.pass(&x, target, ROWS, &dead, &mut threshold);
+    let pass = trainer.pass(Given::of(&x, target, ROWS, &dead), &mut threshold);
     let vars = Vars::new(&trainer.params, &shape);
     let twin = Twin {
         v: &vars,
