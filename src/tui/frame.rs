@@ -190,7 +190,8 @@ fn header(app: &App, area: Rect, buf: &mut Buffer, hits: &mut Hits) {
     let name = cells::prose(app.shared.model.name(), theme.ascii);
     match &app.shared.model {
         ModelState::Ready(facts) => {
-            pen.write(&cells::cut(&name, 28, theme.ascii), theme.title());
+            // Of a long path the end says which it is.
+            pen.write(&cells::cut_front(&name, 28, theme.ascii), theme.title());
             let config = &facts.config;
             let (layers, heads, width) = (config.n_layers, config.n_heads, config.d_model);
             let shape = if area.width < ROOMY {

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use candlescope_sae::{About, Activation, Dictionary, Parts, Scaling, format};
 use ndarray::{Array1, Array2, Axis, concatenate};
+use serde_json::Value;
 
 use crate::binary::{json, ok, refused};
 
@@ -157,6 +158,39 @@ fn what_does_not_fit_is_refused() {
     std::fs::create_dir(&empty).unwrap();
     refused(&["sae", "info", empty.to_str().unwrap()], &["empty"]);
     refused(&["sae", "eval", "toy", &fits], &["--documents"]);
+}
+
+/// What the model says differently falls while it pulls.
+#[test]
+fn the_last_steps_go_through_the_model() {
+    let config = format!(
+        "{}[end_to_end]\ntokens = 960\nbatch = 48\nlr = 1e-2\nweight = 5\n",
+        CONFIG.replace("rows = 320", "rows = 96")
+    );
+    let (folder, args) = to_train(&config);
+    let trained = json(&words(&args), "candlescope.sae-train/1");
+    assert_eq!(trained["steps"], 3 + 20);
+    let log = std::fs::read_to_string(folder.path().join("run/metrics.jsonl")).unwrap();
+    let rows = log
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let kl: Vec<f64> = rows.filter_map(|row| row["kl"].as_f64()).collect();
+    assert_eq!(kl.len(), 20);
+    let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
+    assert!(mean(&kl[15..]) < 0.9 * mean(&kl[..5]), "{kl:?}");
+    let refusals = [
+        ("weight = 5", "weight = -1", "end_to_end.weight"),
+        ("tokens = 960", "tokens = 9", "end_to_end.tokens"),
+        (
+            "reads = ['resid_post.1']",
+            "reads = ['resid_post.1']\nskip = true",
+            "dictionary.k4",
+        ),
+    ];
+    for (from, to, field) in refusals {
+        let (_folder, args) = to_train(&config.replace(from, to));
+        refused(&words(&args), &[field]);
+    }
 }
 
 const CONFIG: &str = "

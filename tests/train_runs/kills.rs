@@ -234,13 +234,26 @@ keep_last = 2
 
 #[test]
 fn dictionaries() {
+    uninterrupted(&to_train(DICTIONARIES));
+}
+
+/// The last steps of the first, through the model.
+#[test]
+fn dictionaries_end_to_end() {
+    let (first, _) = DICTIONARIES.split_once("[dictionary.nested]").unwrap();
+    let rest = "[end_to_end]\ntokens = 384\nbatch = 32\n[output]\ncheckpoint_every = 2\n";
+    let config = format!("{first}{rest}").replace("rows = 768", "rows = 384");
+    uninterrupted(&to_train(&config));
+}
+
+fn to_train(config: &str) -> Run {
     let dir = tempfile::tempdir().unwrap();
     let line = "The cat sat on the mat and looked at the dog of the red house by the river\n";
     std::fs::write(dir.path().join("texts.txt"), line.repeat(90)).unwrap();
-    std::fs::write(dir.path().join("run.toml"), DICTIONARIES).unwrap();
-    uninterrupted(&Run {
+    std::fs::write(dir.path().join("run.toml"), config).unwrap();
+    Run {
         dir,
         words: ["sae", "train"],
         method: "dictionaries",
-    });
+    }
 }

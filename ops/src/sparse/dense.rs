@@ -118,7 +118,7 @@ pub(super) fn gather(
                 Matrix::new(rows, width),
                 target,
                 true,
-            )
+            );
         };
     }
 }

@@ -192,10 +192,10 @@ impl Trainer {
         inputs: ArrayView2<f32>,
         targets: Option<ArrayView2<f32>>,
     ) -> Result<StepReport, SaeError> {
-        self.step_through(inputs, targets, None, 1.0)
+        self.step_through(inputs, targets, None, None)
     }
 
-    /// A step in which another loss pulls at the reconstruction too; the learning rate is multiplied with `rate`.
+    /// A step in which another loss pulls at the reconstruction too, and which may have a learning rate of its own.
     ///
     /// # Errors
     /// As [`Self::step`], and a gradient of another shape.
@@ -204,7 +204,7 @@ impl Trainer {
         inputs: ArrayView2<f32>,
         targets: Option<ArrayView2<f32>>,
         through: Option<Through>,
-        rate: f64,
+        lr: Option<f64>,
     ) -> Result<StepReport, SaeError> {
         let rows = inputs.nrows();
         if rows == 0 {
@@ -265,7 +265,7 @@ impl Trainer {
                 allowed: "finite numbers: try a smaller learning rate".into(),
             });
         }
-        let lr = rate * self.recipe.lr * self.recipe.schedule.factor(self.step);
+        let lr = lr.unwrap_or_else(|| self.recipe.lr * self.recipe.schedule.factor(self.step));
         self.update(&pass.grads, lr, grad_norm.0);
         self.threshold = next_threshold;
         self.step += 1;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use candlescope_sae::train::{Recipe, Shape};
+use candlescope_sae::train::{Balanced, Recipe, Shape, Weight};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
@@ -27,6 +27,9 @@ pub struct DictionaryConfig {
     pub data: Data,
     /// How much.
     pub schedule: Plan,
+    /// Steps behind these in which what is rebuilt goes on through the model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_to_end: Option<EndToEnd>,
     /// The dictionaries, by name.
     pub dictionary: BTreeMap<String, OneDictionary>,
     /// What is written when.
@@ -152,6 +155,42 @@ impl Plan {
     /// Steps in all.
     pub fn steps(&self) -> u64 {
         self.rows / self.batch as u64
+    }
+}
+
+/// Steps in which what the model says differently pulls at the dictionaries, too (Karvonen 2025, arXiv 2503.17272).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EndToEnd {
+    /// Tokens to train on.
+    pub tokens: u64,
+    /// Tokens of a step; whole contexts are taken.
+    #[serde(default = "EndToEnd::batch")]
+    pub batch: usize,
+    /// Learning rate, which falls linearly to 0.
+    #[serde(default = "EndToEnd::lr")]
+    pub lr: f64,
+    /// What the KL weighs: a number, or `balanced`, as much as the squared error in every step.
+    #[serde(default = "EndToEnd::weight")]
+    pub weight: Weight,
+}
+
+impl EndToEnd {
+    fn batch() -> usize {
+        1024
+    }
+
+    fn lr() -> f64 {
+        1e-4
+    }
+
+    fn weight() -> Weight {
+        Weight::Named(Balanced::Balanced)
+    }
+
+    /// Steps in all.
+    pub fn steps(&self) -> u64 {
+        self.tokens / self.batch.max(1) as u64
     }
 }
 
@@ -349,6 +388,11 @@ impl DictionaryConfig {
         value
     }
 
+    /// Steps of the run: those on rows, and those through the model.
+    pub fn steps(&self) -> u64 {
+        self.schedule.steps() + self.end_to_end.map_or(0, |plan| plan.steps())
+    }
+
     fn resolve(&mut self) -> Result<(), TrainError> {
         let refuse = |field: &str, expected: &str, found: &dyn std::fmt::Display| {
             Err(TrainError::config(field, expected, found.to_string()))
@@ -398,6 +442,28 @@ impl DictionaryConfig {
         }
         if plan.held_out == 0 {
             return refuse("schedule.held_out", "at least 1 row", &0);
+        }
+        if let Some(plan) = &self.end_to_end {
+            if self.data.path.is_none() && self.data.suite.is_none() {
+                let expected = "texts, as data.path or data.suite: a store has no model behind it";
+                return refuse("end_to_end", expected, &"a store");
+            }
+            if plan.steps() == 0 {
+                let found = format!("{} tokens in batches of {}", plan.tokens, plan.batch);
+                return refuse("end_to_end.tokens", "at least one batch", &found);
+            }
+            if !(plan.lr.is_finite() && plan.lr > 0.0) {
+                return refuse("end_to_end.lr", "a number above 0", &plan.lr);
+            }
+            if let Weight::Fixed(weight) = plan.weight
+                && !(weight.is_finite() && weight > 0.0)
+            {
+                return refuse(
+                    "end_to_end.weight",
+                    "`balanced` or a number above 0",
+                    &weight,
+                );
+            }
         }
         let output = &self.output;
         for (key, value) in [

@@ -1,5 +1,6 @@
 //! The run: harvest, step, log, evaluate, checkpoint, until the rows are trained on or somebody asks to stop.
 
+use std::cell::Cell;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use ndarray::{Array2, ArrayView2, Axis, concatenate};
 
 use super::config::{DictionaryConfig, OneDictionary};
 use super::save::{self, Made};
+use super::through::{self, Behind};
 use super::{about::about, texts};
 use crate::activations::{
     Facts, Harvest, PairedRows, SourceInfo, Store, StoreRows, StreamRows, TrainingRows,
@@ -113,8 +115,24 @@ pub fn train(
             harvest_rate: Some(rate),
             facts: Some(facts.clone()),
             memory: 0,
-            steps: [config.schedule.steps(), 0],
+            steps: [config.steps(), 0],
         };
+        let behind = config.end_to_end.map(|plan| Behind {
+            model: &checkpoint.decoder,
+            contexts: &contexts,
+            policy: policy.clone(),
+            facts: facts.clone(),
+            plan,
+            length: each as usize,
+            skip: mixing.rows as u64 / each + 1,
+            pass: mixing.batch,
+            next: Cell::new(None),
+        });
+        if behind.is_some() {
+            for (name, one, points) in &places {
+                through::check(name, one, points)?;
+            }
+        }
         let rows = StreamRows::new(harvest, &contexts, facts, mixing, None)?;
         let setup = Setup {
             config,
@@ -124,6 +142,7 @@ pub fn train(
             source: source.clone(),
             data: source.sha256,
             stores: Vec::new(),
+            behind,
         };
         return setup.run(root, resume, Box::new(rows), begun, stop, watch);
     }
@@ -133,7 +152,7 @@ pub fn train(
         harvest_rate: None,
         facts: None,
         memory: 0,
-        steps: [config.schedule.steps(), 0],
+        steps: [config.steps(), 0],
     };
     let data = source.sha256.clone();
     let setup = Setup {
@@ -144,6 +163,7 @@ pub fn train(
         source,
         data,
         stores,
+        behind: None,
     };
     setup.run(root, resume, rows, begun, stop, watch)
 }
@@ -193,6 +213,7 @@ struct Setup<'a> {
     data: String,
     /// What the stores were made on, where there are several.
     stores: Vec<serde_json::Value>,
+    behind: Option<Behind<'a>>,
 }
 
 impl Setup<'_> {
@@ -262,7 +283,7 @@ impl Setup<'_> {
         let mut row = Row::new(kind, step)
             .with("method", "dictionary")
             .with("model", self.config.model.name.clone())
-            .with("steps", self.config.schedule.steps());
+            .with("steps", self.config.steps());
         if torn > 0 {
             row = row.with("torn", torn);
         }
@@ -363,7 +384,7 @@ impl Training<'_> {
     fn steps(&mut self, stop: &AtomicBool, watch: &dyn Watch) -> Result<Finished, TrainError> {
         let plan = &self.setup.config.schedule;
         let output = &self.setup.config.output;
-        let total = plan.steps();
+        let total = self.setup.config.steps();
         let begun = (Instant::now(), self.step);
         let left = |step: u64| {
             let done = step - begun.1;
@@ -376,16 +397,22 @@ impl Training<'_> {
                 return self.finish(false, false);
             }
             let started = Instant::now();
-            let Some(batch) = self.rows.batch(plan.batch)? else {
-                data_ended = true;
-                break;
+            let (reports, harvested) = if self.step < plan.steps() {
+                let Some(batch) = self.rows.batch(plan.batch)? else {
+                    data_ended = true;
+                    break;
+                };
+                let harvested = started.elapsed().as_secs_f64();
+                let plain = |report| (report, None);
+                let reports = self.train(&batch)?.into_iter().map(plain).collect();
+                (reports, Some(harvested))
+            } else {
+                (self.train_through()?, None)
             };
-            let harvested = started.elapsed().as_secs_f64();
-            let reports = self.train(&batch)?;
             self.step += 1;
             let due = self.step.is_multiple_of(output.log_every) || self.step == total;
-            let times = [harvested, started.elapsed().as_secs_f64()];
-            let row = due.then(|| self.step_row(&reports, times));
+            let whole = started.elapsed().as_secs_f64();
+            let row = due.then(|| self.step_row(&reports, harvested, whole));
             if let Some(row) = &row {
                 self.note(row)?;
             }
@@ -433,7 +460,12 @@ impl Training<'_> {
         Ok(Finished {
             saved,
             finished,
-            rows: self.step * self.setup.config.schedule.batch as u64,
+            rows: self
+                .all
+                .iter()
+                .map(|one| one.trainer.rows())
+                .max()
+                .unwrap_or_default(),
             data_ended,
             evaluated: std::mem::take(&mut self.evaluated),
         })
@@ -461,6 +493,20 @@ impl Training<'_> {
         Ok(reports)
     }
 
+    /// A step of each through the model; with their KL.
+    fn train_through(&mut self) -> Result<Vec<(StepReport, Option<f64>)>, TrainError> {
+        let config = self.setup.config;
+        let number = self.step - config.schedule.steps();
+        let left = 1.0 - number as f64 / config.end_to_end.map_or(1, |p| p.steps()) as f64;
+        let places = self.setup.places.iter().map(|(.., points)| points[0][0]);
+        let behind = self.setup.behind.as_ref();
+        let each = self.all.iter_mut().zip(places).filter_map(|(one, at)| {
+            let stepped = behind?.step(&mut one.trainer, at, number, left);
+            Some(stepped.map(|(report, kl)| (report, Some(kl))))
+        });
+        each.collect()
+    }
+
     /// `NAME/` before each number, where there are several dictionaries.
     fn prefix(&self, name: &str) -> String {
         if self.all.len() == 1 {
@@ -470,14 +516,22 @@ impl Training<'_> {
         }
     }
 
-    fn step_row(&self, reports: &[StepReport], [harvested, whole]: [f64; 2]) -> Row {
+    fn step_row(
+        &self,
+        reports: &[(StepReport, Option<f64>)],
+        harvested: Option<f64>,
+        whole: f64,
+    ) -> Row {
         let mut numbers = Numbers::new();
-        for (one, report) in self.all.iter().zip(reports) {
+        for (one, (report, kl)) in self.all.iter().zip(reports) {
             let prefix = self.prefix(&one.name);
             let mut set = |name: &str, value: f64| numbers.set(&format!("{prefix}{name}"), value);
             set("loss", report.loss);
             for (name, loss) in &report.losses {
                 set(&format!("loss/{name}"), *loss);
+            }
+            if let Some(kl) = kl {
+                set("kl", *kl);
             }
             set("l0", report.l0);
             set("fvu", report.fvu);
@@ -488,12 +542,12 @@ impl Training<'_> {
                 set("threshold", threshold);
             }
         }
-        numbers.set(
-            "num_tokens",
-            (self.step * self.setup.config.schedule.batch as u64) as f64,
-        );
+        let rows = self.all.iter().map(|one| one.trainer.rows()).max();
+        numbers.set("num_tokens", rows.unwrap_or_default() as f64);
         numbers.set("time/step_s", whole);
-        numbers.set("time/harvest_s", harvested);
+        if let Some(harvested) = harvested {
+            numbers.set("time/harvest_s", harvested);
+        }
         Row::new(Kind::Step, self.step).with_numbers(&numbers)
     }
 

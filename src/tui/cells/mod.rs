@@ -18,7 +18,7 @@ pub use marks::{bar, sparkline};
 pub use put::{put, put_spans};
 pub use slider::{SliderHits, slider};
 pub use table::{Entry, RowHits, Table, list, scroll, table};
-pub use text::{cut, fit, prose, visible, visible_bytes, width};
+pub use text::{cut, cut_front, fit, prose, visible, visible_bytes, width};
 
 #[cfg(test)]
 mod tests;

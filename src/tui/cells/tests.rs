@@ -285,3 +285,21 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn of_a_cut_beginning_the_end_stays() {
+    assert_eq!(
+        super::cut_front("runs/dpo/merged", 15, false),
+        "runs/dpo/merged"
+    );
+    assert_eq!(
+        super::cut_front("runs/dpo/merged", 11, false),
+        "…dpo/merged"
+    );
+    assert_eq!(super::cut_front("runs/dpo/merged", 11, true), "~dpo/merged");
+    // Wide characters are never halved.
+    assert_eq!(super::cut_front("模型/检查点", 6, false), "…查点");
+    for columns in 1..20 {
+        assert!(super::width(&super::cut_front("a/模型/检查点/step-9", columns, false)) <= columns);
+    }
+}

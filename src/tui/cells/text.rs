@@ -41,6 +41,17 @@ pub fn cut(text: &str, columns: usize, ascii: bool) -> String {
     forms::cut_with(text, columns, if ascii { "~" } else { "…" })
 }
 
+/// As [`cut`], but what is missing is the beginning.
+pub fn cut_front(text: &str, columns: usize, ascii: bool) -> String {
+    if width(text) <= columns {
+        return text.to_owned();
+    }
+    let mark = if ascii { "~" } else { "…" };
+    let ends = text.char_indices().map(|(at, _)| &text[at..]);
+    let end = ends.skip(1).find(|end| width(end) < columns);
+    format!("{mark}{}", end.unwrap_or_default())
+}
+
 /// Visible text cut or filled with spaces to exactly `columns`; where something is missing stands `…`, `~` in ASCII.
 pub fn fit(text: &str, columns: usize, ascii: bool) -> String {
     let cut = cut(text, columns, ascii);
