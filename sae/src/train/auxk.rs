@@ -6,11 +6,11 @@
 
 use std::ops::Range;
 
-use candlescope_ops::sparse::{ByLatent, Entries, Keep, Latents, keep, squares};
+use candlescope_ops::sparse::{ByLatent, Keep, squares};
 
-use super::params::Params;
+use super::params::{Params, picked};
 use super::pass::Batch;
-use super::topk::unscale;
+use super::topk::{select, unscale};
 
 /// Which latents take part, and how strongly.
 pub(super) struct AuxK<'a> {
@@ -30,37 +30,28 @@ pub(super) fn add(batch: &Batch, aux: &AuxK, error: &[f32], grads: &mut Params) 
     }
     let most = (batch.d_out / 2).max(1);
     let scale = aux.coefficient * (dead.len() as f64 / most as f64).min(1.0);
-    let codes = select(batch, &dead, aux.norms, most.min(dead.len()));
+    // Among themselves: what is dense among the dead is sparse among all, and plain products are faster there.
+    let own = batch.params.of(&dead, batch.d_in, batch.d_out);
+    let norms = aux.norms.map(|norms| picked(norms, &dead));
+    let among = Batch {
+        params: &own,
+        dead: &[],
+        felt: None,
+        ..*batch
+    };
+    let which = Keep::TopSigned(most.min(dead.len()));
+    let mut codes = select(&among, norms.as_deref(), which);
+    unscale(&mut codes, norms.as_deref());
     let residual: Vec<f32> = error.iter().map(|e| -e).collect();
     let nothing = vec![0.0; residual.len()];
-    let error = batch.error(&codes, nothing, &residual);
+    let error = among.error(&codes, nothing, &residual);
     let loss = scale * squares(&error) / batch.rows as f64;
     let pull = (scale * 2.0 / batch.rows as f64) as f32;
-    let by = ByLatent::new(&codes, batch.d_sae());
-    let pulls = batch.back_codes(&codes, pull, &error);
-    batch.back_decoder(&by, &codes.values, pull, &error, grads);
-    batch.back_encoder(&by, &pulls, grads);
+    let by = ByLatent::new(&codes, dead.len());
+    let pulls = among.back_codes(&codes, pull, &error);
+    let mut found = own.zeros();
+    among.back_decoder(&by, &codes.values, pull, &error, &mut found);
+    among.back_encoder(&by, &pulls, &mut found);
+    grads.add(&found, &dead, batch.d_in, batch.d_out);
     Some(loss)
-}
-
-/// The largest pre-activations of dead latents, divided by what they are compared in units of.
-fn select(batch: &Batch, dead: &[u32], norms: Option<&[f32]>, k: usize) -> Entries {
-    let rows = |of: &[f32]| -> Vec<f32> {
-        let row = |&l: &u32| &of[l as usize * batch.d_in..][..batch.d_in];
-        dead.iter().flat_map(row).copied().collect()
-    };
-    let numbers = |of: &[f32]| -> Vec<f32> { dead.iter().map(|&l| of[l as usize]).collect() };
-    let (weights, bias) = (rows(&batch.params.w_enc), numbers(&batch.params.b_enc));
-    let scale = norms.map(numbers);
-    let latents = Latents {
-        weights: &weights,
-        bias: &bias,
-        scale: scale.as_deref(),
-    };
-    let mut codes = keep(batch.input, batch.d_in, latents, Keep::TopSigned(k));
-    for latent in &mut codes.latents {
-        *latent = dead[*latent as usize];
-    }
-    unscale(&mut codes, norms);
-    codes
 }

@@ -1,7 +1,7 @@
 //! The numbers that are trained; gradients and moments have the same form.
 
 /// Weights, or what belongs to each of them. Matrices are rows of adjacent numbers.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Params {
     /// `[d_sae, d_in]`.
     pub w_enc: Vec<f32>,
@@ -37,6 +37,33 @@ impl Params {
         }
     }
 
+    /// The encoder and decoder of some latents.
+    pub fn of(&self, latents: &[u32], d_in: usize, d_out: usize) -> Self {
+        let rows = |of: &[f32], width: usize| -> Vec<f32> {
+            let row = |&l: &u32| &of[l as usize * width..][..width];
+            latents.iter().flat_map(row).copied().collect()
+        };
+        Self {
+            w_enc: rows(&self.w_enc, d_in),
+            w_dec: rows(&self.w_dec, d_out),
+            b_enc: picked(&self.b_enc, latents),
+            ..Self::default()
+        }
+    }
+
+    /// Adds to the encoder and decoder of some latents what was found among them.
+    pub fn add(&mut self, found: &Self, latents: &[u32], d_in: usize, d_out: usize) {
+        let add = |to: &mut [f32], from: &[f32], width: usize| {
+            for (&latent, from) in latents.iter().zip(from.chunks_exact(width)) {
+                let to = &mut to[latent as usize * width..][..width];
+                to.iter_mut().zip(from).for_each(|(to, from)| *to += from);
+            }
+        };
+        add(&mut self.w_enc, &found.w_enc, d_in);
+        add(&mut self.w_dec, &found.w_dec, d_out);
+        add(&mut self.b_enc, &found.b_enc, 1);
+    }
+
     /// All of them, with their names in files.
     pub fn named(&self) -> [(&'static str, &Vec<f32>); 8] {
         [
@@ -64,4 +91,9 @@ impl Params {
             ("W_skip", &mut self.w_skip),
         ]
     }
+}
+
+/// The numbers of some latents.
+pub(super) fn picked(numbers: &[f32], latents: &[u32]) -> Vec<f32> {
+    latents.iter().map(|&l| numbers[l as usize]).collect()
 }
