@@ -1,6 +1,5 @@
 //! The activation store: what is captured is what transformers dumped, it reads back, and a broken-off capture ends as an
 //! unbroken one would have.
-#![allow(clippy::unwrap_used, missing_docs)]
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -8,29 +7,16 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Tensor};
 use candlescope::activations::{
-    Capture, CaptureSpec, Column, Kept, Manifest, Origin, Source, SourceInfo, Store, StoreDtype,
-    StoreError, TextOptions, TextRows,
+    Capture, CaptureSpec, Column, Kept, Manifest, Origin, Source, Store, StoreDtype, StoreError,
+    TextOptions, TextRows,
 };
 use candlescope::files::{SafetensorsFolder, TensorSource};
 use candlescope::hooks::{HookPoint, Hooks, expand};
-use candlescope::model::{
-    Batch, Checkpoint, Decoder, Fingerprint, LoadOptions, LogitsAt, Opened, check,
-};
+use candlescope::model::{Batch, Checkpoint, Decoder, LogitsAt, check};
 
-fn fixtures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
-}
+use crate::fixture::{checkpoint, decoder, fixtures, origin};
 
-fn decoder(name: &str) -> Decoder {
-    let options = LoadOptions::default();
-    let path = fixtures().join("models").join(name);
-    Opened::at(&path, &options)
-        .unwrap()
-        .decoder(&options)
-        .unwrap()
-}
-
-fn points(patterns: &[&str], model: &Decoder) -> Vec<HookPoint> {
+fn expanded(patterns: &[&str], model: &Decoder) -> Vec<HookPoint> {
     let expand = |pattern: &&str| expand(pattern, model.config()).unwrap();
     patterns.iter().flat_map(expand).collect()
 }
@@ -43,33 +29,6 @@ fn spec(points: Vec<HookPoint>) -> CaptureSpec {
         policy: None,
         batch: 2,
         shard_bytes: 1 << 30,
-    }
-}
-
-fn origin() -> Origin {
-    let field = |name: &str| name.to_string();
-    Origin {
-        model: "fixture".into(),
-        fingerprint: Fingerprint {
-            weights: field("w"),
-            tokenizer: field("t"),
-            template: field("c"),
-            config: field("f"),
-            dtype: field("f32"),
-        },
-        numerical_path: "test".into(),
-        source: SourceInfo {
-            kind: "ids".into(),
-            name: "ids".into(),
-            sha256: String::new(),
-            encoding: "raw".into(),
-            column: None,
-            max_len: 64,
-            truncate: false,
-            limit: None,
-            now: None,
-            packing: None,
-        },
     }
 }
 
@@ -132,7 +91,10 @@ fn captured_streams_and_patterns_equal_the_dump() {
     let dump = SafetensorsFolder::open(&dump).unwrap();
     let rows = check::input_rows(&dump).unwrap();
     let n_layers = model.config().n_layers;
-    let spec = spec(points(&["resid_pre.*", "final_norm", "pattern.*"], &model));
+    let spec = spec(expanded(
+        &["resid_pre.*", "final_norm", "pattern.*"],
+        &model,
+    ));
     let folder = tempfile::tempdir().unwrap();
     let store = capture(&model, &rows, &spec, folder.path());
     let mut compared = 0;
@@ -170,7 +132,7 @@ fn ragged_rows_come_back_without_padding_as_a_pass_of_their_own_computes_them() 
         (Kept::Last(1), StoreDtype::BF16, 5e-3),
         (Kept::All, StoreDtype::F16, 1e-3),
     ] {
-        let mut spec = spec(points(
+        let mut spec = spec(expanded(
             &["resid_post.*", "z.0", "pattern.1", "logits"],
             &model,
         ));
@@ -232,7 +194,7 @@ fn ragged_rows_come_back_without_padding_as_a_pass_of_their_own_computes_them() 
 fn a_capture_stopped_after_any_batch_goes_on_to_the_same_bytes() {
     let model = decoder("llama");
     let rows = ragged();
-    let mut spec = spec(points(&["resid_post.*", "pattern.0"], &model));
+    let mut spec = spec(expanded(&["resid_post.*", "pattern.0"], &model));
     spec.shard_bytes = 16_000;
     let whole = tempfile::tempdir().unwrap();
     let store = capture(&model, &rows, &spec, whole.path());
@@ -291,7 +253,7 @@ fn a_capture_stopped_after_any_batch_goes_on_to_the_same_bytes() {
 fn other_settings_are_not_resumed_and_a_damaged_shard_is_not_read() {
     let model = decoder("llama");
     let rows = ragged();
-    let spec = spec(points(&["resid_post.0"], &model));
+    let spec = spec(expanded(&["resid_post.0"], &model));
     let folder = tempfile::tempdir().unwrap();
     let store = capture(&model, &rows, &spec, folder.path());
     let resume = |spec: CaptureSpec, rows: &Vec<Vec<u32>>, origin: &Origin| match Capture::prepare(
@@ -353,7 +315,7 @@ fn settings_that_make_no_sense_are_refused_before_anything_is_written() {
     let folder = tempfile::tempdir().unwrap();
     let target = folder.path().join("new");
     let refuse = |change: &dyn Fn(&mut CaptureSpec)| {
-        let mut spec = spec(points(&["resid_post.0"], &model));
+        let mut spec = spec(expanded(&["resid_post.0"], &model));
         change(&mut spec);
         let prepared = Capture::prepare(&model, &rows, spec, &origin(), &target, false);
         assert!(!target.exists());
@@ -365,7 +327,7 @@ fn settings_that_make_no_sense_are_refused_before_anything_is_written() {
     assert!(refuse(&|s| s.points.push("pos_embed".parse().unwrap())).contains("rotary"));
     assert!(refuse(&|s| s.batch = 0).contains("--batch"));
     let empty: Vec<Vec<u32>> = Vec::new();
-    let spec = spec(points(&["resid_post.0"], &model));
+    let spec = spec(expanded(&["resid_post.0"], &model));
     let prepared = Capture::prepare(&model, &empty, spec, &origin(), &target, false);
     assert!(matches!(prepared.err(), Some(StoreError::NoRows { .. })));
 }
@@ -374,7 +336,7 @@ fn settings_that_make_no_sense_are_refused_before_anything_is_written() {
 fn a_manifest_that_contradicts_itself_is_refused() {
     let model = decoder("llama");
     let folder = tempfile::tempdir().unwrap();
-    let mut spec = spec(points(&["resid_post.0"], &model));
+    let mut spec = spec(expanded(&["resid_post.0"], &model));
     spec.shard_bytes = 4000;
     let store = capture(&model, &ragged(), &spec, folder.path());
     let good = serde_json::to_value(store.manifest()).unwrap();
@@ -392,11 +354,6 @@ fn a_manifest_that_contradicts_itself_is_refused() {
     assert!(refuse("/points/0/point", "resid_pots.0".into()).contains("resid_post"));
     std::fs::write(folder.path().join("manifest.json"), "{").unwrap();
     assert!(Store::open(folder.path()).is_err());
-}
-
-fn checkpoint() -> Checkpoint {
-    let path = fixtures().join("gguf/llama/model.gguf");
-    Checkpoint::open("fixture", &path, &LoadOptions::default()).unwrap()
 }
 
 fn options() -> TextOptions {
