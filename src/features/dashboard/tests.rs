@@ -325,3 +325,39 @@ fn what_cannot_be_followed_is_refused() {
     let mut stop = |_| ControlFlow::Break(());
     assert!(collect(&model, &splice, &contexts(), &[1], &options(), &mut stop).is_err());
 }
+
+#[test]
+fn what_was_written_is_read_again_and_found_in_its_folder() {
+    let model = Checkpoint::toy(0).unwrap();
+    let splice = both(&model, "resid_post.1");
+    let collected = run(&model, &splice, &[5, 64], &options());
+    let names = ["dictionary".into(), "the first 2".into()];
+    let made = dashboard(&model, &splice, names, &collected).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let with = |schema: &str, value: serde_json::Value| {
+        let mut object = serde_json::json!({ "schema": schema });
+        let more = value.as_object().unwrap().clone();
+        object.as_object_mut().unwrap().extend(more);
+        object.to_string()
+    };
+    let several = folder.path().join("several.json");
+    let whole = serde_json::to_value(&made).unwrap();
+    std::fs::write(&several, with(DASHBOARD_SCHEMA, whole)).unwrap();
+    assert_eq!(stored(&several).unwrap(), made);
+    let one = folder.path().join("one.json");
+    let mut value = serde_json::to_value(&made.place).unwrap();
+    let latent = serde_json::to_value(&made.latents[1]).unwrap();
+    let latent = latent.as_object().unwrap().clone();
+    value.as_object_mut().unwrap().extend(latent);
+    std::fs::write(&one, with(LATENT_SCHEMA, value)).unwrap();
+    let read = stored(&one).unwrap();
+    assert_eq!((read.place, &read.latents[..]), (made.place, &made.latents[1..]));
+    for (name, text) in [("cfg.json", "{\"k\": 3}"), ("not.json", "["), ("a.txt", "x")] {
+        std::fs::write(folder.path().join(name), text).unwrap();
+        assert!(stored(&folder.path().join(name)).is_err());
+    }
+    let mut found = stored_in(folder.path());
+    found.sort();
+    assert_eq!(found, [one, several]);
+    assert!(stored_in(&folder.path().join("absent")).is_empty());
+}
