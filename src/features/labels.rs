@@ -192,7 +192,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let labels = Labels::beside(folder.path(), &dictionary(1.0)).unwrap();
         assert_eq!(labels.count(), 0);
-        assert!(!labels.path().exists(), "nothing is written before it must be");
+        assert!(
+            !labels.path().exists(),
+            "nothing is written before it must be"
+        );
         let labels = labels.with(2, "  locks,\u{1b} doors\n").unwrap();
         assert_eq!(labels.of(2), Some("locks, doors"));
         let again = Labels::beside(folder.path(), &dictionary(1.0)).unwrap();
@@ -200,7 +203,10 @@ mod tests {
         assert_eq!(again.iter().collect::<Vec<_>>(), [(2, "locks, doors")]);
         let error = Labels::beside(folder.path(), &dictionary(2.0)).unwrap_err();
         let error = error.to_string();
-        assert!(error.contains("labels.json") && error.contains("decoder"), "{error}");
+        assert!(
+            error.contains("labels.json") && error.contains("decoder"),
+            "{error}"
+        );
         let none = labels.with(2, " ").unwrap();
         assert_eq!((none.of(2), none.count()), (None, 0));
     }
@@ -215,7 +221,12 @@ mod tests {
         assert_eq!([both.of(0), both.of(1)], [Some("a"), Some("b")]);
         assert!(both.path().ends_with("sae.safetensors.labels.json"));
         let kept = std::fs::read(both.path()).unwrap();
-        for rubbish in ["", "{}", "[1]", r#"{"schema":"x","decoder":"","labels":{}}"#] {
+        for rubbish in [
+            "",
+            "{}",
+            "[1]",
+            r#"{"schema":"x","decoder":"","labels":{}}"#,
+        ] {
             std::fs::write(both.path(), rubbish).unwrap();
             assert!(both.clone().with(2, "c").is_err(), "{rubbish}");
             assert_eq!(std::fs::read_to_string(both.path()).unwrap(), rubbish);

@@ -351,8 +351,15 @@ fn what_was_written_is_read_again_and_found_in_its_folder() {
     value.as_object_mut().unwrap().extend(latent);
     std::fs::write(&one, with(LATENT_SCHEMA, value)).unwrap();
     let read = stored(&one).unwrap();
-    assert_eq!((read.place, &read.latents[..]), (made.place, &made.latents[1..]));
-    for (name, text) in [("cfg.json", "{\"k\": 3}"), ("not.json", "["), ("a.txt", "x")] {
+    assert_eq!(
+        (read.place, &read.latents[..]),
+        (made.place, &made.latents[1..])
+    );
+    for (name, text) in [
+        ("cfg.json", "{\"k\": 3}"),
+        ("not.json", "["),
+        ("a.txt", "x"),
+    ] {
         std::fs::write(folder.path().join(name), text).unwrap();
         assert!(stored(&folder.path().join(name)).is_err());
     }

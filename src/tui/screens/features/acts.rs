@@ -33,19 +33,19 @@ pub(super) fn enabled(
         "scope" => return Ok(()),
         _ => {}
     }
-    let Some(latent) = screen.chosen(shared) else {
+    let Some(latent) = screen.chosen() else {
         return Err(nothing(screen));
     };
     match action {
         "page" if paged && screen.other.is_none() => {
             Err("no other latent is chosen; tab chooses one".into())
         }
-        "next" | "previous" if !paged && screen.total(latent).is_none() => {
-            Err(format!("latent {latent} fires on no token of the prompt that counts"))
-        }
-        "leave" if turn::change(screen, latent).is_none() => {
-            Err(format!("latent {latent} is as it was; a silences it, . turns it up"))
-        }
+        "next" | "previous" if !paged && screen.total(latent).is_none() => Err(format!(
+            "latent {latent} fires on no token of the prompt that counts"
+        )),
+        "leave" if turn::change(screen, latent).is_none() => Err(format!(
+            "latent {latent} is as it was; a silences it, . turns it up"
+        )),
         "label" if screen.labels.is_none() => {
             Err(screen.wrong.first().cloned().unwrap_or_default())
         }
@@ -65,7 +65,7 @@ pub(super) fn nothing(screen: &FeaturesScreen) -> String {
 }
 
 pub(super) fn act(screen: &mut FeaturesScreen, action: &'static str, cx: &mut Context) {
-    if !screen.page.is_empty() && on_page(screen, action, cx.shared) {
+    if !screen.page.is_empty() && on_page(screen, action) {
         return;
     }
     let last = cx.shared.tokens.len().saturating_sub(1);
@@ -73,12 +73,12 @@ pub(super) fn act(screen: &mut FeaturesScreen, action: &'static str, cx: &mut Co
     match action {
         "left" => cx.shared.position = at.saturating_sub(1),
         "right" => cx.shared.position = (at + 1).min(last),
-        "up" => step(screen, cx.shared, -1),
-        "down" => step(screen, cx.shared, 1),
-        "far_up" => step(screen, cx.shared, -10),
-        "far_down" => step(screen, cx.shared, 10),
-        "first" => step(screen, cx.shared, isize::MIN),
-        "last" => step(screen, cx.shared, isize::MAX),
+        "up" => step(screen, -1),
+        "down" => step(screen, 1),
+        "far_up" => step(screen, -10),
+        "far_down" => step(screen, 10),
+        "first" => step(screen, isize::MIN),
+        "last" => step(screen, isize::MAX),
         "scope" => screen.scope = screen.scope.next(),
         "sort" => {
             let next = screen.sort().next();
@@ -99,7 +99,7 @@ pub(super) fn act(screen: &mut FeaturesScreen, action: &'static str, cx: &mut Co
 
 /// What is about the chosen latent.
 fn on_latent(screen: &mut FeaturesScreen, action: &'static str, cx: &mut Context) {
-    let Some(latent) = screen.chosen(cx.shared) else {
+    let Some(latent) = screen.chosen() else {
         return;
     };
     let strength = turn::strength(screen, latent);
@@ -129,7 +129,7 @@ fn on_latent(screen: &mut FeaturesScreen, action: &'static str, cx: &mut Context
 }
 
 /// What keys do on a page alone; false for those that do there what they do everywhere.
-fn on_page(screen: &mut FeaturesScreen, action: &'static str, shared: &Shared) -> bool {
+fn on_page(screen: &mut FeaturesScreen, action: &'static str) -> bool {
     let at = screen.scroll.min(screen.most.get());
     let to = match action {
         "up" => at.saturating_sub(1),
@@ -159,7 +159,7 @@ fn on_page(screen: &mut FeaturesScreen, action: &'static str, shared: &Shared) -
             let shown = screen.page.pop();
             screen.latent = shown.or(screen.latent);
             screen.page.clear();
-            step(screen, shared, by);
+            step(screen, by);
             screen.page.extend(screen.latent);
             (screen.scroll, screen.other) = (0, None);
             return true;
@@ -179,9 +179,9 @@ pub(super) fn open_page(screen: &mut FeaturesScreen, latent: usize) {
     (screen.scroll, screen.other) = (0, None);
 }
 
-fn step(screen: &mut FeaturesScreen, shared: &Shared, by: isize) {
-    let rows = screen.rows(shared);
-    if let Some(at) = screen.row(&rows) {
+fn step(screen: &mut FeaturesScreen, by: isize) {
+    let rows = screen.rows();
+    if let Some(at) = screen.row() {
         let to = at.saturating_add_signed(by).min(rows.len() - 1);
         screen.latent = Some(rows[to].latent);
     }

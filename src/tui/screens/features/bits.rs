@@ -54,9 +54,15 @@ pub(super) fn row(name: &str, bits: Vec<Bit>, width: usize, theme: Theme) -> Vec
 /// Bits over lines of a width, those after the first indented; a bit that is wider than a line is cut.
 pub(super) fn flow(bits: Vec<Bit>, indent: usize, width: usize, theme: Theme) -> Vec<Line> {
     let (mut lines, mut used): (Vec<Line>, usize) = (vec![Vec::new()], 0);
-    for mut bit in bits {
+    let mut bits = bits.into_iter().peekable();
+    while let Some(mut bit) = bits.next() {
         let fresh = lines.len() > 1 && used == indent;
-        if used > 0 && !fresh && used + cells::width(bit.text.trim_end()) > width {
+        // What is said of a latent stays beside its number.
+        let text = match bits.peek().filter(|_| bit.to.is_some()) {
+            Some(next) => bit.text.clone() + &next.text,
+            None => bit.text.clone(),
+        };
+        if used > 0 && !fresh && used + cells::width(text.trim_end()) > width {
             let blank = Bit::new(&" ".repeat(indent.min(width)), theme.text(), theme);
             lines.push(vec![blank]);
             used = indent;
@@ -176,7 +182,10 @@ mod tests {
         let bits = words("one two three four", theme.text(), theme);
         let lines = row("label", bits, 18, theme);
         let lines: Vec<String> = lines.iter().map(text).collect();
-        assert_eq!(lines, ["label    one two ", "         three ", "         four "]);
+        assert_eq!(
+            lines,
+            ["label    one two ", "         three ", "         four "]
+        );
         let long = row("x", words("abcdefghijkl", theme.text(), theme), 14, theme);
         assert_eq!(text(&long[0]), "x        ");
         assert_eq!(text(&long[1]), "         abcd…");

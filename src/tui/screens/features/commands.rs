@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::rows::Sort;
 use super::work::{self, Answer, Ask, Told};
-use super::{FeaturesScreen, acts, turn};
+use super::{FeaturesScreen, Job, acts, texts, turn};
 use crate::features::LatentEdit;
 use crate::tui::screen::Context;
 
@@ -13,10 +13,11 @@ pub(super) const COMMANDS: &[&str] = &[
     "sae PATH",
     "dictionary PATH",
     "record FILE",
+    "texts FILE",
     "latent N",
     "label TEXT",
     "turn LATENT+AMOUNT",
-    "sort here|sum|density|number",
+    "sort strength|sum|density|number",
 ];
 
 const NONE: &str = "no dictionary is open; `:sae PATH` opens one";
@@ -31,6 +32,7 @@ pub(super) fn command(
     Some(match name {
         "sae" | "dictionary" => open(screen, rest, cx),
         "record" => record(screen, &rest.join(" "), cx),
+        "texts" => follow(screen, &rest.join(" "), cx),
         "latent" => latent(screen, rest).map(|latent| acts::open_page(screen, latent)),
         "label" => label(screen, &rest.join(" "), cx),
         "turn" => turned(screen, rest, cx),
@@ -77,18 +79,62 @@ fn open(screen: &mut FeaturesScreen, words: &[&str], cx: &mut Context) -> Result
     let Some(facts) = cx.shared.model.facts() else {
         return Err("no model is open; `:open NAME` opens one".into());
     };
-    if screen.pending.job.is_some() {
-        return Err("a dictionary is being opened; esc stops that".into());
-    }
+    waits(screen)?;
     let ask = asked(words)?;
     // It may be asked for before the screen has seen the model.
     screen.model = std::sync::Arc::as_ptr(&facts.checkpoint) as usize;
-    let (model, job) = (screen.model, screen.pending.begin(|number| number));
+    let model = screen.model;
+    let number = screen.pending.begin(|number| (number, Job::Open));
     cx.job("dictionary", move |checkpoint, ticket| {
         Ok(Told {
             model,
-            job: Some(job),
-            answer: work::opening(checkpoint, ticket, ask, job),
+            job: Some((number, Job::Open)),
+            answer: work::opening(checkpoint, ticket, ask, number),
+        })
+    });
+    Ok(())
+}
+
+/// Refuses a job beside the one that runs.
+fn waits(screen: &FeaturesScreen) -> Result<(), String> {
+    match screen.pending.job {
+        Some((_, job)) => Err(format!("{}; esc stops that", job.words())),
+        None => Ok(()),
+    }
+}
+
+impl Job {
+    /// What it does.
+    pub(super) fn words(self) -> &'static str {
+        match self {
+            Self::Open => "a dictionary is being opened",
+            Self::Read => "latents are being followed over a text",
+        }
+    }
+}
+
+/// Follows the latent of the page, or those of the list, over a text.
+fn follow(screen: &mut FeaturesScreen, file: &str, cx: &mut Context) -> Result<(), String> {
+    let open = screen.open.clone().ok_or(NONE)?;
+    waits(screen)?;
+    if file.is_empty() {
+        return Err("texts: expected a file: plain text, or lines of JSON with `text`".into());
+    }
+    let listed = screen.rows().iter().map(|row| row.latent);
+    let latents: Vec<usize> = match screen.page.last() {
+        Some(latent) => vec![*latent],
+        None => listed.take(texts::FOLLOWED).collect(),
+    };
+    if latents.is_empty() {
+        return Err("texts: no latent is listed; `:latent N` goes to one".into());
+    }
+    let (file, model, records) = (homed(file), screen.model, screen.records.clone());
+    let number = screen.pending.begin(|number| (number, Job::Read));
+    cx.job("latents over a text", move |checkpoint, ticket| {
+        Ok(Told {
+            model,
+            job: Some((number, Job::Read)),
+            answer: texts::read(checkpoint, ticket, &open, &latents, (file, records)),
         })
     });
     Ok(())
@@ -139,7 +185,7 @@ fn latent(screen: &FeaturesScreen, words: &[&str]) -> Result<usize, String> {
 
 fn label(screen: &mut FeaturesScreen, text: &str, cx: &mut Context) -> Result<(), String> {
     screen.open.as_ref().ok_or(NONE)?;
-    let chosen = screen.chosen(cx.shared);
+    let chosen = screen.chosen();
     let latent = chosen.ok_or("label: no latent is chosen; `:latent N` goes to one")?;
     screen.write_label(latent, text, cx);
     Ok(())

@@ -1,8 +1,9 @@
 //! Features: what a sparse dictionary sees in the prompt, latent by latent; what each latent fires on; latents turned.
 //!
 //! State here, the list in `rows.rs`, keys in `keys.rs`, what they do in `acts.rs`, commands in `commands.rs`, turning in
-//! `turn.rs`, the work in `work.rs`, files of records in `records.rs`; drawing in `view.rs` (the prompt, the list), `page.rs`
-//! (a latent in lines) and `bits.rs` (what lines are made of); command line, files and words in `written.rs`.
+//! `turn.rs`, the work in `work.rs`, records in `records.rs` and `texts.rs`; drawing in
+//! `view.rs` (the list), `map.rs` (the prompt), `page.rs` (a latent in lines) and `bits.rs` (what lines are made of); command
+//! line, files and words in `written.rs`.
 //!
 //! Always: what is turned is an intervention of all screens, and [`FeaturesScreen::turned`] is read off it, so that undo and
 //! the chips' own keys hold here too; a latent stays chosen by its number, whatever happens to the list.
@@ -11,11 +12,15 @@ mod acts;
 mod bits;
 mod commands;
 mod keys;
+mod map;
 mod page;
+#[cfg(test)]
+mod planted;
 mod records;
 mod rows;
 #[cfg(test)]
 mod tests;
+mod texts;
 mod turn;
 mod view;
 mod work;
@@ -29,7 +34,7 @@ use crossterm::event::KeyEvent;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use crate::features::{LatentEdit, Labels};
+use crate::features::{Labels, LatentEdit};
 use crate::tui::field::{Field, Outcome};
 use crate::tui::filter::{Filter, Listed};
 use crate::tui::keys::Binding;
@@ -37,7 +42,7 @@ use crate::tui::screen::{Command, Context, Data, Hits, Reply, Screen, View};
 use crate::tui::screens::pending::Pending;
 use crate::tui::shared::Shared;
 use records::Records;
-use rows::{Scope, Sorts};
+use rows::{List, Scope, Sorts};
 use work::{Answer, Beside, Effects, Open, Reading, Told};
 
 /// Places for the mouse: a cell of the prompt, a row of the list, a latent that a page names.
@@ -55,6 +60,15 @@ enum Question {
     Prompt(u64, u64),
     /// The weights of a latent of the dictionary of this number.
     Latent(u64, usize),
+}
+
+/// A job that was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Job {
+    /// A dictionary is opened.
+    Open,
+    /// Latents are followed over a text.
+    Read,
 }
 
 /// What the cells of the prompt say.
@@ -83,12 +97,15 @@ pub struct FeaturesScreen {
     unread: Option<((u64, u64), String)>,
     effects: BTreeMap<usize, Result<Effects, String>>,
     /// Its jobs by number, and what it waits for.
-    pending: Pending<u64, Question>,
+    pending: Pending<(u64, Job), Question>,
     scope: Scope,
     /// One for each scope.
     sorts: Sorts,
     shows: Shows,
     filter: Filter,
+    listed: List,
+    /// Moves when what is known of latents changes.
+    changes: u64,
     /// The chosen latent.
     latent: Option<usize>,
     /// The latent whose page is shown, and those from which one came to it.
@@ -108,12 +125,9 @@ pub struct FeaturesScreen {
 
 impl FeaturesScreen {
     /// The latent that keys are about: that of the page, else the one under the cursor.
-    fn chosen(&self, shared: &Shared) -> Option<usize> {
+    fn chosen(&self) -> Option<usize> {
         let page = self.page.last().copied();
-        page.or_else(|| {
-            let rows = self.rows(shared);
-            rows.get(self.row(&rows)?).map(|row| row.latent)
-        })
+        page.or_else(|| self.rows().get(self.row()?).map(|row| row.latent))
     }
 
     /// The token under the cursor.
@@ -149,7 +163,7 @@ impl FeaturesScreen {
         if !shared.tokens.is_empty() && self.stale(shared) && refused != Some(wanted) {
             return Some(Question::Prompt(wanted.0, wanted.1));
         }
-        let latent = self.chosen(shared)?;
+        let latent = self.chosen()?;
         let known = self.effects.contains_key(&latent);
         (!known).then_some(Question::Latent(wanted.1, latent))
     }
@@ -183,13 +197,19 @@ impl FeaturesScreen {
             }
             Question::Latent(number, latent) => {
                 cx.ask("weights of a latent", move |checkpoint, _| {
-                    Ok(told(work::effects(checkpoint, number, &open.splice, latent)))
+                    Ok(told(work::effects(
+                        checkpoint,
+                        number,
+                        &open.splice,
+                        latent,
+                    )))
                 });
             }
         }
     }
 
     fn take(&mut self, told: Told, cx: &mut Context) {
+        self.changes += 1;
         let ours = told.model == self.model;
         let here = |number: u64| ours && self.open.as_ref().is_some_and(|o| o.number == number);
         match told.answer {
@@ -214,13 +234,19 @@ impl FeaturesScreen {
                 Ok(labels) => self.labels = Some(labels),
                 Err(why) => cx.say(why),
             },
-            Answer::Records(number, result) if here(number) => match result {
-                Ok((records, n)) => {
-                    self.records = records;
-                    cx.say(format!("records of {n} latents were read"));
+            Answer::Records(number, result) if here(number) => {
+                if told.job == self.pending.job {
+                    self.pending.job = None;
                 }
-                Err(why) => cx.say(why),
-            },
+                match result {
+                    Ok((records, n)) => {
+                        self.records = records;
+                        cx.say(format!("there are records of {n} latents"));
+                    }
+                    Err(why) if told.job.is_some() => self.pending.failed = Some(why),
+                    Err(why) => cx.say(why),
+                }
+            }
             Answer::Beside(number, beside) if here(number) => {
                 self.lay(*beside);
                 cx.say(self.beside());
@@ -246,6 +272,7 @@ impl FeaturesScreen {
             shows: self.shows,
             filter: std::mem::take(&mut self.filter),
             pending: self.pending.forgotten(),
+            changes: self.changes,
             model: self.model,
             ..Self::default()
         };
@@ -258,13 +285,17 @@ impl FeaturesScreen {
         self.wrong = beside.wrong;
     }
 
+    /// How many labels are the user's own.
+    fn own(&self) -> usize {
+        self.labels.as_ref().map_or(0, Labels::count)
+    }
+
     /// What was found beside the dictionary, in words.
     fn beside(&self) -> String {
         if let Some(wrong) = self.wrong.first() {
             return wrong.clone();
         }
-        let labels = self.labels.as_ref().map_or(0, Labels::count);
-        match (self.records.count(), labels) {
+        match (self.records.count(), self.own()) {
             (0, 0) => "no records beside it; enter on a latent says how to make them".into(),
             (records, labels) => {
                 format!("beside it: records of {records} latents, {labels} labels of yours")
@@ -377,11 +408,17 @@ impl Screen for FeaturesScreen {
                 sorts: self.sorts,
                 shows: self.shows,
                 pending: self.pending.forgotten(),
+                changes: self.changes + 1,
                 model,
                 ..Self::default()
             };
         }
-        self.turned = turn::applied(self, cx.shared);
+        let turned = turn::applied(self, cx.shared);
+        if turned != self.turned {
+            self.turned = turned;
+            self.changes += 1;
+        }
+        self.relist(cx.shared);
         self.ask(cx);
     }
 
@@ -400,7 +437,7 @@ impl Screen for FeaturesScreen {
             (self.scroll, self.other) = (0, None);
             return true;
         }
-        self.pending.cancel("stopped; the dictionary was not opened", cx)
+        self.pending.cancel("stopped; everything is as it was", cx)
     }
 
     fn list(&self, shared: &Shared) -> Option<Listed> {
@@ -415,8 +452,9 @@ impl Screen for FeaturesScreen {
         })
     }
 
-    fn narrow(&mut self, _list: &'static str, filter: &Filter, _cx: &mut Context) {
+    fn narrow(&mut self, _list: &'static str, filter: &Filter, cx: &mut Context) {
         self.filter = filter.clone();
+        self.relist(cx.shared);
     }
 
     fn command(&mut self, words: &[&str], cx: &mut Context) -> Option<Result<(), String>> {

@@ -13,7 +13,7 @@ use crate::tui::shared::Shared;
 use crate::tui::theme::Theme;
 
 /// Lines of the prompt.
-const PROMPT: usize = 3;
+const PROMPT: usize = 4;
 /// Columns before an example.
 const VALUE: usize = 8;
 /// Columns of a label beside the number of another latent.
@@ -145,7 +145,11 @@ impl Sheet<'_> {
             let bits = vec![
                 Bit::new("0 ", theme.dim(), theme),
                 Bit::new(&bars, theme.bar(), theme),
-                Bit::new(&format!(" {}", number(latent.max.into())), theme.dim(), theme),
+                Bit::new(
+                    &format!(" {}", number(latent.max.into())),
+                    theme.dim(),
+                    theme,
+                ),
             ];
             lines.extend(self.row("values", bits));
         }
@@ -169,7 +173,10 @@ impl Sheet<'_> {
         };
         let value = |at: usize| {
             let piece = &reading.pieces[at];
-            let found = piece.codes.iter().find(|(latent, _)| *latent == self.latent);
+            let found = piece
+                .codes
+                .iter()
+                .find(|(latent, _)| *latent == self.latent);
             found.filter(|_| piece.out.is_none()).map_or(0.0, |f| f.1)
         };
         let of = |at: usize| {
@@ -177,8 +184,10 @@ impl Sheet<'_> {
             token(text, value(at), total.max, at == total.at, theme)
         };
         let tokens = (0..reading.pieces.len()).map(of).collect();
-        let room = self.width.saturating_sub(super::bits::NAME + 4) * PROMPT;
+        // Lines end before the token that would not fit.
+        let room = self.width.saturating_sub(super::bits::NAME + 6) * PROMPT;
         let mut lines = self.row("prompt", around(tokens, total.at, room, theme));
+        lines.truncate(PROMPT);
         let old = if screen.stale(self.shared) {
             "before the last change: "
         } else {
@@ -257,20 +266,25 @@ impl Sheet<'_> {
     /// What nobody has read text for.
     fn missing(&self) -> Vec<Line> {
         let mut lines = self.heading("no record of it");
-        let text = "Density, histogram, examples and the latents that fire with it take text to find out:";
-        lines.extend(super::bits::flow(self.dim(text), 0, self.width, self.theme));
+        let mut say = |bits: Vec<Bit>, indent: usize| {
+            lines.extend(super::bits::flow(bits, indent, self.width, self.theme));
+        };
+        let tokens = super::texts::TOKENS;
+        let text = format!(
+            "Density, histogram, examples and who fires with it take text to find out. `:texts FILE` reads {tokens} tokens of one now; to keep a record of more, which r then finds:"
+        );
+        say(self.dim(&text), 0);
         let command = written::dashboard(self.screen, self.shared, self.latent);
-        let command = self.words(&command.unwrap_or_default());
-        lines.extend(super::bits::flow(command, 2, self.width, self.theme));
-        let text = "with a text of yours; then r reads the record.";
-        lines.extend(super::bits::flow(self.dim(text), 0, self.width, self.theme));
+        say(self.words(&command.unwrap_or_default()), 2);
         lines
     }
 
     fn others(&self, known: Option<&LatentRecord>) -> Vec<Line> {
         let mut lines = self.heading("other latents");
         let near = near(self.screen, self.latent);
-        let near = near.iter().map(|&(other, cosine)| self.other(other, f64::from(cosine)));
+        let near = near
+            .iter()
+            .map(|&(other, cosine)| self.other(other, f64::from(cosine)));
         let near: Vec<Bit> = near.flatten().collect();
         if near.is_empty() {
             lines.extend(self.row("writes", self.dim("similar rows: being computed")));
@@ -281,10 +295,16 @@ impl Sheet<'_> {
         let Some(known) = known else {
             return lines;
         };
-        let with = known.cofiring.iter().flat_map(|one| self.other(one.index, one.phi));
+        let with = known
+            .cofiring
+            .iter()
+            .flat_map(|one| self.other(one.index, one.phi));
         let with: Vec<Bit> = with.collect();
         if with.is_empty() {
-            lines.extend(self.row("fires", self.dim("with none of the latents that were counted")));
+            lines.extend(self.row(
+                "fires",
+                self.dim("with none of the latents that were counted"),
+            ));
         } else {
             lines.extend(self.row("fires", self.dim("on the same tokens, by phi")));
             lines.extend(self.row("", with));
@@ -303,9 +323,15 @@ impl Sheet<'_> {
         };
         let mut number = Bit::new(&latent.to_string(), style, theme);
         number.to = Some(latent);
-        let label = self.screen.label(latent).map_or(String::new(), |(label, _)| {
-            format!(" {}", cells::cut(&cells::prose(&label, theme.ascii), LABEL, theme.ascii))
-        });
+        let label = self
+            .screen
+            .label(latent)
+            .map_or(String::new(), |(label, _)| {
+                format!(
+                    " {}",
+                    cells::cut(&cells::prose(&label, theme.ascii), LABEL, theme.ascii)
+                )
+            });
         let rest = format!(" {value:+.2}{label}  ");
         vec![number, Bit::new(&rest, theme.text(), theme)]
     }
@@ -319,7 +345,11 @@ impl Sheet<'_> {
             place.contexts, place.model, place.policy
         );
         lines.extend(self.row("seen", self.dim(&text)));
-        let here = self.shared.model.facts().map(|facts| &facts.checkpoint.name);
+        let here = self
+            .shared
+            .model
+            .facts()
+            .map(|facts| &facts.checkpoint.name);
         if here.is_some_and(|here| *here != place.model) {
             let text = "it was made on a model of another name than the one that is open";
             let bits = words(text, self.theme.warning(), self.theme);

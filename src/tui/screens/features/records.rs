@@ -1,4 +1,4 @@
-//! Records of latents that somebody has written: found beside the dictionary, or named with `:record`.
+//! Records of latents: found beside the dictionary, named with `:record`, or made here of a text (`texts.rs`).
 //!
 //! Always: a record is of this dictionary's width and points, or refused; of two records of a latent the later one stays.
 
@@ -27,7 +27,11 @@ impl Records {
     pub(super) fn beside(path: &Path, splice: &Splice) -> (Self, Vec<String>) {
         let (mut records, mut wrong) = (Self::default(), Vec::new());
         let parent = || path.parent().map_or_else(PathBuf::new, Path::to_path_buf);
-        let folder = if path.is_dir() { path.to_owned() } else { parent() };
+        let folder = if path.is_dir() {
+            path.to_owned()
+        } else {
+            parent()
+        };
         for file in stored_in(&folder) {
             if let Err(why) = records.read(&file, splice) {
                 wrong.push(why);
@@ -42,7 +46,16 @@ impl Records {
     /// What is wrong with it, in words.
     pub(super) fn read(&mut self, file: &Path, splice: &Splice) -> Result<usize, String> {
         let dashboard = stored(file).map_err(|e| e.to_string())?;
-        fits(&dashboard, splice).map_err(|why| format!("{}: {why}", file.display()))?;
+        let added = self.add(dashboard, splice);
+        added.map_err(|why| format!("{}: {why}", file.display()))
+    }
+
+    /// Takes records in; gives how many latents they are of.
+    ///
+    /// # Errors
+    /// They are of another dictionary.
+    pub(super) fn add(&mut self, dashboard: Dashboard, splice: &Splice) -> Result<usize, String> {
+        fits(&dashboard, splice)?;
         let place = Arc::new(dashboard.place);
         let n = dashboard.latents.len();
         for latent in dashboard.latents {
@@ -89,6 +102,8 @@ fn fits(dashboard: &Dashboard, splice: &Splice) -> Result<(), String> {
     let beyond = dashboard.latents.iter().find(|l| l.index >= here);
     beyond.map_or(Ok(()), |latent| {
         let index = latent.index;
-        Err(format!("latent {index} is beyond the {here} of this dictionary"))
+        Err(format!(
+            "latent {index} is beyond the {here} of this dictionary"
+        ))
     })
 }

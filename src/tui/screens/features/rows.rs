@@ -4,6 +4,7 @@
 
 use super::FeaturesScreen;
 use super::work::Total;
+use crate::tui::filter::Filter;
 use crate::tui::shared::Shared;
 
 /// Which latents are listed.
@@ -53,7 +54,7 @@ impl Sort {
     /// As it is typed and read.
     pub(super) fn name(self) -> &'static str {
         match self {
-            Self::Here => "here",
+            Self::Here => "strength",
             Self::Sum => "sum",
             Self::Density => "density",
             Self::Number => "number",
@@ -67,7 +68,7 @@ pub(super) struct Sorts(pub [Sort; 3]);
 
 impl Default for Sorts {
     fn default() -> Self {
-        Self([Sort::Here, Sort::Sum, Sort::Number])
+        Self([Sort::Here, Sort::Sum, Sort::Density])
     }
 }
 
@@ -81,6 +82,26 @@ pub(super) struct Row {
     pub sum: f64,
     /// By its record; NaN without one.
     pub density: f64,
+}
+
+/// What a list was made of.
+#[derive(Debug, PartialEq)]
+struct Key {
+    position: usize,
+    scope: Scope,
+    sort: Sort,
+    filter: Filter,
+    changes: u64,
+}
+
+/// The list as it is shown: making it takes a while where there are records of thousands of latents, and every key asks
+/// for it.
+#[derive(Debug, Default)]
+pub(super) struct List {
+    rows: Vec<Row>,
+    /// Before the filter.
+    pub of: usize,
+    key: Option<Key>,
 }
 
 impl FeaturesScreen {
@@ -99,7 +120,10 @@ impl FeaturesScreen {
             Scope::Known => {
                 let labels = self.labels.iter().flat_map(|labels| labels.iter());
                 let turned = self.turned.iter().map(|edit| edit.latent);
-                let known = self.records.latents().chain(labels.map(|(latent, _)| latent));
+                let known = self
+                    .records
+                    .latents()
+                    .chain(labels.map(|(latent, _)| latent));
                 known.chain(turned).chain(self.firing()).collect()
             }
         };
@@ -124,17 +148,35 @@ impl FeaturesScreen {
         rows
     }
 
-    /// Those of them that the filter leaves.
-    pub(super) fn rows(&self, shared: &Shared) -> Vec<Row> {
+    /// Lists the latents anew where something about the list has changed.
+    pub(super) fn relist(&mut self, shared: &Shared) {
+        let key = Key {
+            position: self.position(shared),
+            scope: self.scope,
+            sort: self.sort(),
+            filter: self.filter.clone(),
+            changes: self.changes,
+        };
+        if self.listed.key.as_ref() == Some(&key) {
+            return;
+        }
         let mut rows = self.all(shared);
+        let of = rows.len();
         if !self.filter.is_empty() {
             rows.retain(|row| self.filter.matches(&self.text(row.latent)));
         }
-        rows
+        let key = Some(key);
+        self.listed = List { rows, of, key };
+    }
+
+    /// The latents of the list that the filter leaves.
+    pub(super) fn rows(&self) -> &[Row] {
+        &self.listed.rows
     }
 
     /// The row under the cursor: that of the chosen latent, else the first.
-    pub(super) fn row(&self, rows: &[Row]) -> Option<usize> {
+    pub(super) fn row(&self) -> Option<usize> {
+        let rows = self.rows();
         let at = rows.iter().position(|row| Some(row.latent) == self.latent);
         at.or((!rows.is_empty()).then_some(0))
     }
@@ -145,7 +187,10 @@ impl FeaturesScreen {
     }
 
     fn firing(&self) -> impl Iterator<Item = usize> {
-        let totals = self.reading.iter().flat_map(|reading| reading.totals.keys());
+        let totals = self
+            .reading
+            .iter()
+            .flat_map(|reading| reading.totals.keys());
         totals.copied()
     }
 

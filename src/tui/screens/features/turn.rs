@@ -35,7 +35,9 @@ pub(super) fn applied(screen: &FeaturesScreen, shared: &Shared) -> Vec<LatentEdi
 /// What is done to a latent, if anything.
 pub(super) fn change(screen: &FeaturesScreen, latent: usize) -> Option<Change> {
     let mut edits = screen.turned.iter();
-    edits.find(|edit| edit.latent == latent).map(|edit| edit.change)
+    edits
+        .find(|edit| edit.latent == latent)
+        .map(|edit| edit.change)
 }
 
 /// A latent's change in words.
@@ -140,14 +142,15 @@ pub(super) fn set(
         edits: made,
         on: true,
     };
-    cx.shared.intervene(|chips| match (before, turning.edits.is_empty()) {
-        (Some((at, ..)), true) => {
-            chips.remove(at);
-        }
-        (Some((at, ..)), false) => chips[at] = chip,
-        (None, true) => {}
-        (None, false) => chips.push(chip),
-    });
+    cx.shared
+        .intervene(|chips| match (before, turning.edits.is_empty()) {
+            (Some((at, ..)), true) => {
+                chips.remove(at);
+            }
+            (Some((at, ..)), false) => chips[at] = chip,
+            (None, true) => {}
+            (None, false) => chips.push(chip),
+        });
     screen.turned = applied(screen, cx.shared);
     true
 }

@@ -1,5 +1,4 @@
-//! Drawing the features: the prompt with the strongest latents of each token, the list, the chosen latent beside it; or the
-//! page of one latent.
+//! Drawing the features: the list and the chosen latent beside it, below the prompt (`map.rs`); or the page of one latent.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -8,13 +7,13 @@ use ratatui::style::Style;
 use super::bits::{Line, number};
 use super::page::{self, Sheet};
 use super::rows::{Row, Scope, Sort};
-use super::work::{Open, Reading};
-use super::{CELL, FeaturesScreen, OTHER, ROW, Shows, acts, turn, written};
-use crate::tui::cells::{self, Entry, HeatMap, Table};
+use super::work::Open;
+use super::{FeaturesScreen, OTHER, ROW, acts, map, turn, written};
+use crate::tui::cells::{self, Entry, Table};
 use crate::tui::pen;
 use crate::tui::screen::{Hits, Target, View};
 use crate::tui::screens::unready;
-use crate::tui::theme::{Scale, Theme};
+use crate::tui::theme::Theme;
 
 pub(super) fn draw(
     screen: &FeaturesScreen,
@@ -40,7 +39,7 @@ pub(super) fn draw(
             height: high,
             ..rest
         };
-        prompt(screen, view, above, buf, hits);
+        map::draw(screen, view, above, buf, hits);
         let rest = below(rest, high);
         let wide = if rest.width < 70 {
             rest.width
@@ -79,10 +78,16 @@ fn card(screen: &FeaturesScreen, view: &View) -> cells::Card {
     }
     if let Some(why) = &screen.pending.failed {
         let again = "`:sae PATH` opens another";
-        return unready::say("No dictionary was opened", theme.error(), why.clone(), again);
+        return unready::say(
+            "No dictionary was opened",
+            theme.error(),
+            why.clone(),
+            again,
+        );
     }
     if screen.pending.job.is_some() {
-        let body = "It is read and held against the model; records and labels beside it are read too.";
+        let body =
+            "It is read and held against the model; records and labels beside it are read too.";
         return unready::say("Opening", theme.accent(), body.into(), "esc stops it");
     }
     cells::Card {
@@ -97,27 +102,26 @@ fn card(screen: &FeaturesScreen, view: &View) -> cells::Card {
 }
 
 /// What the dictionary is, and what is wrong, if something is; gives the lines it took.
-fn header(
-    screen: &FeaturesScreen,
-    open: &Open,
-    view: &View,
-    area: Rect,
-    buf: &mut Buffer,
-) -> u16 {
+fn header(screen: &FeaturesScreen, open: &Open, view: &View, area: Rect, buf: &mut Buffer) -> u16 {
     let theme = *view.theme;
     let wanted = screen.wanted(view.shared);
+    let dot = theme.pick(" · ", " - ");
     let parts = written::facts(open);
     let name = cells::cut(&cells::prose(&parts[0], theme.ascii), 24, theme.ascii);
     let x = cells::put(buf, area, 1, 0, &name, theme.title());
     let sums = screen.reading.as_ref().map_or(String::new(), |reading| {
         format!(
-            "L0 {}, unexplained {}",
+            "{dot}L0 {}, {} of {} unexplained",
             number(reading.l0),
-            number(reading.unexplained)
+            number(reading.unexplained),
+            theme.pick("‖x‖²", "|x|^2")
         )
     });
-    let dot = theme.pick(" · ", " - ");
-    let text = format!("{dot}{}{dot}{sums}", parts[1..].join(dot));
+    // The format gives way first where room ends.
+    let (format, what) = parts[1..]
+        .split_last()
+        .map_or(("", &[][..]), |(f, w)| (f, w));
+    let text = format!("{dot}{}{sums}{dot}{format}", what.join(dot));
     let room = usize::from(area.width.saturating_sub(x));
     let text = cells::fit(&cells::prose(&text, theme.ascii), room, theme.ascii);
     let style = if screen.stale(view.shared) {
@@ -125,11 +129,14 @@ fn header(
     } else {
         theme.dim()
     };
-    cells::put(buf, area, x, 0, &text, style);
+    cells::put(buf, area, x, 0, text.trim_end(), style);
     let unread = screen.unread.as_ref().filter(|(of, _)| Some(*of) == wanted);
-    let job = "another dictionary is being opened; esc stops that".to_owned();
+    let job = screen.pending.job.map(|(_, job)| job.words());
     let (text, style) = match (&screen.pending.failed, unread, screen.wrong.first()) {
-        _ if screen.pending.job.is_some() => (job, theme.accent()),
+        _ if job.is_some() => {
+            let words = job.unwrap_or_default();
+            (format!("{words}; esc stops that"), theme.accent())
+        }
         (Some(why), ..) => (format!("{why}; esc puts this away"), theme.error()),
         (None, Some((_, why)), _) => (format!("the prompt was not read: {why}"), theme.error()),
         (None, None, Some(wrong)) => (wrong.clone(), theme.warning()),
@@ -141,114 +148,14 @@ fn header(
     2
 }
 
-/// The strongest latents of each token, the strongest on top.
-fn prompt(screen: &FeaturesScreen, view: &View, area: Rect, buf: &mut Buffer, hits: &mut Hits) {
-    let (theme, shared) = (*view.theme, view.shared);
-    if area.height < 3 {
-        return;
-    }
-    let title = "the prompt: the strongest latents of each token";
-    let inner = cells::panel(buf, area, title, false, theme);
-    let Some(reading) = &screen.reading else {
-        let text = match (shared.tokens.is_empty(), &shared.prompt_error) {
-            (_, Some(why)) => format!("it cannot be read: {why}"),
-            (true, None) => "it is empty; p in the lens writes one".into(),
-            (false, None) if screen.unread.is_some() => "it was not read".into(),
-            (false, None) => "it is being read".into(),
-        };
-        let text = cells::cut(&cells::prose(&text, theme.ascii), inner.width.into(), theme.ascii);
-        cells::put(buf, inner, 0, 0, &text, theme.dim());
-        return;
-    };
-    let ranks = usize::from(inner.height.saturating_sub(1));
-    let chosen = screen.chosen(shared);
-    let at = screen.position(shared);
-    // The map's lowest row is its first.
-    let code = |row: usize, column: usize| {
-        let piece = &reading.pieces[column];
-        let code = piece.codes.get(ranks.wrapping_sub(1 + row)).copied();
-        code.filter(|_| piece.out.is_none())
-    };
-    let value = |row: usize, column: usize| code(row, column).map_or(f32::NAN, |c| c.1);
-    let text = |row: usize, column: usize| cell(screen, reading, code(row, column), (row, ranks, column));
-    let marked = |row: usize, column: usize| {
-        let latent = code(row, column).map(|c| c.0);
-        latent.is_some() && latent == chosen
-    };
-    let columns: Vec<String> = (reading.pieces.iter())
-        .map(|piece| cells::visible(&piece.text, theme.ascii))
-        .collect();
-    let rows: Vec<String> = (1..=ranks).rev().map(|rank| rank.to_string()).collect();
-    let rank = reading.pieces.get(at).and_then(|piece| {
-        let mut codes = piece.codes.iter().take(ranks);
-        codes.position(|(latent, _)| Some(*latent) == chosen)
-    });
-    let wide = match screen.shows {
-        Shows::Values => 7,
-        Shows::Labels if area.width < 100 => 10,
-        Shows::Labels => 14,
-    };
-    // The latent may be none of these; its column is marked all the same.
-    let row = rank.map_or(usize::MAX, |rank| ranks - 1 - rank);
-    let shown = usize::from(inner.width.saturating_sub(3) / wide).max(1);
-    let drawn = cells::heat_map(
-        buf,
-        inner,
-        &HeatMap {
-            columns: &columns,
-            rows: &rows,
-            value: &value,
-            text: Some(&text),
-            marked: Some(&marked),
-            digits: false,
-            scale: Scale::Sequential,
-            lo: 0.0,
-            hi: reading.most,
-            cursor: Some((row, at)),
-            offset: (0, at.saturating_sub(shown / 2)),
-            cell_width: wide,
-            stale: screen.stale(shared),
-        },
-        theme,
-    );
-    for row in drawn.rows.clone() {
-        for column in drawn.columns.clone() {
-            if let Some(place) = drawn.cell(row, column) {
-                hits.add(place, Target::Place(CELL, column, ranks - 1 - row));
-            }
-        }
-    }
-    cells::legend(buf, area, Scale::Sequential, ("0", &number(reading.most.into())), theme);
-    let place = format!("token {at} of 0 to {}", reading.pieces.len().saturating_sub(1));
-    cells::note(buf, area, &place, theme);
-}
-
-/// What a cell of the prompt says.
-fn cell(
-    screen: &FeaturesScreen,
-    reading: &Reading,
-    code: Option<(usize, f32)>,
-    (row, ranks, column): (usize, usize, usize),
-) -> String {
-    match (code, reading.pieces[column].out, screen.shows) {
-        (None, Some(why), _) if row + 1 == ranks => format!("({why})"),
-        (None, ..) => String::new(),
-        (Some((_, value)), _, Shows::Values) => number(value.into()),
-        (Some((latent, _)), _, Shows::Labels) => {
-            let label = screen.label(latent).map_or(String::new(), |(label, _)| label);
-            format!("{latent} {label}")
-        }
-    }
-}
-
 fn title(screen: &FeaturesScreen, view: &View, rows: &[Row]) -> String {
     let at = screen.position(view.shared);
     let piece = screen.reading.as_ref().and_then(|r| r.pieces.get(at));
     let of = match (screen.scope, piece) {
         (Scope::Token, Some(piece)) => {
             let text = cells::visible(&piece.text, view.theme.ascii);
-            let out = piece.out.map_or(String::new(), |why| format!(", {why}: not trained on"));
-            format!("of {}{out}", cells::cut(&text, 12, view.theme.ascii))
+            let out = piece.out.map_or(String::new(), |why| format!(" ({why})"));
+            format!("of {}{out}", cells::cut(&text, 14, view.theme.ascii))
         }
         (Scope::Token, None) => "of the token".into(),
         (Scope::Prompt, _) => "of the prompt".into(),
@@ -257,16 +164,16 @@ fn title(screen: &FeaturesScreen, view: &View, rows: &[Row]) -> String {
     let n = if screen.filter.is_empty() {
         rows.len().to_string()
     } else {
-        format!("{} of {}", rows.len(), screen.all(view.shared).len())
+        format!("{} of {}", rows.len(), screen.listed.of)
     };
     format!("{n} latents {of}, by {}", screen.sort().name())
 }
 
 fn list(screen: &FeaturesScreen, view: &View, area: Rect, buf: &mut Buffer, hits: &mut Hits) {
     let theme = *view.theme;
-    let all = screen.rows(view.shared);
-    let inner = cells::panel(buf, area, &title(screen, view, &all), true, theme);
-    let Some(at) = screen.row(&all) else {
+    let all = screen.rows();
+    let inner = cells::panel(buf, area, &title(screen, view, all), true, theme);
+    let Some(at) = screen.row() else {
         let why = cells::prose(&acts::nothing(screen), theme.ascii);
         for (y, line) in pen::wrapped(&why, inner.width.into()).iter().enumerate() {
             cells::put(buf, inner, 0, y as u16, line, theme.dim());
@@ -357,7 +264,7 @@ impl Look<'_> {
 
 /// The beginning of the chosen latent's page.
 fn beside(screen: &FeaturesScreen, view: &View, area: Rect, buf: &mut Buffer, hits: &mut Hits) {
-    let Some(latent) = screen.chosen(view.shared).filter(|_| area.width > 0) else {
+    let Some(latent) = screen.chosen().filter(|_| area.width > 0) else {
         return;
     };
     let theme = *view.theme;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use ndarray::{Array2, ArrayView2, Axis};
 
+use super::Job;
 use super::records::Records;
 use crate::activations::{Policy, Reason};
 use crate::features::dashboard::{LogitEffects, Neighbour, logit_effects, neighbours};
@@ -126,7 +127,7 @@ pub(super) enum Answer {
 pub(super) struct Told {
     pub model: usize,
     /// Which job; jobs alone have one.
-    pub job: Option<u64>,
+    pub job: Option<(u64, Job)>,
     pub answer: Answer,
 }
 
@@ -172,7 +173,10 @@ fn opened(
     wanted(0.8, "looking for records and labels beside it")?;
     let beside = beside(&ask.path, &splice);
     wanted(1.0, "opened")?;
-    let name = ask.path.file_name().map(|n| n.to_string_lossy().into_owned());
+    let name = ask
+        .path
+        .file_name()
+        .map(|n| n.to_string_lossy().into_owned());
     let open = Open {
         name: name.unwrap_or_else(|| opened.name.clone()),
         ask,
@@ -247,8 +251,11 @@ fn read(
         let pairs = latents.iter().zip(values);
         let mut codes: Vec<(usize, f32)> = pairs.map(|(l, v)| (*l as usize, *v)).collect();
         codes.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-        let squares = [&target.row(at) - &rebuilt.row(at), target.row(at).to_owned()]
-            .map(|row| row.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>());
+        let squares = [
+            &target.row(at) - &rebuilt.row(at),
+            target.row(at).to_owned(),
+        ]
+        .map(|row| row.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>());
         let piece = Piece {
             id: ids[at],
             text: checkpoint.tokenizer.token(ids[at]),
@@ -262,11 +269,7 @@ fn read(
 }
 
 /// Why tokens of the prompt are left out of training. Norms are held against the median of this prompt.
-fn reasons(
-    checkpoint: &Checkpoint,
-    ids: &[u32],
-    x: ArrayView2<f32>,
-) -> Vec<Option<&'static str>> {
+fn reasons(checkpoint: &Checkpoint, ids: &[u32], x: ArrayView2<f32>) -> Vec<Option<&'static str>> {
     let policy = Policy::training(&checkpoint.tokenizer);
     let norm = |row: ndarray::ArrayView1<f32>| {
         let squares = row.iter().map(|v| f64::from(*v).powi(2));
@@ -274,7 +277,10 @@ fn reasons(
     };
     let norms: Vec<f64> = x.axis_iter(Axis(0)).map(norm).collect();
     let plain = policy.judge(ids, &[], &[]);
-    let kept = norms.iter().zip(&plain).filter(|(_, r)| **r == Reason::Kept);
+    let kept = norms
+        .iter()
+        .zip(&plain)
+        .filter(|(_, r)| **r == Reason::Kept);
     let mut sorted: Vec<f64> = kept.map(|(norm, _)| *norm).collect();
     sorted.sort_by(f64::total_cmp);
     let median = sorted.get(sorted.len() / 2).copied();

@@ -13,7 +13,7 @@ const SAID: usize = 8;
 /// Examples and tokens that are said.
 const FEW: usize = 3;
 
-/// What a dictionary is, in a few parts: its name first.
+/// What a dictionary is, in a few parts: its name first, its format last.
 pub(super) fn facts(open: &Open) -> Vec<String> {
     let dictionary = open.splice.dictionary();
     let parts = dictionary.parts();
@@ -28,12 +28,13 @@ pub(super) fn facts(open: &Open) -> Vec<String> {
         format!("{read} to {write}")
     };
     let widths = format!("{} wide, {} latents", dictionary.d_in(), dictionary.d_sae());
-    let mut all = vec![open.name.clone(), kind, point, widths, open.format.clone()];
+    let mut all = vec![open.name.clone(), kind, point, widths];
     if open.ask.foreign
         && let Some(model) = &open.of_model
     {
         all.push(format!("of {model}"));
     }
+    all.push(open.format.clone());
     all
 }
 
@@ -57,7 +58,11 @@ fn on(screen: &FeaturesScreen, shared: &Shared) -> Option<String> {
 /// What makes a record of a latent, beside the dictionary where this screen finds it.
 pub(super) fn dashboard(screen: &FeaturesScreen, shared: &Shared, latent: usize) -> Option<String> {
     let path = &screen.open.as_ref()?.ask.path;
-    let folder = if path.is_dir() { Some(&**path) } else { path.parent() };
+    let folder = if path.is_dir() {
+        Some(&**path)
+    } else {
+        path.parent()
+    };
     let file = folder?.join(format!("latent-{latent}.json"));
     Some(format!(
         "candlescope sae dashboard {} --jsonl TEXTS.jsonl --latents {latent} --out latent-{latent}.html --json-out {}",
@@ -70,7 +75,7 @@ pub(super) fn dashboard(screen: &FeaturesScreen, shared: &Shared, latent: usize)
 pub(super) fn command_line(screen: &FeaturesScreen, shared: &Shared) -> Option<String> {
     let on = on(screen, shared)?;
     let remark = "# over a text of yours; the screen reads the prompt";
-    Some(match screen.chosen(shared) {
+    Some(match screen.chosen() {
         Some(latent) => format!("candlescope sae show {on} {latent} --jsonl TEXTS.jsonl {remark}"),
         None => format!("candlescope sae features {on} --jsonl TEXTS.jsonl {remark}"),
     })
@@ -83,7 +88,9 @@ pub(super) fn data(screen: &FeaturesScreen, shared: &Shared) -> Option<Data> {
     for (at, piece) in reading.pieces.iter().enumerate() {
         let mut codes = Vec::new();
         for &(latent, value) in &piece.codes {
-            let label = screen.label(latent).map_or(String::new(), |(label, _)| label);
+            let label = screen
+                .label(latent)
+                .map_or(String::new(), |(label, _)| label);
             rows.push(vec![
                 at.to_string(),
                 piece.id.to_string(),
@@ -100,9 +107,11 @@ pub(super) fn data(screen: &FeaturesScreen, shared: &Shared) -> Option<Data> {
             "unexplained": piece.unexplained, "latents": codes,
         }));
     }
-    let chosen = screen.chosen(shared);
+    let chosen = screen.chosen();
     let known = chosen.and_then(|latent| screen.records.of(latent));
-    let headers = ["position", "id", "token", "left_out", "latent", "value", "label"];
+    let headers = [
+        "position", "id", "token", "left_out", "latent", "value", "label",
+    ];
     Some(Data {
         headers: headers.map(String::from).into(),
         rows,
@@ -128,7 +137,13 @@ pub(super) fn spoken(screen: &FeaturesScreen, shared: &Shared) -> Vec<String> {
     if screen.pending.job.is_some() {
         lines.push("a dictionary is being opened".to_owned());
     }
-    lines.extend(screen.pending.failed.iter().map(|why| format!("failed: {why}")));
+    lines.extend(
+        screen
+            .pending
+            .failed
+            .iter()
+            .map(|why| format!("failed: {why}")),
+    );
     let Some(open) = &screen.open else {
         lines.push("no dictionary is open; :sae PATH opens one".into());
         return lines;
@@ -155,12 +170,12 @@ pub(super) fn spoken(screen: &FeaturesScreen, shared: &Shared) -> Vec<String> {
         });
         lines.push(format!("token {at} {}{out}", piece.text));
     }
-    let rows = screen.rows(shared);
-    let from = screen.row(&rows).unwrap_or(0);
+    let rows = screen.rows();
+    let from = screen.row().unwrap_or(0);
     for row in rows.iter().skip(from).take(SAID) {
-        let label = screen.label(row.latent).map_or(String::new(), |(label, _)| {
-            format!(", {label}")
-        });
+        let label = screen
+            .label(row.latent)
+            .map_or(String::new(), |(label, _)| format!(", {label}"));
         let turned = turn::change(screen, row.latent).map_or(String::new(), |change| {
             format!(", turned: {}", turn::words(change))
         });
@@ -195,7 +210,11 @@ fn said(screen: &FeaturesScreen, latent: usize) -> Vec<String> {
             number(latent.max.into())
         ));
         for one in latent.top.iter().take(FEW) {
-            lines.push(format!("example, {}: {}", number(one.value.into()), one.tokens.concat()));
+            lines.push(format!(
+                "example, {}: {}",
+                number(one.value.into()),
+                one.tokens.concat()
+            ));
         }
     } else {
         lines.push("no record of it; the page says how to make one".into());
