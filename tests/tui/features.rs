@@ -85,11 +85,10 @@ fn made(model: &Checkpoint, folder: &Path) -> String {
     let collected = collect(model, &splice, &contexts, &latents, &options, go).unwrap();
     let names = ["planted".into(), options.policy.to_string()];
     let dashboard = dashboard(model, &splice, names, &collected).unwrap();
-    let mut value = serde_json::json!({ "schema": DASHBOARD_SCHEMA });
-    let more = serde_json::to_value(dashboard).unwrap();
-    let object = value.as_object_mut().unwrap();
-    object.extend(more.as_object().unwrap().clone());
-    std::fs::write(folder.join("latents.json"), value.to_string()).unwrap();
+    // As the command line writes it: the schema first.
+    let object = serde_json::to_string(&dashboard).unwrap();
+    let text = format!("{{\"schema\":\"{DASHBOARD_SCHEMA}\",{}", &object[1..]);
+    std::fs::write(folder.join("latents.json"), text).unwrap();
     folder.to_str().unwrap().to_owned()
 }
 

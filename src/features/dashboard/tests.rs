@@ -334,22 +334,17 @@ fn what_was_written_is_read_again_and_found_in_its_folder() {
     let names = ["dictionary".into(), "the first 2".into()];
     let made = dashboard(&model, &splice, names, &collected).unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let with = |schema: &str, value: serde_json::Value| {
-        let mut object = serde_json::json!({ "schema": schema });
-        let more = value.as_object().unwrap().clone();
-        object.as_object_mut().unwrap().extend(more);
-        object.to_string()
-    };
+    // As the command line writes it: the schema first.
+    let with = |schema: &str, object: String| format!("{{\"schema\":\"{schema}\",{}", &object[1..]);
     let several = folder.path().join("several.json");
-    let whole = serde_json::to_value(&made).unwrap();
+    let whole = serde_json::to_string(&made).unwrap();
     std::fs::write(&several, with(DASHBOARD_SCHEMA, whole)).unwrap();
     assert_eq!(stored(&several).unwrap(), made);
     let one = folder.path().join("one.json");
-    let mut value = serde_json::to_value(&made.place).unwrap();
-    let latent = serde_json::to_value(&made.latents[1]).unwrap();
-    let latent = latent.as_object().unwrap().clone();
-    value.as_object_mut().unwrap().extend(latent);
-    std::fs::write(&one, with(LATENT_SCHEMA, value)).unwrap();
+    let place = serde_json::to_string(&made.place).unwrap();
+    let latent = serde_json::to_string(&made.latents[1]).unwrap();
+    let object = format!("{},{}", place.trim_end_matches('}'), &latent[1..]);
+    std::fs::write(&one, with(LATENT_SCHEMA, object)).unwrap();
     let read = stored(&one).unwrap();
     assert_eq!(
         (read.place, &read.latents[..]),

@@ -118,15 +118,13 @@ pub(super) fn around(tokens: Vec<Vec<Bit>>, at: usize, room: usize, theme: Theme
     let at = at.min(tokens.len().saturating_sub(1));
     let (mut from, mut to) = (at, (at + 1).min(tokens.len()));
     let mut used: usize = wide[from..to].iter().sum();
-    for most in [room * 2 / 3, room] {
-        while from > 0 && used + wide[from - 1] <= most {
-            from -= 1;
-            used += wide[from];
-        }
-        while most == room && to < tokens.len() && used + wide[to] <= room {
-            used += wide[to];
-            to += 1;
-        }
+    while from > 0 && used + wide[from - 1] <= room * 2 / 3 {
+        from -= 1;
+        used += wide[from];
+    }
+    while to < tokens.len() && used + wide[to] <= room {
+        used += wide[to];
+        to += 1;
     }
     // Room that is left at the end of a text belongs to its beginning.
     while from > 0 && used + wide[from - 1] <= room {

@@ -119,9 +119,9 @@ impl Map<'_> {
         let screen = self.screen;
         let named = screen.records.count() + screen.own() > 0;
         match screen.shows {
-            Shows::Values => 7,
+            Shows::Values => 8,
             // Numbers alone; without colours a shade stands before them.
-            Shows::Labels if !named => 7 + 2 * u16::from(view.theme.ascii),
+            Shows::Labels if !named => 8 + 2 * u16::from(view.theme.ascii),
             Shows::Labels if area.width < 98 => 10,
             Shows::Labels => 14,
         }
@@ -138,7 +138,7 @@ impl Map<'_> {
     fn text(&self, row: usize, column: usize) -> String {
         let out = self.reading.pieces[column].out;
         match (self.code(row, column), out, self.screen.shows) {
-            (None, Some(why), _) if row + 1 == self.ranks => format!("({why})"),
+            (None, Some(why), _) if row + 1 == self.ranks => why.to_owned(),
             (None, ..) => String::new(),
             (Some((_, value)), _, Shows::Values) => number(value.into()),
             (Some((latent, _)), _, Shows::Labels) => {

@@ -117,6 +117,8 @@ pub struct FeaturesScreen {
     other: Option<usize>,
     /// A label that is being written, and of which latent.
     writing: Option<(usize, Field)>,
+    /// How strongly latents fired before they were turned.
+    strengths: BTreeMap<usize, f32>,
     /// The version that the last step of a turn made: a further one replaces it.
     stepped: Option<u64>,
     /// Tells one open model from another.

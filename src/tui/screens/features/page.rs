@@ -67,6 +67,7 @@ pub(super) fn near(screen: &FeaturesScreen, latent: usize) -> Vec<(usize, f32)> 
     let looked = screen.effects.get(&latent);
     let looked = looked.and_then(|found| found.as_ref().ok());
     let known = screen.records.of(latent).map(|k| &k.latent.neighbours);
+    let known = known.filter(|all| !all.is_empty());
     let all = known.or(looked.map(|found| &found.neighbours));
     let all = all.into_iter().flatten();
     all.map(|one| (one.index, one.cosine)).collect()
@@ -193,9 +194,10 @@ impl Sheet<'_> {
         } else {
             ""
         };
+        let n = total.places.len();
         let text = format!(
-            "{old}{} tokens, sum {}, max {}",
-            total.places.len(),
+            "{old}{n} token{}, sum {}, max {}",
+            if n == 1 { "" } else { "s" },
             number(total.sum),
             number(total.max.into())
         );
@@ -254,9 +256,9 @@ impl Sheet<'_> {
         let theme = self.theme;
         let value = format!("{:>7} ", number(one.value.into()));
         let mut line = vec![Bit::new(&value, theme.dim(), theme)];
-        let pairs = one.tokens.iter().zip(&one.values).enumerate();
-        let tokens = pairs
-            .map(|(i, (text, value))| token(text, *value, most, i == one.at, theme))
+        let value = |i: usize| one.values.get(i).copied().unwrap_or(0.0);
+        let tokens = (one.tokens.iter().enumerate())
+            .map(|(i, text)| token(text, value(i), most, i == one.at, theme))
             .collect();
         let room = self.width.saturating_sub(VALUE);
         line.extend(around(tokens, one.at, room, theme));

@@ -110,6 +110,7 @@ pub(super) fn command(
 ) -> Result<(), String> {
     let words: Vec<&str> = line.split_whitespace().collect();
     let result = desk.with(screen, |screen, cx| screen.command(&words, cx));
+    desk.refresh(screen);
     settle(desk, screen);
     result.unwrap()
 }
@@ -210,11 +211,8 @@ pub(super) fn record(latent: usize, screen: &FeaturesScreen) -> Dashboard {
 }
 
 pub(super) fn save(dashboard: &Dashboard, file: &Path) {
-    let mut value = serde_json::json!({ "schema": DASHBOARD_SCHEMA });
-    let more = serde_json::to_value(dashboard).unwrap();
-    value
-        .as_object_mut()
-        .unwrap()
-        .extend(more.as_object().unwrap().clone());
-    std::fs::write(file, value.to_string()).unwrap();
+    // As the command line writes it: the schema first.
+    let object = serde_json::to_string(dashboard).unwrap();
+    let text = format!("{{\"schema\":\"{DASHBOARD_SCHEMA}\",{}", &object[1..]);
+    std::fs::write(file, text).unwrap();
 }

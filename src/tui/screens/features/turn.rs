@@ -52,8 +52,11 @@ pub(super) fn words(change: Change) -> String {
 }
 
 /// About how strongly a latent fires when it does: the largest value of its record, else of the prompt, else of any latent
-/// of the prompt; above 0.
+/// of the prompt; above 0. For a latent that is turned, as it was before.
 pub(super) fn strength(screen: &FeaturesScreen, latent: usize) -> f32 {
+    if let Some(before) = screen.strengths.get(&latent) {
+        return *before;
+    }
     let record = screen.records.of(latent).map(|known| known.latent.max);
     let here = screen.total(latent).map(|total| total.max);
     let any = screen.reading.as_ref().map(|reading| reading.most);
@@ -116,6 +119,8 @@ pub(super) fn set(
     let Some(open) = screen.open.clone() else {
         return false;
     };
+    let strength = strength(screen, latent);
+    screen.strengths.entry(latent).or_insert(strength);
     let before = chip(screen, cx.shared);
     let mut edits = (before.as_ref()).map_or_else(Vec::new, |(_, t, _)| t.edits.clone());
     match (edits.iter_mut().find(|edit| edit.latent == latent), to) {
