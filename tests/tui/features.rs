@@ -25,7 +25,7 @@ const AT: HookPoint = HookPoint {
 
 /// A latent for each of twelve tokens, whose direction is the stream there less the mean; three fire on a token.
 fn dictionary(model: &Checkpoint) -> Dictionary {
-    let ids: Vec<u32> = (20..32).collect();
+    let ids: Vec<u32> = (300..312).collect();
     let batch = Batch::single(&ids).unwrap();
     let hooks = Hooks::new().capture(AT);
     let out = model
@@ -69,7 +69,7 @@ fn made(model: &Checkpoint, folder: &Path) -> String {
     labels.with(4, "questions of how").unwrap();
     let splice = Splice::new(Arc::new(dictionary), "planted", [AT, AT], model.config()).unwrap();
     let of =
-        |seed: u32| -> Vec<u32> { (0..24).map(|i| 20 + (seed * 7 + i * i * 5) % 60).collect() };
+        |seed: u32| -> Vec<u32> { (0..24).map(|i| 300 + (seed * 7 + i * i * 5) % 60).collect() };
     let contexts: Vec<Vec<u32>> = (0..12).map(of).collect();
     let options = CollectOptions {
         top: 4,
@@ -136,7 +136,7 @@ fn without_colours_what_fires_stands_in_brackets() {
 fn what_was_searched_and_what_could_not_be_opened() {
     let mut stage = shown("features", Theme::dark(), (120, 40));
     press(&mut stage, "tab tab /");
-    press(&mut stage, "type how");
+    press(&mut stage, "type questions");
     press(&mut stage, "enter");
     let text = export::text(&stage.frame());
     assert!(

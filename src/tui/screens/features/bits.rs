@@ -156,8 +156,12 @@ pub(super) fn number(value: f64) -> String {
     }
 }
 
-/// Counts as a line of bars, by their roots, so that the rare ones are seen.
-pub(super) fn bars(counts: &[u64], theme: Theme) -> String {
+/// Counts as a line of at most so many bars, by their roots, so that the rare ones are seen; neighbours are summed where
+/// there are more.
+pub(super) fn bars(counts: &[u64], width: usize, theme: Theme) -> String {
+    let together = counts.len().div_ceil(width.max(1)).max(1);
+    let sums = counts.chunks(together).map(|some| some.iter().sum());
+    let counts: Vec<u64> = sums.collect();
     let most = counts.iter().copied().max().unwrap_or(0) as f64;
     let bar = |&count: &u64| match count {
         0 => " ",
@@ -228,7 +232,8 @@ mod tests {
     fn numbers_are_short() {
         let shown = [123.4, 31.25, 1.0, 0.0123, 0.0, -0.001, f64::NAN].map(number);
         assert_eq!(shown, ["123", "31.2", "1.00", "0.01", "0", "-1e-3", "-"]);
-        assert_eq!(bars(&[4, 0, 1], Theme::dark()), "█ ▄");
-        assert_eq!(bars(&[], Theme::dark()), "");
+        assert_eq!(bars(&[4, 0, 1], 3, Theme::dark()), "█ ▄");
+        assert_eq!(bars(&[1, 3, 0, 0, 1], 3, Theme::dark()), "█ ▄");
+        assert_eq!(bars(&[], 0, Theme::dark()), "");
     }
 }

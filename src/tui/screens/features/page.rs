@@ -142,7 +142,8 @@ impl Sheet<'_> {
         );
         lines.extend(self.row("fires", self.words(&fires)));
         if !latent.histogram.counts.is_empty() {
-            let bars = bars(&latent.histogram.counts, theme);
+            let room = self.width.saturating_sub(super::bits::NAME + 9);
+            let bars = bars(&latent.histogram.counts, room, theme);
             let bits = vec![
                 Bit::new("0 ", theme.dim(), theme),
                 Bit::new(&bars, theme.bar(), theme),

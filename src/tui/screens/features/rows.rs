@@ -13,7 +13,7 @@ pub(super) enum Scope {
     /// Those that fire on the token under the cursor.
     #[default]
     Token,
-    /// Those that fire on any token of the prompt that counts.
+    /// Those that fire on any token of the prompt that counts, or are turned.
     Prompt,
     /// Those of which a record or a label tells, that fire on the prompt or are turned.
     Known,
@@ -114,12 +114,12 @@ impl FeaturesScreen {
         let at = self.position(shared);
         let piece = self.reading.as_ref().and_then(|r| r.pieces.get(at));
         let codes = piece.map_or(&[][..], |piece| &piece.codes);
+        let turned = self.turned.iter().map(|edit| edit.latent);
         let mut latents: Vec<usize> = match self.scope {
             Scope::Token => codes.iter().map(|(latent, _)| *latent).collect(),
-            Scope::Prompt => self.firing().collect(),
+            Scope::Prompt => self.firing().chain(turned).collect(),
             Scope::Known => {
                 let labels = self.labels.iter().flat_map(|labels| labels.iter());
-                let turned = self.turned.iter().map(|edit| edit.latent);
                 let known = self
                     .records
                     .latents()

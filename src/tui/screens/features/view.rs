@@ -31,9 +31,12 @@ pub(super) fn draw(
     if let Some(&latent) = screen.page.last() {
         paged(screen, latent, view, rest, buf, hits);
     } else {
+        // A token has no more latents than fire on it.
+        let pieces = screen.reading.iter().flat_map(|reading| &reading.pieces);
+        let most = pieces.map(|piece| piece.codes.len()).max().unwrap_or(1);
         let high = match rest.height {
             0..14 => 0,
-            height => (height / 3).clamp(6, 12),
+            height => (height / 3).clamp(6, 12).min(most.max(1) as u16 + 3),
         };
         let above = Rect {
             height: high,
@@ -117,10 +120,15 @@ fn header(screen: &FeaturesScreen, open: &Open, view: &View, area: Rect, buf: &m
             theme.pick("‖x‖²", "|x|^2")
         )
     });
-    // The format gives way first where room ends.
+    // The format gives way first where room ends, then the width that the model has anyway.
     let (format, what) = parts[1..]
         .split_last()
         .map_or(("", &[][..]), |(f, w)| (f, w));
+    let short = |part: &String| match part.strip_suffix(" wide") {
+        Some(widths) if area.width < 100 => widths.split(", ").next().unwrap_or_default().into(),
+        _ => part.clone(),
+    };
+    let what: Vec<String> = what.iter().map(short).collect();
     let text = format!("{dot}{}{sums}{dot}{format}", what.join(dot));
     let room = usize::from(area.width.saturating_sub(x));
     let text = cells::fit(&cells::prose(&text, theme.ascii), room, theme.ascii);
@@ -184,7 +192,11 @@ fn list(screen: &FeaturesScreen, view: &View, area: Rect, buf: &mut Buffer, hits
     let from = cells::scroll(Some(at), at.saturating_sub(room / 2), room, all.len());
     let seen = &all[from..(from + room).min(all.len())];
     let turned = !screen.turned.is_empty();
-    let sums = inner.width >= 50 || screen.sort() == Sort::Sum;
+    let column = match screen.sort() {
+        Sort::Density => Some(Sort::Density),
+        Sort::Sum => Some(Sort::Sum),
+        _ => (inner.width >= 50).then_some(Sort::Sum),
+    };
     let style = if screen.stale(view.shared) {
         theme.stale()
     } else {
@@ -195,13 +207,15 @@ fn list(screen: &FeaturesScreen, view: &View, area: Rect, buf: &mut Buffer, hits
         theme,
         style,
         turned,
-        sums,
+        column,
         bar: if inner.width < 50 { 5 } else { 10 },
     };
     let rows: Vec<Vec<Entry>> = seen.iter().map(|row| look.entries(row)).collect();
     let mut headers = vec!["latent", "here", ""];
-    if sums {
-        headers.push("sum");
+    match column {
+        Some(Sort::Density) => headers.push("density"),
+        Some(_) => headers.push("sum"),
+        None => {}
     }
     if turned {
         headers.push("turned");
@@ -231,7 +245,8 @@ struct Look<'a> {
     theme: Theme,
     style: Style,
     turned: bool,
-    sums: bool,
+    /// What is told of a latent beside its value.
+    column: Option<Sort>,
     bar: usize,
 }
 
@@ -245,8 +260,14 @@ impl Look<'_> {
             Entry::number(value(row.here.into()), self.style),
             Entry::new(cells::bar(row.here, most, self.bar, theme), theme.bar()),
         ];
-        if self.sums {
-            entries.push(Entry::number(value(row.sum), theme.dim()));
+        let share = |share: f64| match share.is_nan() {
+            true => String::new(),
+            false => format!("{} %", number(100.0 * share)),
+        };
+        match self.column {
+            Some(Sort::Density) => entries.push(Entry::number(share(row.density), theme.dim())),
+            Some(_) => entries.push(Entry::number(value(row.sum), theme.dim())),
+            None => {}
         }
         if self.turned {
             let change = turn::change(screen, row.latent);
@@ -271,9 +292,13 @@ fn beside(screen: &FeaturesScreen, view: &View, area: Rect, buf: &mut Buffer, hi
     let title = format!("latent {latent}: enter for its page");
     let inner = cells::panel(buf, area, &title, false, theme);
     let lines = sheet(screen, view, latent, inner);
+    let mut shown = lines.len().min(inner.height.into());
     // A heading at the very end would head nothing.
-    let shown = lines.iter().take(inner.height.into());
-    for (y, line) in shown.enumerate() {
+    let heads = |line: &Line| line.iter().all(|bit| bit.style == theme.title());
+    while shown > 0 && heads(&lines[shown - 1]) {
+        shown -= 1;
+    }
+    for (y, line) in lines[..shown].iter().enumerate() {
         put(line, inner, y as u16, buf, hits);
     }
 }

@@ -27,7 +27,7 @@ pub(super) fn facts(open: &Open) -> Vec<String> {
     } else {
         format!("{read} to {write}")
     };
-    let widths = format!("{} wide, {} latents", dictionary.d_in(), dictionary.d_sae());
+    let widths = format!("{} latents, {} wide", dictionary.d_sae(), dictionary.d_in());
     let mut all = vec![open.name.clone(), kind, point, widths];
     if open.ask.foreign
         && let Some(model) = &open.of_model
