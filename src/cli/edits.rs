@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::failure::Usage;
 use crate::{
+    features::Turning,
     hooks::{Edit, EditOp, Hooks, Plan, Vector, expand},
     lens::Cut,
     model::Checkpoint,
@@ -37,11 +38,15 @@ pub struct EditArgs {
         allow_hyphen_values = true
     )]
     pub knockout: Vec<String>,
+    /// Turn latents of a sparse dictionary, all else kept: DICT@EDIT[,EDIT], where an edit is LATENT=VALUE (0 silences),
+    /// LATENT+AMOUNT, LATENT-AMOUNT, LATENT*FACTOR or LATENT:LOW..HIGH; the first token stays as it is
+    #[arg(long, value_name = "DICT@EDITS")]
+    pub latents: Vec<String>,
     /// Edits from a file: a JSON array, or TOML with one [[edit]] each
     #[arg(long, value_name = "FILE")]
     pub edit: Vec<PathBuf>,
-    /// Use a direction that was made on another model, or on this one before a change
-    #[arg(long)]
+    /// Use a direction or a dictionary that was made on another model, or on this one before a change
+    #[arg(long, visible_alias = "accept-foreign")]
     pub accept_foreign_direction: bool,
 }
 
@@ -67,6 +72,12 @@ impl EditArgs {
             edits.extend(points.into_iter().map(zero));
         }
         edits.extend(self.cuts(checkpoint)?);
+        for spec in &self.latents {
+            let option = || format!("--latents {spec}");
+            let turning: Turning = spec.parse().with_context(option)?;
+            let turned = turning.load(checkpoint, self.accept_foreign_direction);
+            edits.extend(turned.with_context(option)?);
+        }
         for path in &self.edit {
             edits.extend(from_file(path).context(format!("--edit {}", path.display()))?);
         }

@@ -4,6 +4,7 @@ use candlescope_probes::ProbeError;
 use candlescope_sae::SaeError;
 
 use crate::activations::StoreError;
+use crate::files::FileError;
 use crate::hooks::{HookError, HookPoint};
 use crate::model::ModelError;
 
@@ -78,6 +79,9 @@ pub enum FeatureError {
     /// The texts, or what is left out of them.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A file beside the dictionary: records, labels.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The statistics.
     #[error(transparent)]
     Statistics(#[from] ProbeError),

@@ -1,10 +1,12 @@
 //! A dictionary in the forward pass: what it rebuilds takes the place of the activation, with latents edited on the way.
 //!
 //! Always: padding is left alone; with the error kept, and no latent edited, the pass is what it was, bit for bit. Gradients
-//! do not flow through. A transcoder reads one point and writes another: between them the pass holds what was read, so edits
-//! of one [`Splice::edits`] serve one pass at a time.
+//! do not flow through. A transcoder reads one point and writes another: between them the pass holds what was read, by the
+//! thread that it runs on, so edits of one [`Splice::edits`] serve one pass of a thread at a time.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
+use std::thread::{self, ThreadId};
 
 use candle_core::{DType, Result as CandleResult, Tensor};
 use candlescope_sae::{Dictionary, SaeError};
@@ -167,16 +169,16 @@ impl Splice {
                 Arc::new(move |x, pass| splice.replace(x, x, pass, places.as_ref()));
             return vec![closure(self.write, "splice", function).on(self.select.clone())];
         }
-        let held: Arc<Mutex<Option<Tensor>>> = Arc::default();
+        let held: Arc<Mutex<HashMap<ThreadId, Tensor>>> = Arc::default();
         let kept = Arc::clone(&held);
         let keep: Function = Arc::new(move |x, _| {
             if let Ok(mut kept) = kept.lock() {
-                *kept = Some(x.clone());
+                kept.insert(thread::current().id(), x.clone());
             }
             Ok(x.clone())
         });
         let write: Function = Arc::new(move |y, pass| {
-            let read = held.lock().ok().and_then(|mut held| held.take());
+            let read = (held.lock().ok()).and_then(|mut held| held.remove(&thread::current().id()));
             let Some(x) = read else {
                 candle_core::bail!("{} was not read in this pass", splice.read);
             };

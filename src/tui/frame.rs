@@ -167,6 +167,7 @@ fn short(id: &str) -> &str {
         "generate" => "gen",
         "training" => "train",
         "directions" => "dirs",
+        "features" => "feat",
         other => other,
     }
 }

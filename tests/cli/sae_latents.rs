@@ -247,3 +247,49 @@ fn what_cannot_be_shown_is_refused() {
     );
     assert!(!Path::new("page.html").exists());
 }
+
+#[test]
+fn latents_are_turned_while_a_model_answers() {
+    let folder = tempfile::tempdir().unwrap();
+    let sae = written(parts(64), &folder.path().join("sae"));
+    let answer = |more: &[&str]| {
+        let words = [
+            "run",
+            "toy",
+            "the red house",
+            "--raw",
+            "--max-new",
+            "6",
+            "-q",
+        ];
+        ok(&[&words, more].concat())
+    };
+    let plain = answer(&[]);
+    // A factor of 1 changes nothing, to the bit; far more of a latent changes the answer.
+    assert_eq!(answer(&["--latents", &format!("{sae}@3*1")]), plain);
+    assert_ne!(answer(&["--latents", &format!("{sae}@3+400,5+400")]), plain);
+    for (edits, words) in [
+        ("@128=0", &["128", "0 to 127"][..]),
+        ("@3", &["LATENT=VALUE"]),
+        ("", &["--latents", "DICTIONARY@EDIT"]),
+    ] {
+        let spec = format!("{sae}{edits}");
+        let line = ["run", "toy", "the", "--raw", "--latents", &spec];
+        refused(&line, words);
+    }
+}
+
+#[test]
+fn a_label_of_the_users_own_is_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let sae = written(parts(64), &folder.path().join("sae"));
+    let text = text(folder.path());
+    let (dictionary, _) = format::read(Path::new(&sae)).unwrap();
+    let labels = candlescope::features::Labels::beside(Path::new(&sae), &dictionary).unwrap();
+    labels.with(3, "above nought").unwrap();
+    let shown = ok(&on("show", &sae, &text, &["3"]));
+    assert!(shown.contains("yours    above nought"), "{shown}");
+    let report = json(&on("show", &sae, &text, &["3"]), "candlescope.sae.latent/1");
+    assert_eq!(report["yours"], "above nought");
+    assert!(!ok(&on("show", &sae, &text, &["4"])).contains("yours"));
+}

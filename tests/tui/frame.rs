@@ -154,7 +154,10 @@ fn every_tab_is_there_at_80_columns_and_the_shown_one_has_its_whole_name() {
         stage.runtime.app.go(id);
         let text = export::text(&stage.frame());
         let first = text.lines().next().unwrap();
-        assert!(first.contains(id) && first.contains(" 9 probes"), "{first}");
+        assert!(
+            first.contains(id) && first.contains(" 9 probes feat"),
+            "{first}"
+        );
     }
 }
 

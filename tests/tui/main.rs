@@ -1,6 +1,7 @@
 //! The workbench without a terminal: every screen drawn, driven and mistreated on the toy model.
 #![allow(clippy::unwrap_used)]
 
+mod features;
 mod filter;
 mod frame;
 mod generate;
@@ -49,8 +50,10 @@ fn shown(id: &str, theme: Theme, size: (u16, u16)) -> Stage {
 
 /// Has done what a screen does on request alone and in little time.
 fn read(stage: &mut Stage, id: &str) {
-    if ["directions", "probes"].contains(&id) {
-        press(stage, "r");
+    match id {
+        "directions" | "probes" => press(stage, "r"),
+        "features" => features::open(stage, tempfile::tempdir().unwrap().path()),
+        _ => {}
     }
 }
 

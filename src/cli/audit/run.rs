@@ -281,6 +281,7 @@ fn command(args: &Args) -> String {
     for (flag, specs) in [
         ("--zero", &args.edits.zero),
         ("--knockout", &args.edits.knockout),
+        ("--latents", &args.edits.latents),
     ] {
         for spec in specs {
             option(flag, Some(quoted(spec)));

@@ -1,5 +1,7 @@
 //! `sae show`: one latent on one page of the terminal.
 
+use std::path::Path;
+
 use serde::Serialize;
 
 use super::on::OnArgs;
@@ -7,6 +9,7 @@ use crate::cli::{
     Outcome,
     output::{Out, Table},
 };
+use crate::features::Labels;
 use crate::features::dashboard::{
     Bins, CofiringOver, CollectOptions, Example, LATENT_SCHEMA, LatentRecord, Place, TokenValue,
     dashboard,
@@ -37,6 +40,9 @@ struct Shown<'a> {
     place: &'a Place,
     #[serde(flatten)]
     latent: &'a LatentRecord,
+    /// What the user calls it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    yours: Option<&'a str>,
 }
 
 pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
@@ -56,20 +62,36 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
         return Ok(Outcome::Done);
     };
     let place = &made.place;
+    let labels = Labels::beside(Path::new(&on.opened.name), on.splice.dictionary());
+    let labels = labels.map_err(|e| out.note(&e.to_string())).ok();
+    let yours = labels.as_ref().and_then(|labels| labels.of(args.latent));
     if out.json {
-        out.json(LATENT_SCHEMA, &Shown { place, latent })?;
+        let shown = Shown {
+            place,
+            latent,
+            yours,
+        };
+        out.json(LATENT_SCHEMA, &shown)?;
         return Ok(Outcome::Done);
     }
-    page(place, latent, out)?;
+    page(place, latent, yours, out)?;
     Ok(Outcome::Done)
 }
 
-fn page(place: &Place, latent: &LatentRecord, out: &Out) -> anyhow::Result<()> {
+fn page(
+    place: &Place,
+    latent: &LatentRecord,
+    yours: Option<&str>,
+    out: &Out,
+) -> anyhow::Result<()> {
     out.line(&out.paint("1", &format!("latent {}", latent.index)))?;
     out.line(&visible(&format!(
         "{} at {} of {}, on {} tokens of {} contexts; left out: {}",
         place.dictionary, place.reads, place.model, place.tally.kept, place.contexts, place.policy
     )))?;
+    if let Some(yours) = yours {
+        out.line(&visible(&format!("yours    {yours}")))?;
+    }
     let label = latent.label.as_ref().map(ToString::to_string);
     out.line(&visible(&format!(
         "label    {}",

@@ -4,7 +4,7 @@
 //! examples; [`dashboard`] makes records of that, which the command line, the page (`page.rs`) and the screen show.
 //! `choose.rs` says which latents are worth following, `firings.rs` keeps top and sampled examples, `growing.rs` counts values,
 //! `traits.rs` and `label.rs` say which token statistic foretells firing, `cofiring.rs` which latents fire together,
-//! `writes.rs` what the decoder says of logits and neighbours, `record.rs` is the form on disk.
+//! `writes.rs` what the decoder says of logits and neighbours, `record.rs` is the form on disk, `stored.rs` reads it.
 //!
 //! Always: the same texts and the same seed give the same records, whatever the batch and the threads. Only texts that the
 //! caller gave are kept.
@@ -17,6 +17,7 @@ mod growing;
 mod label;
 mod page;
 mod record;
+mod stored;
 #[cfg(test)]
 mod tests;
 mod traits;
@@ -33,4 +34,5 @@ pub use record::{
     DASHBOARD_SCHEMA, Dashboard, Example, LATENT_SCHEMA, LatentRecord, Place, QuantileGroup,
     dashboard,
 };
-pub use writes::{LogitEffects, Neighbour, TokenValue};
+pub use stored::{stored, stored_in};
+pub use writes::{LogitEffects, Neighbour, TokenValue, logit_effects, neighbours};

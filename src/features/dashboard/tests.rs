@@ -325,3 +325,41 @@ fn what_cannot_be_followed_is_refused() {
     let mut stop = |_| ControlFlow::Break(());
     assert!(collect(&model, &splice, &contexts(), &[1], &options(), &mut stop).is_err());
 }
+
+#[test]
+fn what_was_written_is_read_again_and_found_in_its_folder() {
+    let model = Checkpoint::toy(0).unwrap();
+    let splice = both(&model, "resid_post.1");
+    let collected = run(&model, &splice, &[5, 64], &options());
+    let names = ["dictionary".into(), "the first 2".into()];
+    let made = dashboard(&model, &splice, names, &collected).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    // As the command line writes it: the schema first.
+    let with = |schema: &str, object: String| format!("{{\"schema\":\"{schema}\",{}", &object[1..]);
+    let several = folder.path().join("several.json");
+    let whole = serde_json::to_string(&made).unwrap();
+    std::fs::write(&several, with(DASHBOARD_SCHEMA, whole)).unwrap();
+    assert_eq!(stored(&several).unwrap(), made);
+    let one = folder.path().join("one.json");
+    let place = serde_json::to_string(&made.place).unwrap();
+    let latent = serde_json::to_string(&made.latents[1]).unwrap();
+    let object = format!("{},{}", place.trim_end_matches('}'), &latent[1..]);
+    std::fs::write(&one, with(LATENT_SCHEMA, object)).unwrap();
+    let read = stored(&one).unwrap();
+    assert_eq!(
+        (read.place, &read.latents[..]),
+        (made.place, &made.latents[1..])
+    );
+    for (name, text) in [
+        ("cfg.json", "{\"k\": 3}"),
+        ("not.json", "["),
+        ("a.txt", "x"),
+    ] {
+        std::fs::write(folder.path().join(name), text).unwrap();
+        assert!(stored(&folder.path().join(name)).is_err());
+    }
+    let mut found = stored_in(folder.path());
+    found.sort();
+    assert_eq!(found, [one, several]);
+    assert!(stored_in(&folder.path().join("absent")).is_empty());
+}

@@ -52,7 +52,10 @@ pub struct Neighbour {
 
 /// The effects of some latents on logits, `most` tokens on either side; `None` where what is written is not added to the
 /// residual stream as it is.
-pub(super) fn logit_effects(
+///
+/// # Errors
+/// A latent that the dictionary lacks; tensor arithmetic.
+pub fn logit_effects(
     model: &Checkpoint,
     splice: &Splice,
     latents: &[usize],
@@ -64,7 +67,11 @@ pub(super) fn logit_effects(
     let weights = model.decoder.weights();
     let gain: Vec<f32> = weights.final_norm.gain.to_dtype(DType::F32)?.to_vec1()?;
     let centred = model.config().norm == NormKind::Layer;
-    let decoder = &splice.dictionary().parts().decoder;
+    let dictionary = splice.dictionary();
+    if let Some(latent) = latents.iter().find(|l| **l >= dictionary.d_sae()) {
+        return Err(dictionary.no_latent(*latent).into());
+    }
+    let decoder = &dictionary.parts().decoder;
     let mut effects = Vec::with_capacity(latents.len());
     for chunk in latents.chunks(CHUNK) {
         let mut rows = Vec::with_capacity(chunk.len() * gain.len());
@@ -129,8 +136,8 @@ fn ends(logits: &[f32], most: usize, model: &Checkpoint) -> LogitEffects {
     }
 }
 
-/// For each of some latents, the `most` others with the most similar decoder rows.
-pub(super) fn neighbours(splice: &Splice, latents: &[usize], most: usize) -> Vec<Vec<Neighbour>> {
+/// For each of some latents of the dictionary, the `most` others with the most similar decoder rows.
+pub fn neighbours(splice: &Splice, latents: &[usize], most: usize) -> Vec<Vec<Neighbour>> {
     let decoder = &splice.dictionary().parts().decoder;
     let norms: Vec<f32> = decoder.outer_iter().map(|r| r.dot(&r).sqrt()).collect();
     let mut all = Vec::with_capacity(latents.len());

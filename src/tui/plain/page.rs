@@ -12,7 +12,12 @@ use crate::tui::shared::ModelState;
 use crate::tui::work::Lane;
 
 /// What chips say with a glyph.
-const GLYPHS: [(&str, &str); 3] = [("⊘", "cut"), ("⊖", "ablate"), ("⊕", "add")];
+const GLYPHS: [(&str, &str); 4] = [
+    ("⊘", "cut"),
+    ("⊖", "ablate"),
+    ("⊕", "add"),
+    ("⊙", "latents"),
+];
 
 /// Rows of a page.
 const ROWS: usize = 20;

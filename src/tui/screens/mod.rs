@@ -3,6 +3,7 @@
 pub mod attention;
 pub mod audit;
 pub mod directions;
+pub mod features;
 pub mod generate;
 pub mod hooks;
 pub mod lens;
@@ -26,5 +27,6 @@ pub fn table() -> Vec<Box<dyn Screen>> {
         Box::new(training::TrainingScreen::default()),
         Box::new(directions::DirectionsScreen::default()),
         Box::new(probes::ProbesScreen::default()),
+        Box::new(features::FeaturesScreen::default()),
     ]
 }

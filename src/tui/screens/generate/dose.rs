@@ -101,7 +101,7 @@ pub fn step(chip: &Dosed, scale: Option<&StreamScale>) -> f64 {
 }
 
 /// The largest of 1, 2, 5 and their tenfolds that is not above a positive number.
-fn round(x: f64) -> f64 {
+pub(in crate::tui::screens) fn round(x: f64) -> f64 {
     let ten = 10f64.powi(x.log10().floor() as i32);
     let first = [5.0, 2.0]
         .into_iter()
