@@ -3,8 +3,9 @@
 //! `file.rs` opens a dictionary and finds where it belongs, `splice.rs` puts its reconstruction in the place of the
 //! activation, `latents.rs` says what is done to its codes on the way, `quality.rs` measures what is lost; `probing.rs` what
 //! few latents say about a label, `absorption.rs` where a latent falls silent for another, `dashboard/` latents as a person
-//! reads them, `drift.rs` what changed between two checkpoints, `compare/` what a fine-tune changed. The dictionaries
-//! themselves are the crate `candlescope_sae`, which knows no model.
+//! reads them, `scope/` what latents do token by token while a model generates, `drift.rs` what changed between two
+//! checkpoints, `compare/` what a fine-tune changed. The dictionaries themselves are the crate `candlescope_sae`, which knows
+//! no model.
 
 pub mod absorption;
 pub mod compare;
@@ -15,6 +16,7 @@ pub mod file;
 pub mod latents;
 pub mod probing;
 pub mod quality;
+pub mod scope;
 pub mod splice;
 
 pub use absorption::{AbsorptionOptions, LetterAbsorptions, LetterTokens, absorption};
