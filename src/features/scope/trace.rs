@@ -3,6 +3,9 @@
 //! Always: plain data. Step `t` tells of token `t`: how likely it was before it came, and what the model made of it when it
 //! read it. What a lane shows is looked up in the steps, so that any latent can be looked at afterwards.
 
+use std::collections::BTreeMap;
+use std::ops::Range;
+
 use serde::Serialize;
 
 use super::{ChannelInfo, Turns};
@@ -123,6 +126,18 @@ impl Trace {
     /// A lane over all tokens.
     pub fn lane(&self, lane: Lane) -> Vec<Option<f64>> {
         self.steps.iter().map(|step| step.value(lane)).collect()
+    }
+
+    /// The latents that are strongest in sum over these tokens, the strongest first; of equals the lower.
+    pub fn strongest(&self, tokens: Range<usize>, most: usize) -> Vec<usize> {
+        let mut sums: BTreeMap<usize, f64> = BTreeMap::new();
+        let steps = self.steps.iter().take(tokens.end).skip(tokens.start);
+        for &(latent, value) in steps.flat_map(|step| &step.codes) {
+            *sums.entry(latent as usize).or_default() += f64::from(value);
+        }
+        let mut all: Vec<(usize, f64)> = sums.into_iter().collect();
+        all.sort_by(|a, b| b.1.total_cmp(&a.1));
+        all.into_iter().take(most).map(|one| one.0).collect()
     }
 
     /// A latent's largest code over all tokens but the first, which is an attention sink in most models and says little of a

@@ -3,6 +3,7 @@
 pub mod attention;
 pub mod audit;
 pub mod directions;
+pub mod features;
 pub mod generate;
 pub mod hooks;
 pub mod lens;
