@@ -172,6 +172,18 @@ impl Table {
         }
     }
 
+    /// An empty table of as many columns as there are words.
+    pub fn of(header: Vec<String>) -> Self {
+        let rows = Vec::new();
+        Self { header, rows }
+    }
+
+    /// Adds a row of a table of [`Self::of`], as long as its header.
+    pub fn cells(&mut self, cells: &[String]) {
+        self.rows
+            .push(cells.iter().map(|cell| visible(cell)).collect());
+    }
+
     /// Adds a row. Control characters are shown, not sent.
     pub fn row<const N: usize>(&mut self, cells: [String; N]) {
         self.rows

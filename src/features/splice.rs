@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, ThreadId};
 
 use candle_core::{DType, Result as CandleResult, Tensor};
-use candlescope_sae::{Dictionary, SaeError};
+use candlescope_sae::{Codes, Dictionary, SaeError};
 use ndarray::{Array2, ArrayView2, Axis};
 
 use super::{FeatureError, LatentEdit, latents::edited};
@@ -109,6 +109,11 @@ impl Splice {
         self
     }
 
+    /// What it is called in messages.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The dictionary.
     pub fn dictionary(&self) -> &Dictionary {
         &self.dictionary
@@ -137,12 +142,21 @@ impl Splice {
             return Ok(target.to_owned());
         }
         let codes = self.dictionary.encode(rows)?;
-        let mut out = self
-            .dictionary
-            .decode(&edited(&codes, &self.latents), rows)?;
+        self.put(&codes, &edited(&codes, &self.latents), rows, target)
+    }
+
+    /// What is written in the place of `target` for rows whose codes `read` became `edited`.
+    pub(super) fn put(
+        &self,
+        read: &Codes,
+        edited: &Codes,
+        rows: ArrayView2<f32>,
+        target: ArrayView2<f32>,
+    ) -> Result<Array2<f32>, SaeError> {
+        let mut out = self.dictionary.decode(edited, rows)?;
         if self.keep_error {
             // Where no latent moved the two are the same bits, and the difference is 0.
-            out -= &self.dictionary.decode(&codes, rows)?;
+            out -= &self.dictionary.decode(read, rows)?;
             out += &target;
         }
         Ok(out)
@@ -217,7 +231,7 @@ impl Splice {
     }
 }
 
-type Function = Arc<dyn Fn(&Tensor, &Pass) -> CandleResult<Tensor> + Send + Sync>;
+pub(super) type Function = Arc<dyn Fn(&Tensor, &Pass) -> CandleResult<Tensor> + Send + Sync>;
 
 /// An edit that sets the rows of these tokens to 0.
 pub(super) fn ablation(at: HookPoint, places: Places) -> Edit {
@@ -251,7 +265,7 @@ fn slots(pass: &Pass, places: Option<&Places>) -> Vec<usize> {
 }
 
 /// `[batch, pos, ..]` as `[batch * pos, width]` in f32.
-fn matrix(x: &Tensor, pass: &Pass) -> CandleResult<Array2<f32>> {
+pub(super) fn matrix(x: &Tensor, pass: &Pass) -> CandleResult<Array2<f32>> {
     let rows = pass.batch * pass.queries;
     let values: Vec<f32> = x.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
     let width = values.len() / rows.max(1);
@@ -259,7 +273,7 @@ fn matrix(x: &Tensor, pass: &Pass) -> CandleResult<Array2<f32>> {
 }
 
 /// The inverse, in shape and dtype of `like`.
-fn of_matrix(rows: Array2<f32>, like: &Tensor) -> CandleResult<Tensor> {
+pub(super) fn of_matrix(rows: Array2<f32>, like: &Tensor) -> CandleResult<Tensor> {
     let (values, _) = rows.into_raw_vec_and_offset();
     Tensor::from_vec(values, like.dims(), like.device())?.to_dtype(like.dtype())
 }

@@ -64,6 +64,11 @@ impl KvCache {
         self.edits_id
     }
 
+    /// Says under which edits its slots are as they would be, by the word of the caller.
+    pub(super) fn set_edits_id(&mut self, edits_id: Option<u64>) {
+        self.edits_id = edits_id;
+    }
+
     /// The slot where the prompts end, if somebody said so.
     pub fn prompt_end(&self) -> Option<usize> {
         self.prompt_end

@@ -11,7 +11,9 @@ use super::{
     Batch, Decoder, KvCache, LogitsAt, ModelError,
     sample::{SampleOptions, Sampler},
 };
-use crate::hooks::{HookPoint, Hooks, Marks, Plan, Point, first_changed_layer};
+use crate::hooks::{Captured, HookPoint, Hooks, Marks, Plan, Point, first_changed_layer};
+
+mod turn;
 
 /// Alternatives that are kept with each token.
 pub const ALTERNATIVES: usize = 5;
@@ -26,6 +28,8 @@ pub struct Step {
     pub id: u32,
     /// Its log-probability, nats.
     pub log_prob: f32,
+    /// Entropy of the distribution, nats.
+    pub entropy: f32,
     /// The most likely tokens and their log-probabilities, the best first; of equals the lower id.
     pub top: Vec<(u32, f32)>,
     /// True if it was put in by [`Session::push`].
@@ -56,6 +60,8 @@ pub struct Session {
     kept: Option<(usize, Tensor)>,
     /// The prompt is run from there on; the cache holds the blocks below.
     begin: bool,
+    /// What the last pass captured, and the position of its first token.
+    seen: (usize, Captured),
 }
 
 impl Session {
@@ -90,6 +96,7 @@ impl Session {
             sampler: Sampler::new(sample, 1)?,
             drawn: 0,
             next: None,
+            seen: (0, Captured::new()),
         })
     }
 
@@ -266,6 +273,7 @@ impl Session {
             keep: self.keep,
             kept: self.kept.clone(),
             begin: self.begin,
+            seen: (0, Captured::new()),
         })
     }
 
@@ -274,10 +282,11 @@ impl Session {
         if let Some(next) = &self.next {
             return Ok(next.clone());
         }
-        let rest = Batch::single(&self.ids[self.cache.len()..])?;
+        let first = self.cache.len();
+        let rest = Batch::single(&self.ids[first..])?;
         self.cache.set_prompt_end(self.prompt);
         let fresh = self.cache.is_empty() && self.ids.len() == self.prompt;
-        let out = match (&self.kept, self.keep) {
+        let mut out = match (&self.kept, self.keep) {
             (Some(kept), _) if fresh && self.begin => {
                 let start = kept.clone();
                 model.forward_from(start, &rest, &mut self.cache, &self.hooks, LogitsAt::Last)?
@@ -293,19 +302,21 @@ impl Session {
             _ => model.forward_cached(&rest, &mut self.cache, &self.hooks, LogitsAt::Last)?,
         };
         self.begin = false;
+        self.seen = (first, std::mem::take(&mut out.captured));
         let logits = out.logits()?.get(0)?.get(0)?;
         Ok(self.next.insert(logits).clone())
     }
 
     fn put(&mut self, id: u32, logits: &Tensor, forced: bool) -> Result<&Step, ModelError> {
         let values: Vec<f32> = logits.to_dtype(DType::F32)?.to_vec1()?;
-        let (log_prob, top) = describe(&values, id as usize)?;
+        let (log_prob, entropy, top) = describe(&values, id as usize)?;
         self.next = None;
         self.ids.push(id);
         let at = self.steps.len();
         self.steps.push(Step {
             id,
             log_prob,
+            entropy,
             top,
             forced,
         });
@@ -318,8 +329,14 @@ fn plan(model: &Decoder, hooks: &Hooks) -> Result<Plan, ModelError> {
     Ok(Plan::new(&all, model.config(), model.compute_dtype())?)
 }
 
-/// The log-probability of a token, and the best tokens with theirs.
-fn describe(logits: &[f32], id: usize) -> Result<(f32, Vec<(u32, f32)>), ModelError> {
+/// The log-probability of a token, the entropy, and the best tokens with their log-probabilities.
+///
+/// # Errors
+/// Logits that are NaN.
+pub(crate) fn describe(
+    logits: &[f32],
+    id: usize,
+) -> Result<(f32, f32, Vec<(u32, f32)>), ModelError> {
     let count = logits.iter().filter(|x| x.is_nan()).count();
     if count > 0 {
         return Err(ModelError::NotANumber {
@@ -328,7 +345,13 @@ fn describe(logits: &[f32], id: usize) -> Result<(f32, Vec<(u32, f32)>), ModelEr
         });
     }
     let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = logits.iter().map(|&x| f64::from(x - highest).exp()).sum();
+    let (mut sum, mut product) = (0.0, 0.0);
+    for below in logits.iter().map(|&x| f64::from(x - highest)) {
+        let weight = below.exp();
+        sum += weight;
+        // A token of no mass adds nothing.
+        product += if weight > 0.0 { weight * below } else { 0.0 };
+    }
     let log_prob = |i: usize| (f64::from(logits[i] - highest) - sum.ln()) as f32;
     // One pass that keeps the best few in order.
     let mut best: Vec<usize> = Vec::with_capacity(ALTERNATIVES + 1);
@@ -341,7 +364,8 @@ fn describe(logits: &[f32], id: usize) -> Result<(f32, Vec<(u32, f32)>), ModelEr
         best.truncate(ALTERNATIVES);
     }
     let top = best.iter().map(|&i| (i as u32, log_prob(i))).collect();
-    Ok((log_prob(id), top))
+    let entropy = (sum.ln() - product / sum) as f32;
+    Ok((log_prob(id), entropy, top))
 }
 
 #[cfg(test)]
@@ -353,8 +377,10 @@ mod tests {
     fn probabilities_of_logs_are_found_again() {
         // Weights 1 2 4 1: probabilities in eighths.
         let logits: Vec<f32> = [1f32, 2.0, 4.0, 1.0].map(|x| x.ln() + 3.0).into();
-        let (log_prob, top) = describe(&logits, 1).unwrap();
+        let (log_prob, entropy, top) = describe(&logits, 1).unwrap();
         assert!((log_prob - 0.25f32.ln()).abs() < 1e-6);
+        // 2/8 ln 8 + 1/4 ln 4 + 1/2 ln 2 = 7/4 ln 2.
+        assert!((entropy - 1.75 * 2f32.ln()).abs() < 1e-6);
         let ids: Vec<u32> = top.iter().map(|&(id, _)| id).collect();
         assert_eq!(ids, [2, 1, 0, 3]);
         assert!((top[0].1 - 0.5f32.ln()).abs() < 1e-6);
@@ -366,7 +392,7 @@ mod tests {
         let logits: Vec<f32> = [3, 9, 1, 7, 7, 2, 8, 0, 5].map(|x| x as f32).into();
         let ids: Vec<u32> = describe(&logits, 0)
             .unwrap()
-            .1
+            .2
             .iter()
             .map(|t| t.0)
             .collect();

@@ -11,6 +11,7 @@ mod info;
 mod input;
 mod on;
 mod rewrite;
+mod scope;
 mod show;
 mod train;
 
@@ -25,6 +26,7 @@ use super::{Outcome, output::Out};
   candlescope sae info sae/
   candlescope sae eval smollm2-135m-instruct sae/ --documents held-out.txt
   candlescope sae dashboard smollm2-135m-instruct sae/ --documents text.txt --out latents.html
+  candlescope sae scope smollm2-135m-instruct sae/ \"Why is the sky blue?\" --turn 4211+12
   candlescope sae compare smollm2-135m-instruct tuned/ sae/ --documents held-out.txt")]
 pub struct Args {
     #[command(subcommand)]
@@ -39,6 +41,7 @@ enum Command {
     Features(Box<features::Args>),
     Show(Box<show::Args>),
     Dashboard(Box<dashboard::Args>),
+    Scope(Box<scope::Args>),
     Import(import::Args),
     Export(export::Args),
     Compare(Box<compare::Args>),
@@ -52,6 +55,7 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
         Command::Features(args) => features::run(args, out),
         Command::Show(args) => show::run(args, out),
         Command::Dashboard(args) => dashboard::run(args, out),
+        Command::Scope(args) => scope::run(args, out),
         Command::Import(args) => import::run(args, out),
         Command::Export(args) => export::run(args, out),
         Command::Compare(args) => compare::run(args, out),

@@ -53,7 +53,7 @@ pub struct On {
 impl OnArgs {
     pub fn open(&self, out: &Out) -> anyhow::Result<On> {
         let opened = features::open(&self.dictionary)?;
-        let points = self.points(&opened)?;
+        let points = points(&opened, self.reads, self.writes)?;
         let model = self.model.open(out)?;
         if !self.accept_foreign {
             opened.expect(&model)?;
@@ -75,19 +75,24 @@ impl OnArgs {
             policy,
         })
     }
+}
 
-    fn points(&self, opened: &Opened) -> anyhow::Result<[HookPoint; 2]> {
-        let read = match self.reads {
-            Some(at) => at,
-            None => opened.read()?,
-        };
-        let write = match self.writes {
-            Some(at) => at,
-            None if self.reads.is_some() && opened.dictionary.about().writes.is_empty() => read,
-            None => opened.write()?,
-        };
-        Ok([read, write])
-    }
+/// Where a dictionary reads and writes: what was named, else what its file says.
+pub(super) fn points(
+    opened: &Opened,
+    reads: Option<HookPoint>,
+    writes: Option<HookPoint>,
+) -> anyhow::Result<[HookPoint; 2]> {
+    let read = match reads {
+        Some(at) => at,
+        None => opened.read()?,
+    };
+    let write = match writes {
+        Some(at) => at,
+        None if reads.is_some() && opened.dictionary.about().writes.is_empty() => read,
+        None => opened.write()?,
+    };
+    Ok([read, write])
 }
 
 impl On {

@@ -67,6 +67,11 @@ impl<J, Q: Copy + PartialEq> Pending<J, Q> {
         self.open += 1;
     }
 
+    /// Whether anything asked for has not ended.
+    pub fn waits(&self) -> bool {
+        self.open > 0 || self.job.is_some()
+    }
+
     /// A question has ended: its answer, if there is one and it is about what is `ours`.
     pub fn answered<T>(&mut self, of: Q, result: Result<T, String>, ours: bool) -> Option<T> {
         self.closed();

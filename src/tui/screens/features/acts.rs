@@ -2,7 +2,7 @@
 
 use super::commands;
 use super::rows::Scope;
-use super::{FeaturesScreen, Shows, page, turn};
+use super::{FeaturesScreen, Shows, live, page, turn};
 use crate::features::Change;
 use crate::tui::field::Field;
 use crate::tui::screen::{Command, Context};
@@ -18,11 +18,17 @@ pub(super) fn enabled(
     if shared.model.facts().is_none() {
         return Err("no model is open; `:open NAME` opens one".into());
     }
-    if action == "oscilloscope" {
+    if action == "answers" {
         return Ok(());
     }
     if screen.open.is_none() {
         return Err(NONE.into());
+    }
+    if action == "oscilloscope" {
+        return match screen.pending.job {
+            Some(_) => Err("it waits for the record that is made; esc stops that".into()),
+            None => Ok(()),
+        };
     }
     let paged = !screen.page.is_empty();
     match action {
@@ -91,8 +97,8 @@ pub(super) fn act(screen: &mut FeaturesScreen, action: &'static str, cx: &mut Co
             }
         }
         "records" => commands::look_again(screen, cx),
-        // The pane that shows latents while generating is opened here; until it is, the generate screen stands in for it.
-        "oscilloscope" => cx.commands.push(Command::Go("generate")),
+        "oscilloscope" => live::open(screen, cx),
+        "answers" => cx.commands.push(Command::Go("generate")),
         _ => on_latent(screen, action, cx),
     }
 }

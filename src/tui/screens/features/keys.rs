@@ -83,6 +83,12 @@ pub(super) const KEYS: &[Binding] = &[
     bind(
         "o",
         "oscilloscope",
+        "oscilloscope",
+        "Latents token by token while the model answers: pause, rewind, turn them, branch, compare",
+    ),
+    bind(
+        "w",
+        "answers",
         "answers",
         "The answers with the latents turned and without, side by side",
     ),

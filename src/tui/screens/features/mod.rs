@@ -1,7 +1,7 @@
 //! Features: what a sparse dictionary sees in the prompt, latent by latent; what each latent fires on; latents turned.
 //!
 //! State here, the list in `rows.rs`, keys in `keys.rs`, what they do in `acts.rs`, commands in `commands.rs`, turning in
-//! `turn.rs`, the work in `work.rs`, records in `records.rs` and `texts.rs`; drawing in
+//! `turn.rs`, the oscilloscope in `live.rs` and `scope/`, the work in `work.rs`, records in `records.rs` and `texts.rs`; drawing in
 //! `view.rs` (the list), `map.rs` (the prompt), `page.rs` (a latent in lines) and `bits.rs` (what lines are made of); command
 //! line, files and words in `written.rs`.
 //!
@@ -12,12 +12,14 @@ mod acts;
 mod bits;
 mod commands;
 mod keys;
+mod live;
 mod map;
 mod page;
 #[cfg(test)]
 mod planted;
 mod records;
 mod rows;
+pub mod scope;
 #[cfg(test)]
 mod tests;
 mod texts;
@@ -43,6 +45,7 @@ use crate::tui::screens::pending::Pending;
 use crate::tui::shared::Shared;
 use records::Records;
 use rows::{List, Scope, Sorts};
+use scope::ScopePane;
 use work::{Answer, Beside, Effects, Open, Reading, Told};
 
 /// Places for the mouse: a cell of the prompt, a row of the list, a latent that a page names.
@@ -123,6 +126,10 @@ pub struct FeaturesScreen {
     stepped: Option<u64>,
     /// Tells one open model from another.
     model: usize,
+    /// Latents while the model generates.
+    pane: Option<ScopePane>,
+    /// It is to be opened once nothing is waited for.
+    opening: bool,
 }
 
 impl FeaturesScreen {
@@ -255,6 +262,7 @@ impl FeaturesScreen {
             }
             Answer::Opened(opened) if ours && told.job == self.pending.job => {
                 let (open, beside) = *opened;
+                live::close(self, cx);
                 self.adopt(open, beside);
                 cx.say(self.beside());
             }
@@ -332,15 +340,24 @@ impl Screen for FeaturesScreen {
     }
 
     fn bindings(&self) -> &'static [Binding] {
-        keys::KEYS
+        match &self.pane {
+            Some(_) => scope::KEYS,
+            None => keys::KEYS,
+        }
     }
 
     fn enabled(&self, action: &str, shared: &Shared) -> Result<(), String> {
-        acts::enabled(self, action, shared)
+        match &self.pane {
+            Some(pane) => pane.enabled(action),
+            None => acts::enabled(self, action, shared),
+        }
     }
 
     fn act(&mut self, action: &'static str, cx: &mut Context) {
-        acts::act(self, action, cx);
+        match &mut self.pane {
+            Some(pane) => pane.act(action, cx),
+            None => acts::act(self, action, cx),
+        }
     }
 
     fn takes_text(&self) -> bool {
@@ -373,6 +390,7 @@ impl Screen for FeaturesScreen {
 
     fn click(&mut self, what: u16, column: usize, row: usize, cx: &mut Context) {
         match what {
+            _ if self.pane.is_some() => {}
             CELL => {
                 let last = cx.shared.tokens.len().saturating_sub(1);
                 cx.shared.position = column.min(last);
@@ -392,7 +410,11 @@ impl Screen for FeaturesScreen {
     }
 
     fn scroll(&mut self, rows: i32, cx: &mut Context) {
-        self.act(if rows > 0 { "down" } else { "up" }, cx);
+        let names = match &self.pane {
+            Some(_) => ["next", "previous"],
+            None => ["down", "up"],
+        };
+        self.act(names[usize::from(rows <= 0)], cx);
     }
 
     fn refresh(&mut self, cx: &mut Context) {
@@ -404,6 +426,7 @@ impl Screen for FeaturesScreen {
             if self.pending.job.is_some() {
                 cx.commands.push(Command::Withdraw(cx.screen));
             }
+            live::close(self, cx);
             // Another model's latents: nothing of them can be shown, not even as old.
             *self = Self {
                 scope: self.scope,
@@ -421,10 +444,20 @@ impl Screen for FeaturesScreen {
             self.changes += 1;
         }
         self.relist(cx.shared);
-        self.ask(cx);
+        live::begin(self, cx);
+        match &mut self.pane {
+            Some(pane) => pane.refresh(cx),
+            None if self.opening => {}
+            None => self.ask(cx),
+        }
     }
 
     fn reply(&mut self, reply: Reply, cx: &mut Context) {
+        if let Some(pane) = &mut self.pane
+            && pane.told(&reply, cx)
+        {
+            return;
+        }
         if let Some(told) = self.pending.reply(reply) {
             self.take(told, cx);
         }
@@ -432,7 +465,7 @@ impl Screen for FeaturesScreen {
     }
 
     fn cancel(&mut self, cx: &mut Context) -> bool {
-        if self.writing.take().is_some() {
+        if self.writing.take().is_some() || live::cancel(self, cx) {
             return true;
         }
         if self.page.pop().is_some() {
@@ -444,7 +477,7 @@ impl Screen for FeaturesScreen {
 
     fn list(&self, shared: &Shared) -> Option<Listed> {
         self.open.as_ref()?;
-        if !self.page.is_empty() {
+        if !self.page.is_empty() || self.pane.is_some() {
             return None;
         }
         let all = self.all(shared);
@@ -460,11 +493,15 @@ impl Screen for FeaturesScreen {
     }
 
     fn command(&mut self, words: &[&str], cx: &mut Context) -> Option<Result<(), String>> {
-        commands::command(self, words, cx)
+        let ours = self.pane.as_mut().and_then(|pane| pane.command(words, cx));
+        ours.or_else(|| commands::command(self, words, cx))
     }
 
     fn commands(&self) -> &'static [&'static str] {
-        commands::COMMANDS
+        match &self.pane {
+            Some(_) => ScopePane::COMMANDS,
+            None => commands::COMMANDS,
+        }
     }
 
     fn view(&self, view: &View, area: Rect, buf: &mut Buffer, hits: &mut Hits) {
@@ -472,14 +509,17 @@ impl Screen for FeaturesScreen {
     }
 
     fn spoken(&self, shared: &Shared) -> Vec<String> {
-        written::spoken(self, shared)
+        live::spoken(self).unwrap_or_else(|| written::spoken(self, shared))
     }
 
     fn command_line(&self, shared: &Shared) -> Option<String> {
-        written::command_line(self, shared)
+        match &self.pane {
+            Some(pane) => pane.command_line(shared),
+            None => written::command_line(self, shared),
+        }
     }
 
     fn data(&self, shared: &Shared) -> Option<Data> {
-        written::data(self, shared)
+        live::data(self, shared).unwrap_or_else(|| written::data(self, shared))
     }
 }

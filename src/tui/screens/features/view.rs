@@ -28,7 +28,10 @@ pub(super) fn draw(
     };
     let head = header(screen, open, view, area, buf);
     let rest = below(area, head);
-    if let Some(&latent) = screen.page.last() {
+    if let Some(pane) = &screen.pane {
+        let name = |latent: usize| screen.label(latent).map(|(text, _)| text);
+        pane.view(view, rest, buf, &name);
+    } else if let Some(&latent) = screen.page.last() {
         paged(screen, latent, view, rest, buf, hits);
     } else {
         // A token has no more latents than fire on it.

@@ -8,11 +8,11 @@
 
 mod acts;
 pub(in crate::tui::screens) mod dose;
-mod flow;
+pub(in crate::tui::screens) mod flow;
 mod order;
 mod picker;
 mod popups;
-mod run;
+pub(in crate::tui::screens) mod run;
 mod spoken;
 mod steering;
 mod stream;
