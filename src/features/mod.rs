@@ -3,8 +3,8 @@
 //! `file.rs` opens a dictionary and finds where it belongs, `splice.rs` puts its reconstruction in the place of the
 //! activation, `latents.rs` says what is done to its codes on the way, `quality.rs` measures what is lost; `probing.rs` what
 //! few latents say about a label, `absorption.rs` where a latent falls silent for another, `dashboard/` latents as a person
-//! reads them, `drift.rs` what changed between two checkpoints, `compare/` what a fine-tune changed. The dictionaries
-//! themselves are the crate `candlescope_sae`, which knows no model.
+//! reads them, `drift.rs` what changed between two checkpoints, `compare/` what a fine-tune changed;
+//! `planted/` the benchmark of architectures on rows whose features are known. The dictionaries themselves are the crate `candlescope_sae`, which knows no model.
 
 pub mod absorption;
 pub mod compare;
@@ -13,6 +13,7 @@ pub mod drift;
 mod error;
 pub mod file;
 pub mod latents;
+pub mod planted;
 pub mod probing;
 pub mod quality;
 pub mod splice;

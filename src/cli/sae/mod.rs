@@ -1,5 +1,6 @@
 //! `sae`: sparse dictionaries. `crate::features` puts them on models, the crate `candlescope_sae` reads and measures them.
 
+mod bench;
 mod compare;
 mod dashboard;
 mod eval;
@@ -25,7 +26,8 @@ use super::{Outcome, output::Out};
   candlescope sae info sae/
   candlescope sae eval smollm2-135m-instruct sae/ --documents held-out.txt
   candlescope sae dashboard smollm2-135m-instruct sae/ --documents text.txt --out latents.html
-  candlescope sae compare smollm2-135m-instruct tuned/ sae/ --documents held-out.txt")]
+  candlescope sae compare smollm2-135m-instruct tuned/ sae/ --documents held-out.txt
+  candlescope sae bench --repeats 3")]
 pub struct Args {
     #[command(subcommand)]
     command: Command,
@@ -42,6 +44,7 @@ enum Command {
     Import(import::Args),
     Export(export::Args),
     Compare(Box<compare::Args>),
+    Bench(Box<bench::Args>),
 }
 
 pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
@@ -55,5 +58,6 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
         Command::Import(args) => import::run(args, out),
         Command::Export(args) => export::run(args, out),
         Command::Compare(args) => compare::run(args, out),
+        Command::Bench(args) => bench::run(args, out),
     }
 }
