@@ -6,15 +6,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use candlescope::audit::evidence::dictionary::Given;
 use candlescope::audit::policy::Policy;
 use candlescope::audit::result::Audit;
 use candlescope::audit::runner::{self, Options, Outcome, RunError};
 use candlescope::audit::verdict::Verdict;
 use candlescope::audit::work::{Progress, Silent, Step};
 use candlescope::audit::{catalogue, report, signals};
+use candlescope::features::{self, Opened};
 use candlescope::hooks::{Edit, EditOp, HookPoint, Point};
 use candlescope::model::{Checkpoint, LoadOptions};
 use candlescope::text::suites::Suite;
+use candlescope_sae::{About, Activation, Dictionary, Parts, Scaling, format};
+use ndarray::{Array1, Array2, Axis as Side, concatenate};
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -109,6 +113,7 @@ impl Setup {
             seed: Some(7),
             refusal_phrases: &[],
             command: "candlescope audit run tiny",
+            dictionaries: None,
             progress,
             cancel: &self.cancel,
         }
@@ -173,6 +178,12 @@ fn an_audit_runs_to_its_end_and_the_same_seed_gives_the_same() {
             "stale_direction",
             "probe_transfer",
             "probe_recovery",
+            "dictionary_fvu",
+            "dictionary_ce",
+            "latent_crossings",
+            "latent_density",
+            "decoder_rotation",
+            "new_latents",
             "kl_to_baseline",
             "weight_forensics"
         ]
@@ -272,6 +283,165 @@ fn weights_pulled_away_from_one_direction_are_noticed() {
     assert!(forensics.value("rank1_share").unwrap().value.unwrap() > 0.999);
     assert_eq!(forensics.items.len(), 1);
     assert_eq!(forensics.items[0].id, "layers.0.down");
+}
+
+/// What the signals of dictionaries read: a latent for what is above 0 in each channel, the rest is its error.
+fn half(d: usize, reads: &[&str]) -> Opened {
+    let blocks = reads.len();
+    let one = Array2::<f32>::eye(d);
+    let wide = concatenate(Side(1), &vec![one.view(); blocks]).unwrap();
+    let dictionary = Dictionary::new(Parts {
+        encoder: &wide / blocks as f32,
+        decoder: wide,
+        encoder_bias: Array1::zeros(d),
+        decoder_bias: Array1::zeros(d * blocks),
+        centred: false,
+        activation: Activation::Relu,
+        skip: None,
+        scaling: Scaling::None,
+        about: About {
+            reads: reads.iter().map(|name| (*name).to_owned()).collect(),
+            ..About::default()
+        },
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path().join("half");
+    format::write_saelens(&dictionary.unwrap(), &at, None).unwrap();
+    features::open(&at).unwrap()
+}
+
+fn given(d: usize) -> Given {
+    let dictionary = half(d, &["resid_pre.1"]);
+    Given {
+        refit: Some(dictionary.clone()),
+        control: Some(dictionary.clone()),
+        dictionary: Some(dictionary),
+        crosscoder: Some(half(d, &["resid_pre.1@0", "resid_pre.1@1"])),
+    }
+}
+
+/// The ids of the signals that read dictionaries, and the default policy with no others.
+fn of_dictionaries() -> (Vec<&'static str>, Policy) {
+    let mut text = "extends = \"default\"\n[sizes]\nshuffles = 20\nbootstrap = 100\n".to_owned();
+    let mut ids = Vec::new();
+    for entry in catalogue::SIGNALS {
+        if entry.artefacts.is_empty() {
+            text += &format!("[signals.{}]\nenabled = false\n", entry.id);
+        } else {
+            ids.push(entry.id);
+        }
+    }
+    (ids, Policy::parse(&text, "test policy").unwrap())
+}
+
+fn through_dictionaries(subject: &Checkpoint, baseline: &Checkpoint) -> Audit {
+    let (setup, (_, policy)) = (Setup::new(), of_dictionaries());
+    let given = given(subject.config().d_model);
+    let options = Options {
+        dictionaries: Some(&given),
+        ..setup.options(&Silent)
+    };
+    runner::run(subject, Some(baseline), &policy, &options)
+        .unwrap()
+        .audit
+}
+
+#[test]
+fn dictionaries_say_nothing_of_a_checkpoint_beside_itself() {
+    let audit = through_dictionaries(&tiny(), &tiny());
+    let (ids, _) = of_dictionaries();
+    let found: Vec<&str> = audit.signals.iter().map(|s| s.id.as_str()).collect();
+    assert_eq!(found, ids);
+    for signal in &audit.signals {
+        assert_eq!(signal.not_evaluated, None, "{}", signal.id);
+        assert_eq!(
+            signal.verdict,
+            Verdict::Pass,
+            "{}: {}",
+            signal.id,
+            signal.reason
+        );
+        for value in &signal.values {
+            let still = match value.name.as_str() {
+                "fvu_ratio" => Some(1.0),
+                "fvu" | "ce_recovered" | "kl_score" => value.baseline,
+                _ => Some(0.0),
+            };
+            assert_eq!(value.value, still, "{}.{}", signal.id, value.name);
+        }
+    }
+    let used: Vec<_> = audit
+        .provenance
+        .dictionaries
+        .iter()
+        .map(|used| used.d_sae)
+        .collect();
+    let d = tiny().config().d_model;
+    assert_eq!(used, [d; 4]);
+}
+
+#[test]
+fn a_channel_that_is_taken_away_is_a_death_and_no_birth() {
+    let mut cp = tiny();
+    let d = cp.config().d_model;
+    let channel = (0..d).map(|i| f32::from(u8::from(i == 3))).collect();
+    let edit = EditOp::Ablate {
+        directions: vec![Arc::new(channel)],
+        amount: 1.0,
+    };
+    let at = HookPoint::new(Point::ResidPost, 0);
+    cp.decoder.set_standing_edits(vec![Edit::new(at, edit)]);
+    let audit = through_dictionaries(&cp, &tiny());
+    let number = |id: &str, name: &str| {
+        let value = audit.signal(id).unwrap().value(name).unwrap();
+        value
+            .value
+            .unwrap_or_else(|| panic!("{id}.{name}: {:?}", value.why))
+    };
+    let crossings = audit.signal("latent_crossings").unwrap();
+    let listed: Vec<_> = crossings
+        .items
+        .iter()
+        .map(|i| (i.id.as_str(), i.label.as_str()))
+        .collect();
+    assert_eq!(listed, [("latent 3", "died")]);
+    assert_eq!(number("latent_crossings", "births"), 0.0);
+    let deaths = number("latent_crossings", "deaths");
+    assert!(deaths > 0.0 && deaths <= 2.0 / d as f64, "{deaths}");
+    assert_eq!(number("latent_density", "shifted"), deaths);
+    assert_ne!(number("dictionary_fvu", "fvu_ratio"), 1.0);
+    assert_eq!(number("decoder_rotation", "largest_turns"), 0.0);
+    assert_eq!(number("new_latents", "new_share"), 0.0);
+}
+
+#[test]
+fn without_dictionaries_their_signals_are_left_out_by_name() {
+    let (setup, (ids, policy)) = (Setup::new(), of_dictionaries());
+    let run = |options: &Options| {
+        runner::run(&tiny(), Some(&tiny()), &policy, options)
+            .unwrap()
+            .audit
+    };
+    let audit = run(&setup.options(&Silent));
+    for id in ids {
+        let why = &audit.skipped.iter().find(|s| s.id == id).unwrap().why;
+        assert!(
+            why.starts_with("not evaluated: no ") && why.contains("try --"),
+            "{id}: {why}"
+        );
+    }
+    // A dictionary of another width is no pass.
+    let wrong = Given {
+        dictionary: Some(half(5, &["resid_pre.1"])),
+        ..Given::default()
+    };
+    let audit = run(&Options {
+        dictionaries: Some(&wrong),
+        ..setup.options(&Silent)
+    });
+    let fvu = audit.signal("dictionary_fvu").unwrap();
+    assert_eq!(fvu.verdict, Verdict::Underpowered);
+    assert!(fvu.reason.contains("5 values"), "{}", fvu.reason);
 }
 
 struct StopAt(usize, AtomicUsize, Arc<AtomicBool>);

@@ -9,7 +9,7 @@ use candlescope::features::{
     AbsorptionOptions, Evaluation, FeatureError, LatentEdit, LetterTokens, MeanCodes, Opened,
     Places, QualityOptions, Splice, absorption, quality,
 };
-use candlescope::hooks::{Axis, Edit, EditOp, HookPoint, Hooks, PositionSelect, Selector};
+use candlescope::hooks::{Axis, Edit, EditOp, HookPoint, Hooks, POINTS, PositionSelect, Selector};
 use candlescope::model::{Batch, Checkpoint, LogitsAt};
 use candlescope_probes::BootstrapOptions;
 use candlescope_sae::{About, Activation, Dictionary, Parts, Scaling, format};
@@ -421,4 +421,29 @@ fn latents_are_probed_and_first_letters_asked_on_a_model() {
     let mut distinct = words.letters.clone();
     distinct.dedup();
     assert_eq!(asked, distinct.len());
+}
+
+/// The crate of dictionaries knows TransformerLens's names by a table of its own; here it is held against the table of points.
+#[test]
+fn points_have_one_name_in_both_tables() {
+    let folder = tempfile::tempdir().unwrap();
+    for (number, info) in POINTS.iter().enumerate() {
+        let (ours, theirs) = if info.per_layer {
+            (format!("{}.7", info.name), info.alias.replace("{L}", "7"))
+        } else {
+            (info.name.to_owned(), info.alias.to_owned())
+        };
+        let mut parts = relu(Array2::ones((1, 2)), Array2::ones((1, 2)));
+        parts.about.reads = vec![ours.clone()];
+        let at = folder.path().join(number.to_string());
+        format::write_saelens(&Dictionary::new(parts).unwrap(), &at, None).unwrap();
+        let config = std::fs::read_to_string(at.join("cfg.json")).unwrap();
+        let config: serde_json::Value = serde_json::from_str(&config).unwrap();
+        let written = config["metadata"]["hook_name"].as_str().unwrap();
+        // A point that TransformerLens lacks keeps our name.
+        let expected = if theirs.is_empty() { &ours } else { &theirs };
+        assert_eq!(written, expected, "{ours}");
+        let (read, _) = format::read(&at).unwrap();
+        assert_eq!(read.about().reads, [ours]);
+    }
 }

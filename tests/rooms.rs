@@ -38,7 +38,18 @@ const HOUSE: &[(&str, &[&str])] = &[
         "train",
         &["files", "config", "hooks", "model", "text", "activations"],
     ),
-    ("audit", &["files", "hooks", "model", "text", "steer"]),
+    (
+        "audit",
+        &[
+            "files",
+            "hooks",
+            "model",
+            "text",
+            "activations",
+            "steer",
+            "features",
+        ],
+    ),
     (
         "tui",
         &[

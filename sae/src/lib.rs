@@ -6,6 +6,7 @@
 
 mod about;
 mod activation;
+pub mod bench;
 mod codes;
 mod dictionary;
 pub mod diff;

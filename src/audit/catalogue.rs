@@ -5,9 +5,12 @@
 //! each kind of signal stands beside this one.
 
 mod behaviour;
+mod dictionary;
 mod drift;
 mod mechanism;
 mod probing;
+
+use serde::{Deserialize, Serialize};
 
 use super::measure::{Better, Value};
 
@@ -26,8 +29,46 @@ pub struct Entry {
     pub family: &'static str,
     /// True when it means nothing without a baseline.
     pub needs_baseline: bool,
+    /// What it reads beside checkpoints and prompts; without, it is left out.
+    pub artefacts: &'static [Artefact],
     /// The quantities it reports.
     pub quantities: &'static [Quantity],
+}
+
+/// A file that signals read beside the checkpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Artefact {
+    /// A dictionary that was trained before, on the baseline or an ancestor.
+    Dictionary,
+    /// The same, trained on for a while on the checkpoint under audit.
+    Refit,
+    /// The same, trained on for as long on the baseline: what the data alone does.
+    Control,
+    /// A dictionary over both checkpoints.
+    Crosscoder,
+}
+
+impl Artefact {
+    /// In words.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Dictionary => "dictionary",
+            Self::Refit => "refit of the dictionary",
+            Self::Control => "refit of the dictionary on the baseline",
+            Self::Crosscoder => "crosscoder",
+        }
+    }
+
+    /// The option that gives it.
+    pub fn option(self) -> &'static str {
+        match self {
+            Self::Dictionary => "--dictionary",
+            Self::Refit => "--refit",
+            Self::Control => "--refit-control",
+            Self::Crosscoder => "--crosscoder",
+        }
+    }
 }
 
 /// What is fixed about a quantity.
@@ -112,6 +153,12 @@ pub const SIGNALS: &[Entry] = &[
     probing::RECALL_AT_FPR,
     probing::SELECTIVITY,
     probing::FRAGILITY,
+    dictionary::DICTIONARY_FVU,
+    dictionary::DICTIONARY_CE,
+    dictionary::LATENT_CROSSINGS,
+    dictionary::LATENT_DENSITY,
+    dictionary::DECODER_ROTATION,
+    dictionary::NEW_LATENTS,
     mechanism::STEERING_HEALTH,
     drift::KL_TO_BASELINE,
     drift::COHERENCE,

@@ -2,8 +2,9 @@
 //!
 //! Always: the prompts are the same for both checkpoints and every vector is in their order; a part that could not be
 //! computed says why, so that the signals which need it are reported as not evaluated. Filled by [`gather`] and, where
-//! both models are needed at once, by [`pair`]; no signal touches a model.
+//! both models are needed at once, by [`pair`] and [`dictionary`]; no signal touches a model.
 
+pub mod dictionary;
 pub mod gather;
 pub mod interventions;
 pub mod pair;

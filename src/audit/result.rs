@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::catalogue::Artefact;
 use super::charts::Chart;
 use super::measure::{Value, null};
 use super::verdict::Verdict;
@@ -109,6 +110,24 @@ pub struct Provenance {
     pub detectors: Vec<Detector>,
     /// The command that makes this audit again.
     pub command: String,
+    /// The dictionaries that the checkpoints were read through.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dictionaries: Vec<DictionaryUsed>,
+}
+
+/// A dictionary as it was used.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct DictionaryUsed {
+    /// What for.
+    pub artefact: Artefact,
+    /// The last part of its path.
+    pub name: String,
+    /// The hook points it reads.
+    pub reads: Vec<String>,
+    /// Latents.
+    pub d_sae: usize,
+    /// SHA-256 of encoder and decoder as f32, in hex.
+    pub hash: String,
 }
 
 /// A prompt suite as it was used.

@@ -7,8 +7,9 @@
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use super::catalogue;
+use super::catalogue::{self, Artefact};
 use super::detect::{Detector as Rule, passport};
+use super::evidence::dictionary::{self, Given, Readers};
 use super::evidence::gather::{Encoded, Gather, identity};
 use super::evidence::{Chosen, Evidence, Identity, Pair, Prompts, Splits, interventions, pair};
 use super::policy::Policy;
@@ -64,6 +65,8 @@ pub struct Options<'a> {
     pub refusal_phrases: &'a [String],
     /// The command that makes this audit again, without paths of this machine.
     pub command: &'a str,
+    /// The dictionaries to read the checkpoints through.
+    pub dictionaries: Option<&'a Given>,
     /// Who is told how far it is.
     pub progress: &'a dyn Progress,
     /// Set to true to stop; what is measured by then is reported.
@@ -101,7 +104,7 @@ pub fn run(
     let (clock, started) = (Instant::now(), jiff::Timestamp::now());
     let seed = options.seed.unwrap_or(policy.seed);
     let (prompts, used) = prompts(options.suites, policy, seed)?;
-    let wanted = enabled(policy, baseline.is_some());
+    let wanted = enabled(policy, baseline.is_some(), options.dictionaries);
     let needs = Need::closure(
         wanted
             .iter()
@@ -154,6 +157,21 @@ pub fn run(
         before: before.as_ref(),
     });
     let pair = both.map(|both| both.compare(&prompts, &needs, mismatch.as_deref(), seed, &work));
+    let dictionaries = options.dictionaries.map(|given| {
+        Readers {
+            subject,
+            baseline: match (pairable, &mismatch) {
+                (Some(baseline), _) => Ok(baseline),
+                (None, Some(why)) => Err(why.clone()),
+                (None, None) => Err("there is no baseline".to_owned()),
+            },
+            neutral: &prompts.neutral,
+            needs: &needs,
+            seed,
+            work: &work,
+        }
+        .read(given)
+    });
     let baseline_identity = baseline.map(identity).transpose()?;
     let cx = Context {
         prompts: &prompts,
@@ -161,6 +179,7 @@ pub fn run(
         baseline: before.as_ref(),
         baseline_identity: baseline_identity.as_ref(),
         pair: pair.as_ref(),
+        dictionaries: dictionaries.as_ref(),
         unpaired: mismatch.as_deref(),
         policy,
         seed,
@@ -183,6 +202,7 @@ pub fn run(
             numerical_path: subject.numerical_path(),
             detectors: detectors(),
             command: options.command.to_owned(),
+            dictionaries: options.dictionaries.map(Given::used).unwrap_or_default(),
         },
         policy: PolicyId::default(),
         signals,
@@ -202,12 +222,16 @@ pub fn run(
 }
 
 /// The signals that the policy enables and that can apply.
-fn enabled(policy: &Policy, has_baseline: bool) -> Vec<&'static dyn Signal> {
+fn enabled(policy: &Policy, has_baseline: bool, given: Option<&Given>) -> Vec<&'static dyn Signal> {
+    let there = |artefact: &Artefact| given.is_some_and(|given| given.of(*artefact).is_some());
     signals::ALL
         .iter()
         .copied()
         .filter(|signal| policy.enabled(signal.id()).is_some())
         .filter(|signal| has_baseline || !needs_baseline(signal.id()))
+        .filter(|signal| {
+            catalogue::signal(signal.id()).is_none_or(|e| e.artefacts.iter().all(there))
+        })
         .collect()
 }
 
@@ -331,7 +355,9 @@ fn planned(prompts: &Prompts, policy: &Policy, needs: &[Need]) -> f64 {
             // Only of the checkpoint under audit, and only beside a baseline.
             Need::Stale => 0.5 * (harmful.test.len() + harmless.test.len()) as f64,
             Need::Texts => 0.5 * prompts.neutral.len() as f64,
-            Need::Probes | Need::Weights | Need::Integrity => 0.0,
+            Need::Dictionary => (dictionary::PASSES * prompts.neutral.len()) as f64,
+            Need::Crosscoder => prompts.neutral.len() as f64,
+            Need::Probes | Need::Weights | Need::Integrity | Need::Refit => 0.0,
         })
         .sum()
 }

@@ -9,6 +9,7 @@ use candlescope_probes::error::ProbeError;
 use candlescope_probes::stats::power::Power;
 
 use super::catalogue::{self, Quantity};
+use super::evidence::dictionary::Dictionaries;
 use super::evidence::{Evidence, Identity, Pair, Prompts};
 use super::policy::Policy;
 use super::result::SignalResult;
@@ -56,6 +57,12 @@ pub enum Need {
     Weights,
     /// Scan of the weights, repeatability.
     Integrity,
+    /// A dictionary, frozen on both checkpoints.
+    Dictionary,
+    /// A dictionary and its refit.
+    Refit,
+    /// A crosscoder over both checkpoints.
+    Crosscoder,
 }
 
 impl Need {
@@ -77,7 +84,13 @@ impl Need {
                         Self::Interventions,
                     ],
                     Self::Texts => &[Self::FirstTokens],
-                    Self::FirstTokens | Self::Replies | Self::Activations | Self::Integrity => &[],
+                    Self::FirstTokens
+                    | Self::Replies
+                    | Self::Activations
+                    | Self::Integrity
+                    | Self::Dictionary
+                    | Self::Refit
+                    | Self::Crosscoder => &[],
                 };
                 before.iter().copied().chain([need])
             })
@@ -124,6 +137,8 @@ pub struct Context<'a> {
     pub baseline_identity: Option<&'a Identity>,
     /// What only both models together tell.
     pub pair: Option<&'a Pair>,
+    /// What dictionaries tell, if any were given.
+    pub dictionaries: Option<&'a Dictionaries>,
     /// Why a baseline that was given cannot be paired with.
     pub unpaired: Option<&'a str>,
     /// The policy.

@@ -11,7 +11,7 @@ mod check;
 use candlescope_probes::stats::multiplicity::holm;
 use serde::{Deserialize, Serialize};
 
-use super::catalogue;
+use super::catalogue::{self, Artefact};
 use super::measure::Value;
 use super::policy::{Policy, Severity, SignalPolicy};
 use super::result::{Audit, Check, SignalResult, Skipped};
@@ -98,21 +98,29 @@ pub fn evaluate(audit: &mut Audit, policy: &Policy) {
     }
 }
 
-/// A signal that the policy asks for is skipped only for want of a baseline; otherwise its absence is itself a result.
+/// A signal that the policy asks for is skipped only for want of a baseline or of a dictionary; otherwise its absence is itself a result.
 fn account_for_absent_signals(audit: &mut Audit, policy: &Policy) {
     for entry in catalogue::SIGNALS {
         if audit.signal(entry.id).is_some() {
             audit.skipped.retain(|skipped| skipped.id != entry.id);
             continue;
         }
-        let excused = match policy.enabled(entry.id) {
-            None => Some("not enabled in the policy"),
-            Some(_)
+        let given = &audit.provenance.dictionaries;
+        let lacking = |a: &&Artefact| given.iter().all(|used| used.artefact != **a);
+        let lacked = entry.artefacts.iter().find(lacking);
+        let excused = match (policy.enabled(entry.id), lacked) {
+            (None, _) => Some("not enabled in the policy".to_owned()),
+            (Some(_), Some(lacked)) => Some(format!(
+                "not evaluated: no {} was given; try {} PATH",
+                lacked.words(),
+                lacked.option()
+            )),
+            (Some(_), None)
                 if entry.needs_baseline && audit.baseline.is_none() && !policy.require_baseline =>
             {
-                Some("needs a baseline, and none was given")
+                Some("needs a baseline, and none was given".to_owned())
             }
-            Some(_) => None,
+            (Some(_), None) => None,
         };
         let known = audit
             .skipped
@@ -125,7 +133,7 @@ fn account_for_absent_signals(audit: &mut Audit, policy: &Policy) {
                     id,
                     number: entry.number,
                     title,
-                    why: why.to_owned(),
+                    why,
                 });
             }
         } else if let Some(mut absent) = SignalResult::new(entry.id) {

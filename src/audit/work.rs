@@ -158,6 +158,12 @@ impl Stage<'_> {
         result
     }
 
+    /// So many passes of the stage are done.
+    pub fn at(&self, done: usize) {
+        self.done.set(done);
+        self.tell(done.min(self.total));
+    }
+
     /// As [`Work::quiet`].
     pub fn quiet<T>(&self, run: impl FnOnce(&Options) -> Result<T, SteerError>) -> Part<T> {
         self.work.quiet(run)

@@ -8,6 +8,7 @@ use candlescope_ops::{Products, set_products};
 use clap::{Args, ValueEnum};
 
 use super::{output::Out, progress::Bar};
+use crate::activations::Column;
 use crate::model::{
     Checkpoint, LoadOptions, LoraAdapter, Opened,
     fetch::{self, Cache},
@@ -38,6 +39,28 @@ pub struct Global {
     /// How products with weights are computed where the CPU has AMX (elsewhere always f32)
     #[arg(long, global = true, value_name = "HOW", default_value = "bf16x6")]
     pub products: ProductsArg,
+}
+
+/// A column of a JSONL or Parquet file, which also says what its rows are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ColumnName {
+    /// A string, as it is
+    Text,
+    /// A string, a user's turn; `system` beside it is a system turn
+    Prompt,
+    /// A list of objects with role and content
+    Messages,
+}
+
+impl ColumnName {
+    /// What the reader calls it.
+    pub fn column(self) -> Column {
+        match self {
+            Self::Text => Column::Text,
+            Self::Prompt => Column::Prompt,
+            Self::Messages => Column::Messages,
+        }
+    }
 }
 
 /// How products are computed on AMX.

@@ -4,13 +4,12 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use clap::ValueEnum;
 use jiff::civil::DateTime;
 use serde::Serialize;
 
 use super::{
     Outcome,
-    args::ModelArgs,
+    args::{ColumnName, ModelArgs},
     failure::Usage,
     interrupt::{self, Interrupted},
     output::{Out, bytes},
@@ -18,9 +17,8 @@ use super::{
 };
 use crate::{
     activations::{
-        Capture, CaptureSpec, Column, Estimate, Facts, Kept, Manifest, Origin, PackedContexts,
-        Packing, Policy, Rows, Source, SourceInfo, StoreDtype, StoreError, Tally, TextOptions,
-        TextRows,
+        Capture, CaptureSpec, Estimate, Facts, Kept, Manifest, Origin, PackedContexts, Packing,
+        Policy, Rows, Source, SourceInfo, StoreDtype, StoreError, Tally, TextOptions, TextRows,
     },
     config::ModelConfig,
     hooks::{HookPoint, expand},
@@ -118,16 +116,6 @@ fn yes_no(text: &str) -> Result<bool, String> {
         "no" => Ok(false),
         _ => Err("expected yes or no".into()),
     }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum ColumnName {
-    /// A string, as it is
-    Text,
-    /// A string, a user's turn; `system` beside it is a system turn
-    Prompt,
-    /// A list of objects with role and content
-    Messages,
 }
 
 #[derive(Serialize)]
@@ -309,11 +297,7 @@ impl Args {
             return Ok(Source::Documents(path.clone()));
         }
         if let Some(column) = self.column {
-            let column = match column {
-                ColumnName::Text => Column::Text,
-                ColumnName::Prompt => Column::Prompt,
-                ColumnName::Messages => Column::Messages,
-            };
+            let column = column.column();
             if let Some(path) = &self.parquet {
                 return Ok(Source::Table(path.clone(), column));
             }

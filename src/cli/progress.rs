@@ -7,7 +7,10 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::output::{Out, bytes, to_stderr};
-use crate::{audit::report::text::visible, model::fetch::Progress};
+use crate::{
+    audit::{report::text::visible, wording::duration},
+    model::fetch::Progress,
+};
 
 /// Between lines where there is no terminal.
 const PAUSE: Duration = Duration::from_secs(10);
@@ -30,8 +33,17 @@ struct Step {
     what: String,
     total: Option<u64>,
     done: u64,
+    began: Instant,
     said: Instant,
     bar: Option<ProgressBar>,
+}
+
+impl Step {
+    /// The time that is left, at the pace so far.
+    fn left(&self) -> Option<Duration> {
+        let todo = self.total?.checked_sub(self.done)?;
+        (self.done > 0).then(|| self.began.elapsed().mul_f64(todo as f64 / self.done as f64))
+    }
 }
 
 impl Bar {
@@ -83,7 +95,24 @@ impl Bar {
         let total = step
             .total
             .map_or_else(String::new, |t| format!(" of {}", show(t)));
-        format!("{}: {}{total}\n", visible(&step.what), show(step.done))
+        let left = step.left().map_or_else(String::new, |left| {
+            format!(", {} left", duration(left.as_secs_f64()))
+        });
+        format!(
+            "{}: {}{total}{left}\n",
+            visible(&step.what),
+            show(step.done)
+        )
+    }
+
+    /// The work turns out to be so much in all.
+    pub fn expect(&self, total: u64) {
+        let Ok(mut now) = self.now.lock() else { return };
+        let Some(step) = now.as_mut() else { return };
+        step.total = Some(total);
+        if let Some(bar) = &step.bar {
+            bar.set_length(total);
+        }
     }
 }
 
@@ -94,6 +123,7 @@ impl Progress for Bar {
             what: what.to_owned(),
             total,
             done: 0,
+            began: Instant::now(),
             said: Instant::now(),
             bar,
         };

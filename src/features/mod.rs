@@ -4,8 +4,9 @@
 //! activation, `latents.rs` says what is done to its codes on the way, `turn.rs` does it while the model runs, `quality.rs`
 //! measures what is lost; `probing.rs` what few latents say about a label, `absorption.rs` where a latent falls silent for
 //! another, `dashboard/` latents as a person reads them, `labels.rs` what a person calls them, `scope/` what latents do token
-//! by token while a model generates, `drift.rs` what changed between two checkpoints, `compare/` what a fine-tune changed. The dictionaries themselves are the
-//! crate `candlescope_sae`, which knows no model.
+//! by token while a model generates, `drift.rs` what changed between two checkpoints, `compare/` what a fine-tune changed,
+//! `planted/` how well architectures find features that are known. The dictionaries themselves are the crate
+//! `candlescope_sae`, which knows no model.
 
 pub mod absorption;
 pub mod compare;
@@ -15,6 +16,7 @@ mod error;
 pub mod file;
 pub mod labels;
 pub mod latents;
+pub mod planted;
 pub mod probing;
 pub mod quality;
 pub mod scope;

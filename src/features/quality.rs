@@ -126,6 +126,34 @@ pub fn quality(
     })
 }
 
+/// What each context says of the model with a dictionary in it, for whoever resamples contexts; no reconstruction.
+///
+/// # Errors
+/// As [`quality`].
+pub fn by_context(
+    checkpoint: &Checkpoint,
+    splice: &Splice,
+    contexts: &[Vec<u32>],
+    options: &QualityOptions,
+    progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
+) -> Result<Vec<ContextSums>, FeatureError> {
+    let options = &QualityOptions {
+        downstream: true,
+        ..options.clone()
+    };
+    let medians = medians(checkpoint, splice, contexts, options)?;
+    let mut sums = Vec::with_capacity(contexts.len());
+    for batch in contexts.chunks(options.batch.max(1)) {
+        let run = Run::clean(checkpoint, splice, batch, options, &medians)?;
+        sums.extend(run.compare(checkpoint, splice)?);
+        let tokens = batch.iter().map(|ids| ids.len() as u64).sum();
+        if progress(tokens).is_break() {
+            return Err(ModelError::Cancelled.into());
+        }
+    }
+    Ok(sums)
+}
+
 /// The median norm at each point, where the policy goes by it.
 fn medians(
     checkpoint: &Checkpoint,

@@ -338,3 +338,95 @@ fn configs_that_cannot_be_trained_are_refused_by_name() {
     refused(&set, &["dictionary.k4.lr"]);
     drop(folder);
 }
+
+#[test]
+fn texts_come_from_another_column_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let sae = written(&folder.path().join("sae"), 64);
+    let file = folder.path().join("rows.jsonl");
+    let row = "{\"prompt\": \"the red house by the river\", \"text\": \"no\"}\n";
+    std::fs::write(&file, row.repeat(40)).unwrap();
+    let rows = file.to_str().unwrap();
+    let eval = |more: &[&str]| {
+        let mut words = vec!["sae", "eval", "toy", &sae];
+        words.extend(more);
+        words.extend(["--tokens", "100", "--drop", "first", "--no-downstream"]);
+        words.into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let of = |more: &[&str]| {
+        let words = eval(more);
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        json(&words, "candlescope.sae.eval/1")["tokens"]
+            .as_u64()
+            .unwrap()
+    };
+    let [long, short] = ["prompt", "text"].map(|name| of(&["--jsonl", rows, "--column", name]));
+    assert!(long >= 100 && short < long, "{long} {short}");
+    let words = eval(&["--documents", rows, "--column", "text"]);
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    refused(&words, &["--jsonl"]);
+}
+
+#[test]
+fn architectures_compete_on_planted_features() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = folder.path().join("rows");
+    let bench = [
+        "sae",
+        "bench",
+        "--architectures",
+        "topk,relu",
+        "--d",
+        "8",
+        "--features",
+        "6",
+        "--trees",
+        "2,1,1",
+        "--k",
+        "1",
+        "--steps",
+        "40",
+        "--batch",
+        "64",
+        "--rows",
+        "640",
+        "--held",
+        "256",
+        "--repeats",
+        "2",
+        "--l1",
+        "0.1",
+    ];
+    let report = json(&bench, "candlescope.sae.bench/1");
+    assert_eq!(report["runs"].as_array().unwrap().len(), 4);
+    assert_eq!(report["numbers"][0], "l0");
+    let first = &report["standings"][0];
+    assert_eq!(
+        (&first["architecture"], &first["summary"][0]["mean"]),
+        (&"topk".into(), &1.0.into())
+    );
+    assert_eq!(report["standings"][1]["coefficient"], 0.1);
+    let mut writing = bench.to_vec();
+    let path = rows.to_str().unwrap();
+    writing.extend(["--write", path]);
+    let shown = ok(&writing);
+    for part in ["topk", "mcc", "absorption", "coefficient 0.1000, given"] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    assert!(rows.join("seed-1/strengths.npy").exists() && rows.join("plan.json").exists());
+    refused(&["sae", "bench", "--rows", "10"], &["do not fill a batch"]);
+    refused(&["sae", "bench", "--rates", "0.3"], &["expected 2 numbers"]);
+    refused(
+        &[
+            "sae",
+            "bench",
+            "--latents",
+            "4",
+            "--k",
+            "5",
+            "--rows",
+            "512",
+        ],
+        &["at most d_sae"],
+    );
+}

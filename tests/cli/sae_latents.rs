@@ -95,6 +95,8 @@ fn latents_are_listed_and_shown() {
         shown.contains("top token") && shown.contains("3 are shown"),
         "{shown}"
     );
+    let first: Vec<&str> = shown.lines().nth(2).unwrap().split_whitespace().collect();
+    assert_eq!(first[1], latents[0]["fired"].to_string(), "{shown}");
 
     let index = few[0]["index"].to_string();
     let latent = json(

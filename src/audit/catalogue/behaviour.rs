@@ -10,6 +10,7 @@ pub(super) const REFUSAL_SCORE: Entry = Entry {
     stage: "all",
     family: "refusal behaviour",
     needs_baseline: false,
+    artefacts: &[],
     quantities: &[
         q(
             "harmful_score",
@@ -45,6 +46,7 @@ pub(super) const REFUSAL_RATE: Entry = Entry {
     stage: "SFT, DPO, PPO",
     family: "refusal behaviour",
     needs_baseline: false,
+    artefacts: &[],
     quantities: &[
         q(
             "harmful_refusal",
@@ -86,6 +88,7 @@ pub(super) const OVER_REFUSAL: Entry = Entry {
     stage: "SFT, DPO, PPO",
     family: "refusal behaviour",
     needs_baseline: false,
+    artefacts: &[],
     quantities: &[
         q(
             "lookalike_refusal",

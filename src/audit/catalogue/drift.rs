@@ -10,6 +10,7 @@ pub(super) const KL_TO_BASELINE: Entry = Entry {
     stage: "all",
     family: "drift",
     needs_baseline: true,
+    artefacts: &[],
     quantities: &[
         q(
             "mean_kl",
@@ -40,6 +41,7 @@ pub(super) const COHERENCE: Entry = Entry {
     stage: "all",
     family: "drift",
     needs_baseline: false,
+    artefacts: &[],
     quantities: &[
         q(
             "loop_rate",
@@ -75,6 +77,7 @@ pub(super) const WEIGHT_FORENSICS: Entry = Entry {
     stage: "all",
     family: "drift",
     needs_baseline: true,
+    artefacts: &[],
     quantities: &[
         q(
             "changed_matrices",
@@ -116,6 +119,7 @@ pub(super) const PROVENANCE: Entry = Entry {
     stage: "all",
     family: "provenance",
     needs_baseline: false,
+    artefacts: &[],
     quantities: &[
         q(
             "mismatches",

@@ -10,6 +10,7 @@ pub(super) const INDUCE_SCORE: Entry = Entry {
     stage: "all",
     family: "refusal mechanism",
     needs_baseline: false,
+    artefacts: &[],
     quantities: &[
         q(
             "induced_score",
@@ -39,6 +40,7 @@ pub(super) const BYPASS_GAP: Entry = Entry {
     stage: "all",
     family: "refusal mechanism",
     needs_baseline: false,
+    artefacts: &[],
     quantities: &[
         q(
             "bypassed_score",
@@ -62,6 +64,7 @@ pub(super) const ABLATION_KL: Entry = Entry {
     stage: "all",
     family: "refusal mechanism",
     needs_baseline: false,
+    artefacts: &[],
     quantities: &[
         q(
             "kl",
@@ -85,6 +88,7 @@ pub(super) const DIRECTION_NORM: Entry = Entry {
     stage: "all",
     family: "refusal mechanism",
     needs_baseline: false,
+    artefacts: &[],
     quantities: &[
         q(
             "norm_share",
@@ -108,6 +112,7 @@ pub(super) const DIRECTION_COSINE: Entry = Entry {
     stage: "all",
     family: "refusal mechanism",
     needs_baseline: true,
+    artefacts: &[],
     quantities: &[
         q(
             "reliability",
@@ -132,6 +137,7 @@ pub(super) const CARRIER_LAYER: Entry = Entry {
     stage: "all",
     family: "refusal mechanism",
     needs_baseline: false,
+    artefacts: &[],
     quantities: &[
         q(
             "carrier_depth",
@@ -155,6 +161,7 @@ pub(super) const SUBSPACE_RANK: Entry = Entry {
     stage: "all",
     family: "refusal mechanism",
     needs_baseline: false,
+    artefacts: &[],
     quantities: &[
         q(
             "rank",
@@ -184,6 +191,7 @@ pub(super) const STALE_DIRECTION: Entry = Entry {
     stage: "all",
     family: "refusal mechanism",
     needs_baseline: true,
+    artefacts: &[],
     quantities: &[
         q(
             "sufficiency",
@@ -207,6 +215,7 @@ pub(super) const STEERING_HEALTH: Entry = Entry {
     stage: "all",
     family: "refusal mechanism",
     needs_baseline: false,
+    artefacts: &[],
     quantities: &[
         q(
             "slope",

@@ -10,6 +10,7 @@ pub(super) const HARM_VS_REFUSAL: Entry = Entry {
     stage: "all",
     family: "probes",
     needs_baseline: false,
+    artefacts: &[],
     quantities: &[
         q(
             "harmfulness_auroc",
@@ -39,6 +40,7 @@ pub(super) const PROBE_TRANSFER: Entry = Entry {
     stage: "all",
     family: "probes",
     needs_baseline: true,
+    artefacts: &[],
     quantities: &[
         q(
             "frozen_auroc",
@@ -68,6 +70,7 @@ pub(super) const PROBE_RECOVERY: Entry = Entry {
     stage: "all",
     family: "probes",
     needs_baseline: true,
+    artefacts: &[],
     quantities: &[
         q(
             "frozen_auroc",
@@ -110,6 +113,7 @@ pub(super) const RECALL_AT_FPR: Entry = Entry {
     stage: "all",
     family: "probes",
     needs_baseline: false,
+    artefacts: &[],
     quantities: &[
         q(
             "recall",
@@ -139,6 +143,7 @@ pub(super) const SELECTIVITY: Entry = Entry {
     stage: "all",
     family: "probes",
     needs_baseline: false,
+    artefacts: &[],
     quantities: &[
         q(
             "accuracy",
@@ -174,6 +179,7 @@ pub(super) const FRAGILITY: Entry = Entry {
     stage: "all",
     family: "probes",
     needs_baseline: false,
+    artefacts: &[],
     quantities: &[
         q(
             "sigma_star",

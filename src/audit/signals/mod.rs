@@ -1,20 +1,27 @@
 //! The signals, one file each, in the order of their numbers.
 //!
 //! Always: [`ALL`] holds exactly the ids of [`super::catalogue`], in its order; a file's page is what `audit explain`
-//! prints and what heads the file. Shared arithmetic: [`estimate`].
+//! prints and what heads the file. Shared arithmetic: [`estimate`], and [`frozen`] for dictionaries.
 
 pub mod ablation_kl;
 pub mod bypass_gap;
 pub mod carrier_layer;
 pub mod coherence;
+pub mod decoder_rotation;
+pub mod dictionary_ce;
+pub mod dictionary_fvu;
 pub mod direction_cosine;
 pub mod direction_norm;
 pub mod estimate;
 pub mod fragility;
+pub mod frozen;
 pub mod harm_vs_refusal;
 pub mod induce_score;
 pub mod items;
 pub mod kl_to_baseline;
+pub mod latent_crossings;
+pub mod latent_density;
+pub mod new_latents;
 pub mod over_refusal;
 pub mod probe_recovery;
 pub mod probe_transfer;
@@ -49,6 +56,12 @@ pub const ALL: &[&dyn Signal] = &[
     &recall_at_fpr::RecallAtFpr1,
     &selectivity::Selectivity,
     &fragility::ProbeFragility,
+    &dictionary_fvu::DictionaryFvu,
+    &dictionary_ce::DictionaryCe,
+    &latent_crossings::LatentCrossings,
+    &latent_density::LatentDensity,
+    &decoder_rotation::DecoderRotation,
+    &new_latents::NewLatents,
     &steering_health::SteeringHealth,
     &kl_to_baseline::KlToBaseline,
     &coherence::Coherence,

@@ -2,6 +2,8 @@
 //! found where it was not planted.
 #![allow(clippy::unwrap_used)]
 
+mod frozen;
+
 use candlescope_probes::{Direction, LogisticProbe};
 use ndarray::{Array2, array};
 use rand::{Rng, SeedableRng};
@@ -66,6 +68,7 @@ fn with_prompts(
         baseline,
         baseline_identity: None,
         pair: None,
+        dictionaries: None,
         unpaired: None,
         policy: &policy(),
         seed: 3,

@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use super::{progress::Steps, show};
 use crate::{
     audit::{
+        evidence::dictionary::Given,
         policy::{self, Policy},
         report, runner, signals,
     },
     cli::{Outcome, args::ModelArgs, edits::EditArgs, failure::Usage, interrupt, output::Out},
+    features,
     model::Checkpoint,
     steer::{
         Steering,
@@ -27,6 +29,7 @@ use crate::{
   candlescope audit run smollm2-135m-instruct --report out/
   candlescope audit run ./tuned --baseline ./base --report out/
   candlescope audit run ./adapter --baseline base --report out/
+  candlescope audit run ./tuned --baseline ./base --dictionary sae/
   candlescope audit run ./tuned --policy policy.toml --suite harmful=mine.jsonl")]
 pub struct Args {
     #[command(flatten)]
@@ -34,6 +37,21 @@ pub struct Args {
     /// A checkpoint to pair it with, on the same prompts; for an adapter folder `base` is its base model
     #[arg(long, value_name = "MODEL")]
     baseline: Option<String>,
+    /// A dictionary that was trained on the baseline or an ancestor, to read both through: signals 18 to 21
+    #[arg(long, value_name = "PATH", requires = "baseline")]
+    dictionary: Option<PathBuf>,
+    /// The same dictionary, trained on for a while on the checkpoint under audit: signal 22
+    #[arg(long, value_name = "PATH", requires = "dictionary")]
+    refit: Option<PathBuf>,
+    /// The same dictionary, trained on for as long on the baseline, to tell what the data does
+    #[arg(long, value_name = "PATH", requires = "refit")]
+    refit_control: Option<PathBuf>,
+    /// A crosscoder over baseline and checkpoint: signal 23
+    #[arg(long, value_name = "PATH", requires = "baseline")]
+    crosscoder: Option<PathBuf>,
+    /// Use a dictionary that was made on another forward pass than the baseline's
+    #[arg(long, requires = "dictionary")]
+    accept_foreign: bool,
     /// A policy in TOML instead of the built-in one
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
@@ -72,6 +90,7 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
         policy.sizes = policy.sizes.quick();
     }
     let suites = suites(&args.suite)?;
+    let given = given(args)?;
     let perturb = args.perturb.as_deref().map(low_rank).transpose()?;
     // Before minutes of work, not after.
     if let Some(dir) = &args.report {
@@ -82,6 +101,11 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
         Some(model) => Some(args.model.how.open(&baseline(model, &subject), out)?),
         None => None,
     };
+    if let (Some(dictionary), Some(baseline), false) =
+        (&given.dictionary, &baseline, args.accept_foreign)
+    {
+        dictionary.expect(baseline)?;
+    }
     let steps = Steps::new(out);
     let command = command(args);
     let audited = runner::run(
@@ -93,6 +117,7 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
             seed: args.seed,
             refusal_phrases: &[],
             command: &command,
+            dictionaries: any(&given),
             progress: &steps,
             cancel: interrupt::flag(),
         },
@@ -136,6 +161,22 @@ fn subject(args: &Args, perturb: Option<LowRank>, out: &Out) -> anyhow::Result<C
         perturb::low_rank(&mut subject.decoder, edit)?;
     }
     Ok(subject)
+}
+
+/// The dictionaries, before any model: a file that is none is known at once.
+fn given(args: &Args) -> anyhow::Result<Given> {
+    let open = |path: &Option<PathBuf>| path.as_deref().map(features::open).transpose();
+    Ok(Given {
+        dictionary: open(&args.dictionary)?,
+        refit: open(&args.refit)?,
+        control: open(&args.refit_control)?,
+        crosscoder: open(&args.crosscoder)?,
+    })
+}
+
+fn any(given: &Given) -> Option<&Given> {
+    let some = given.dictionary.is_some() || given.crosscoder.is_some();
+    some.then_some(given)
 }
 
 /// The baseline's name: that of an adapter's base may be said in a word.
@@ -266,6 +307,10 @@ fn command(args: &Args) -> String {
     };
     let path = |path: &PathBuf| name(&path.display().to_string());
     option("--baseline", args.baseline.as_deref().map(name));
+    option("--dictionary", args.dictionary.as_ref().map(path));
+    option("--refit", args.refit.as_ref().map(path));
+    option("--refit-control", args.refit_control.as_ref().map(path));
+    option("--crosscoder", args.crosscoder.as_ref().map(path));
     option("--policy", args.policy.as_ref().map(path));
     for suite in &args.suite {
         let (key, file) = suite.split_once('=').unwrap_or((suite, ""));
@@ -294,6 +339,9 @@ fn command(args: &Args) -> String {
     option("--base", args.model.how.found.base.as_deref().map(name));
     let dtype = (args.model.how.dtype == crate::cli::args::Dtype::Bf16).then(|| "bf16".to_owned());
     option("--dtype", dtype);
+    if args.accept_foreign {
+        words.push("--accept-foreign".to_owned());
+    }
     if args.quick {
         words.push("--quick".to_owned());
     }

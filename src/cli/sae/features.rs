@@ -13,7 +13,7 @@ use crate::features::dashboard::{CollectOptions, Collected, Firing, Followed, La
 use crate::hooks::HookPoint;
 use crate::text::visible::token_label;
 
-/// List latents with density, mean, maximum, label by token statistics and the token they fire most on
+/// List latents: tokens they fire on and their share, mean when firing, maximum, label by token statistics, top token
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Example:
   candlescope sae features smollm2-135m-instruct sae/ --documents text.txt
@@ -176,10 +176,19 @@ fn show(report: &Report, out: &Out) -> anyhow::Result<()> {
         report.found,
         report.latents.len()
     ))?;
-    let mut table = Table::new(["latent", "density", "mean", "max", "top token", "label"]);
+    let mut table = Table::new([
+        "latent",
+        "fired",
+        "density",
+        "mean",
+        "max",
+        "top token",
+        "label",
+    ]);
     for row in &report.latents {
         table.row([
             row.index.to_string(),
+            row.fired.to_string(),
             format!("{:.4} %", row.density * 100.0),
             row.mean.map_or_else(String::new, |m| format!("{m:.2}")),
             format!("{:.2}", row.max),
@@ -194,7 +203,7 @@ fn show(report: &Report, out: &Out) -> anyhow::Result<()> {
     }
     table.print(out)?;
     out.note(
-        "labels are of the tokens that were seen; candlescope sae show … LATENT shows one latent",
+        "fired and density are of the tokens that are kept, mean is over those it fires on; candlescope sae show … LATENT shows one latent",
     );
     Ok(())
 }

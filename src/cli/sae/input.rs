@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use jiff::civil::DateTime;
 
 use crate::activations::{
-    Column, PackedContexts, Packing, Rows, Source, SourceInfo, TextOptions, TextRows,
+    PackedContexts, Packing, Rows, Source, SourceInfo, TextOptions, TextRows,
 };
-use crate::cli::{failure::Usage, interrupt};
+use crate::cli::{args::ColumnName, failure::Usage, interrupt};
 use crate::model::Checkpoint;
 use crate::text::suites::Suite;
 
@@ -19,9 +19,18 @@ pub struct TextArgs {
     /// Plain text: a file, or all .txt and .md files below a folder
     #[arg(long, value_name = "PATH")]
     documents: Option<PathBuf>,
-    /// A file of JSON lines with `text`
+    /// A file of JSON lines
     #[arg(long, value_name = "FILE")]
     jsonl: Option<PathBuf>,
+    /// Which column of --jsonl; prompts and messages go through the chat template
+    #[arg(
+        long,
+        value_enum,
+        value_name = "COLUMN",
+        default_value = "text",
+        requires = "jsonl"
+    )]
+    column: ColumnName,
     /// A built-in prompt suite, or a suite file; each prompt is a context, through the chat template
     #[arg(long, value_name = "NAME")]
     suite: Option<String>,
@@ -56,7 +65,10 @@ impl TextArgs {
         }
         let source = match (&self.documents, &self.jsonl) {
             (Some(path), _) => Source::Documents(path.clone()),
-            (None, path) => Source::Jsonl(path.clone().unwrap_or_default(), Column::Text),
+            (None, path) => {
+                let column = self.column.column();
+                Source::Jsonl(path.clone().unwrap_or_default(), column)
+            }
         };
         let most = model.config().max_positions();
         let length = self.context.or(context).unwrap_or(128.min(most));

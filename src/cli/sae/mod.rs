@@ -1,5 +1,6 @@
 //! `sae`: sparse dictionaries. `crate::features` puts them on models, the crate `candlescope_sae` reads and measures them.
 
+mod bench;
 mod compare;
 mod dashboard;
 mod eval;
@@ -27,7 +28,8 @@ use super::{Outcome, output::Out};
   candlescope sae eval smollm2-135m-instruct sae/ --documents held-out.txt
   candlescope sae dashboard smollm2-135m-instruct sae/ --documents text.txt --out latents.html
   candlescope sae scope smollm2-135m-instruct sae/ \"Why is the sky blue?\" --turn 4211+12
-  candlescope sae compare smollm2-135m-instruct tuned/ sae/ --documents held-out.txt")]
+  candlescope sae compare smollm2-135m-instruct tuned/ sae/ --documents held-out.txt
+  candlescope sae bench --repeats 3")]
 pub struct Args {
     #[command(subcommand)]
     command: Command,
@@ -45,6 +47,7 @@ enum Command {
     Import(import::Args),
     Export(export::Args),
     Compare(Box<compare::Args>),
+    Bench(Box<bench::Args>),
 }
 
 pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
@@ -59,5 +62,6 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
         Command::Import(args) => import::run(args, out),
         Command::Export(args) => export::run(args, out),
         Command::Compare(args) => compare::run(args, out),
+        Command::Bench(args) => bench::run(args, out),
     }
 }

@@ -64,6 +64,8 @@ pub struct ShiftNull {
     pub shifted: usize,
     /// Mean of the draws.
     pub mean: f64,
+    /// Standard deviation of the draws.
+    pub deviation: f64,
     /// Largest of the draws.
     pub largest: usize,
     /// Share of draws with at least as many, the found one counted with them.
@@ -72,8 +74,21 @@ pub struct ShiftNull {
     pub draws: usize,
 }
 
+/// Latents by what became of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Crossings {
+    /// Alive on either model.
+    pub alive: usize,
+    /// Silent on the first, alive on the second.
+    pub born: usize,
+    /// Alive on the first, silent on the second.
+    pub died: usize,
+    /// More or less often by the factor or more, births and deaths with them.
+    pub shifted: usize,
+}
+
 /// Counts of a run.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Counts {
     latents: usize,
     /// Of each context the latents that fired, rising, with their tokens on each model.
@@ -193,6 +208,39 @@ impl Counts {
         Ok(all)
     }
 
+    /// What became of the latents in these contexts, each counted as often as it is named.
+    pub fn crossings(&self, contexts: &[usize], floors: Floors) -> Crossings {
+        let mut totals = vec![[0_u64; 2]; self.latents];
+        let mut rows = 0;
+        for &i in contexts {
+            rows += self.rows[i];
+            for (latent, [a, b]) in &self.contexts[i] {
+                let total = &mut totals[*latent as usize];
+                total[0] += u64::from(*a);
+                total[1] += u64::from(*b);
+            }
+        }
+        let mut found = Crossings::default();
+        for fired in totals.into_iter().filter(|[a, b]| a + b > 0) {
+            if (fired[0].max(fired[1]) as f64) < floors.alive * rows as f64 {
+                continue;
+            }
+            found.alive += 1;
+            match became(fired, rows, floors) {
+                Became::Born => found.born += 1,
+                Became::Died => found.died += 1,
+                Became::Shifted | Became::Stayed => {}
+            }
+            found.shifted += usize::from(log2_ratio(fired).abs() >= floors.factor.log2());
+        }
+        found
+    }
+
+    /// Contexts.
+    pub fn contexts(&self) -> usize {
+        self.contexts.len()
+    }
+
     /// The number of shifts beside its null.
     pub fn null(&self, floors: Floors, draws: usize, seed: u64) -> ShiftNull {
         let rows = self.rows();
@@ -219,9 +267,12 @@ impl Counts {
             })
             .collect();
         let reached = null.iter().filter(|n| **n >= found).count();
+        let mean = null.iter().sum::<usize>() as f64 / draws.max(1) as f64;
+        let squares: f64 = null.iter().map(|n| (*n as f64 - mean).powi(2)).sum();
         ShiftNull {
             shifted: found,
-            mean: null.iter().sum::<usize>() as f64 / draws.max(1) as f64,
+            mean,
+            deviation: (squares / (draws as f64 - 1.0).max(1.0)).sqrt(),
             largest: null.iter().copied().max().unwrap_or(0),
             p: (reached + 1) as f64 / (draws + 1) as f64,
             draws,
@@ -301,6 +352,17 @@ mod tests {
             (Became::Stayed, 1.0, 0.0)
         );
         assert!(Counts::new(3).changes(Floors::default()).is_err());
+        let all: Vec<usize> = (0..10).collect();
+        let expected = Crossings {
+            alive: 3,
+            born: 1,
+            died: 1,
+            shifted: 2,
+        };
+        assert_eq!(counts.crossings(&all, Floors::default()), expected);
+        // Without the two contexts in which it fired, latent 2 never lived.
+        let late = counts.crossings(&all[2..], Floors::default());
+        assert_eq!((late.alive, late.died), (2, 0));
     }
 
     #[test]

@@ -56,6 +56,23 @@ struct Part {
     rows: f64,
 }
 
+/// The same context by context, for whoever resamples contexts.
+#[derive(Debug, Clone)]
+pub struct FrozenContexts {
+    /// The contexts that keep a token, by number; all that follows is in their order.
+    pub kept: Vec<usize>,
+    /// What was left out, on either model.
+    pub tally: Tally,
+    /// On each model.
+    pub quality: [Quality; 2],
+    /// Squared error and squared distance to the model's mean row, of each context on each model.
+    pub fits: [Vec<[f64; 2]>; 2],
+    /// How often each latent fires.
+    pub counts: Counts,
+    /// Tokens at which latents changed most; contexts by number.
+    pub examples: Examples,
+}
+
 /// Compares two checkpoints through a dictionary. `progress` is told of tokens that are done.
 ///
 /// # Errors
@@ -67,6 +84,40 @@ pub fn compare_frozen(
     options: &CompareOptions,
     progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
 ) -> Result<Frozen, FeatureError> {
+    let found = frozen_contexts(models, splice, contexts, options, progress)?;
+    let mut changes = found.counts.changes(options.floors)?;
+    for change in changes.iter_mut().take(options.top) {
+        change.examples = found.examples.of(change.latent);
+    }
+    let of = |wanted: Became| changes.iter().filter(|c| c.became == wanted).count();
+    let null = found
+        .counts
+        .null(options.floors, options.draws, options.bootstrap.seed);
+    Ok(Frozen {
+        contexts: contexts.len(),
+        tally: found.tally,
+        fvu_ratio: fvu_ratio(&found.fits, options)?,
+        quality: found.quality,
+        alive: changes.len(),
+        births: of(Became::Born),
+        deaths: of(Became::Died),
+        shifts: null,
+        significant: changes.iter().filter(|c| c.adjusted <= LEVEL).count(),
+        latents: changes,
+    })
+}
+
+/// Reads two checkpoints through a dictionary, context by context; as [`compare_frozen`], which sums it up.
+///
+/// # Errors
+/// As [`compare_frozen`].
+pub fn frozen_contexts(
+    models: [&Checkpoint; 2],
+    splice: &Splice,
+    contexts: &[Vec<u32>],
+    options: &CompareOptions,
+    progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
+) -> Result<FrozenContexts, FeatureError> {
     let mut points = vec![splice.read(), splice.write()];
     points.dedup();
     let pairs = Pairs::new(models, [&points, &points], contexts, options)?;
@@ -77,6 +128,7 @@ pub fn compare_frozen(
     let mut counts = Counts::new(latents);
     let mut examples = Examples::new(latents, options.examples);
     let mut parts: [Vec<Part>; 2] = Default::default();
+    let mut kept = Vec::new();
     let batch = options.batch.max(1);
     for (i, some) in contexts.chunks(batch).enumerate() {
         let found = pairs.pass(some, i * batch)?;
@@ -97,6 +149,7 @@ pub fn compare_frozen(
             let both = [&codes[0][j], &codes[1][j]];
             if !context.positions.is_empty() {
                 counts.add(both);
+                kept.push(i * batch + j);
                 note(&mut examples, both, i * batch + j, &context.positions);
             }
         }
@@ -105,22 +158,17 @@ pub fn compare_frozen(
             return Err(ModelError::Cancelled.into());
         }
     }
-    let mut changes = counts.changes(options.floors)?;
-    for change in changes.iter_mut().take(options.top) {
-        change.examples = examples.of(change.latent);
+    if kept.is_empty() {
+        let what = "no token is kept on both models; give more text or another --drop".into();
+        return Err(FeatureError::Nothing { what });
     }
-    let of = |wanted: Became| changes.iter().filter(|c| c.became == wanted).count();
-    Ok(Frozen {
-        contexts: contexts.len(),
+    Ok(FrozenContexts {
+        kept,
         tally,
         quality: [measures[0].quality(), measures[1].quality()],
-        fvu_ratio: fvu_ratio(&parts, options)?,
-        alive: changes.len(),
-        births: of(Became::Born),
-        deaths: of(Became::Died),
-        shifts: counts.null(options.floors, options.draws, options.bootstrap.seed),
-        significant: changes.iter().filter(|c| c.adjusted <= LEVEL).count(),
-        latents: changes,
+        fits: [scatters(&parts[0]), scatters(&parts[1])],
+        counts,
+        examples,
     })
 }
 
@@ -180,10 +228,9 @@ impl Part {
 
 /// Bootstrapped over contexts, the same ones on both models; the mean rows, which all contexts decide, stay as they are.
 fn fvu_ratio(
-    parts: &[Vec<Part>; 2],
+    sums: &[Vec<[f64; 2]>; 2],
     options: &CompareOptions,
 ) -> Result<Option<Bootstrap>, FeatureError> {
-    let sums: Vec<Vec<[f64; 2]>> = parts.iter().map(|parts| scatters(parts)).collect();
     let fvu = |m: usize, items: &[usize]| {
         let sum = |at: usize| items.iter().map(|&i| sums[m][i][at]).sum::<f64>();
         let (error, scatter) = (sum(0), sum(1));

@@ -17,10 +17,10 @@ use candlescope_sae::measure::Floors;
 
 use crate::activations::Policy;
 
-pub use counts::{Counts, LatentChange, ShiftNull};
+pub use counts::{Counts, Crossings, LatentChange, ShiftNull};
 pub use crosscoder::{CrossLatent, Crosscoded, Reading, compare_crosscoder};
 pub use examples::{Example, Examples};
-pub use frozen::{Frozen, compare_frozen};
+pub use frozen::{Frozen, FrozenContexts, compare_frozen, frozen_contexts};
 pub use pairs::{PairedContext, Pairs};
 
 /// How two checkpoints are compared.

@@ -9,7 +9,7 @@ use candlescope_probes::stats::{
 use candlescope_probes::{Bootstrap, BootstrapOptions, Resampling};
 use serde::{Deserialize, Serialize};
 
-use super::{Crosscoded, Frozen, ShiftNull, counts::Became};
+use super::{Crosscoded, Frozen, LatentChange, ShiftNull, counts::Became, frozen::LEVEL};
 use crate::features::{FeatureError, quality::ContextSums};
 
 /// Signals 18, 20 and 21: a frozen dictionary's fit and latents.
@@ -34,23 +34,32 @@ pub struct DriftSignals {
 /// None but of the statistics.
 pub fn drift_signals(found: &Frozen) -> Result<DriftSignals, FeatureError> {
     let share = |n: usize| n as f64 / found.alive.max(1) as f64;
-    let poisson = |fired: [u64; 2]| {
-        // Given their sum, two counts of equal exposure are a fair split.
-        let [a, b] = fired;
-        (2.0 * fair_binomial_cdf(a.min(b), a + b)).min(1.0)
-    };
-    let raw: Vec<f64> = found.latents.iter().map(|l| poisson(l.fired)).collect();
-    let adjusted = benjamini_hochberg(&raw)?;
-    let crossed = |became: Became| matches!(became, Became::Born | Became::Died);
-    let pairs = found.latents.iter().zip(&adjusted);
-    let tested = pairs.filter(|(l, p)| crossed(l.became) && **p <= super::frozen::LEVEL);
     Ok(DriftSignals {
         fvu_ratio: found.fvu_ratio.clone(),
         crossings: share(found.births + found.deaths),
-        crossings_tested: share(tested.count()),
+        crossings_tested: share(crossings_tested(&found.latents)?),
         shifts: found.shifts.clone(),
         changed: share(found.significant),
     })
+}
+
+/// Births and deaths whose rates differ by the conditional Poisson test, adjusted over these latents, at [`LEVEL`].
+///
+/// # Errors
+/// None but of the statistics.
+pub fn crossings_tested(latents: &[LatentChange]) -> Result<usize, FeatureError> {
+    let poisson = |latent: &LatentChange| {
+        // Given their sum, two counts of equal exposure are a fair split.
+        let [a, b] = latent.fired;
+        (2.0 * fair_binomial_cdf(a.min(b), a + b)).min(1.0)
+    };
+    let raw: Vec<f64> = latents.iter().map(poisson).collect();
+    let adjusted = benjamini_hochberg(&raw)?;
+    let crossed = |became: Became| matches!(became, Became::Born | Became::Died);
+    let pairs = latents.iter().zip(&adjusted);
+    Ok(pairs
+        .filter(|(l, p)| crossed(l.became) && **p <= LEVEL)
+        .count())
 }
 
 /// Signal 19: CE recovered on the second model minus that on the first, on the same contexts, which are resampled together.

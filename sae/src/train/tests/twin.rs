@@ -16,6 +16,7 @@ struct Vars {
     b_enc: Var,
     b_dec: Var,
     gate: Option<[Var; 2]>,
+    threshold: Option<Var>,
     w_skip: Option<Var>,
 }
 
@@ -36,6 +37,7 @@ impl Vars {
             gate: some(&p.r_mag, &[f])
                 .zip(some(&p.b_mag, &[f]))
                 .map(|(r, b)| [r, b]),
+            threshold: some(&p.threshold, &[f]),
             w_skip: some(&p.w_skip, &[d_out, d_in]),
         }
     }
@@ -139,9 +141,14 @@ impl Twin<'_> {
             Architecture::Gated {
                 l1, frozen_decoder, ..
             } => self.gated(*l1, *frozen_decoder),
-            Architecture::JumpRelu { .. } => {
-                unreachable!("its estimator has a golden value and a difference test")
-            }
+            Architecture::JumpRelu {
+                bandwidth,
+                l0,
+                sparsity,
+                pre_act,
+                to_input,
+                ..
+            } => self.jump_relu(*bandwidth, *l0, *sparsity, *pre_act, *to_input),
         }
     }
 
@@ -276,6 +283,61 @@ impl Twin<'_> {
     }
 }
 
+/// JumpReLU by its pseudo-derivatives (Rajamanoharan et al. 2024, equations 11 and 12, with a rectangle as kernel).
+impl Twin<'_> {
+    /// Codes and steps `[rows, d_sae]` that have the right values, and whose autograd is the estimator: where `z` lies within
+    /// half a bandwidth of `θ`, `∂code/∂θ = −θ/ε` and `∂step/∂θ = −1/ε`, elsewhere 0; `∂code/∂z` is the step, and with
+    /// `to_input` (Anthropic) what `θ` feels, `z` feels with the other sign.
+    fn estimated(
+        &self,
+        pre: &Tensor,
+        bandwidth: f64,
+        to_input: bool,
+    ) -> candle_core::Result<[Tensor; 2]> {
+        let theta = self.v.threshold.as_ref().unwrap().as_tensor();
+        let beyond = pre.broadcast_sub(theta)?.detach();
+        let fires = above(&beyond, 0.0)?;
+        let window = (above(&beyond, -bandwidth / 2.0)? - above(&beyond, bandwidth / 2.0)?)?;
+        // 0 in value, 1 in slope.
+        let mut moved = theta.sub(&theta.detach())?.broadcast_as(pre.shape())?;
+        if to_input {
+            moved = (moved - pre.sub(&pre.detach())?)?;
+        }
+        let felt = ((window * moved)? / bandwidth)?;
+        let codes = ((pre * &fires)? - felt.broadcast_mul(&theta.detach())?)?;
+        Ok([codes, (fires - felt)?])
+    }
+
+    fn jump_relu(
+        &self,
+        bandwidth: f64,
+        l0: f64,
+        sparsity: Sparsity,
+        pre_act: f64,
+        to_input: bool,
+    ) -> T {
+        let pre = self.pre()?;
+        let [codes, steps] = self.estimated(&pre, bandwidth, to_input)?;
+        let by_row = match sparsity {
+            Sparsity::Step => steps.sum(1)?,
+            Sparsity::Target(target) => ((steps.sum(1)? - target)?.sqr()? * (2.0 / target))?,
+            Sparsity::Tanh(scale) => (codes.broadcast_mul(&self.norms()?)? * scale)?
+                .tanh()?
+                .sum(1)?,
+        };
+        let loss = (Self::mse(&self.decode(&codes)?, &self.y)? + (by_row.mean(0)? * l0)?)?;
+        if pre_act == 0.0 {
+            return Ok(loss);
+        }
+        let theta = self.v.threshold.as_ref().unwrap();
+        let short = theta.broadcast_sub(&pre)?.relu()?;
+        let dead = |l: usize| f64::from(u8::from(self.dead.contains(&(l as u32))));
+        let dead: Vec<f64> = (0..self.recipe.d_sae).map(dead).collect();
+        let weight = (self.norms()? * Tensor::new(dead, &Device::Cpu)?)?;
+        loss + (short.broadcast_mul(&weight)?.sum(1)?.mean(0)? * pre_act)?
+    }
+}
+
 /// 1 at the `k` largest above a bound, 0 elsewhere.
 fn top(row: &[f64], k: usize, bound: f64) -> Vec<f64> {
     let mut order: Vec<usize> = (0..row.len()).filter(|&i| row[i] > bound).collect();
@@ -309,6 +371,10 @@ fn compare(recipe: Recipe, shape: Shape) {
             .zip(moved)
             .for_each(|(x, m)| *x += size * m);
     }
+    // As a step begins: a threshold is never below 0.
+    for threshold in &mut trainer.params.threshold {
+        *threshold = threshold.abs();
+    }
     let dead: Vec<u32> = (0..recipe.d_sae as u32).filter(|l| l % 3 == 0).collect();
     let mut threshold = trainer.threshold;
     let target = shape.transcoder.then_some(y.as_slice());
@@ -341,6 +407,9 @@ fn compare(recipe: Recipe, shape: Shape) {
         pairs.push(("r_mag", r, &pass.grads.r_mag));
         pairs.push(("b_mag", b, &pass.grads.b_mag));
     }
+    if let Some(threshold) = &vars.threshold {
+        pairs.push(("threshold", threshold, &pass.grads.threshold));
+    }
     if let Some(skip) = &vars.w_skip {
         pairs.push(("W_skip", skip, &pass.grads.w_skip));
     }
@@ -368,6 +437,24 @@ fn architectures() -> Vec<Architecture> {
     };
     let warmup = Warmup::default();
     let mut all = Vec::new();
+    for (sparsity, pre_act) in [
+        (Sparsity::Step, 0.0),
+        (Sparsity::Step, 0.4),
+        (Sparsity::Target(3.0), 0.0),
+        (Sparsity::Tanh(1.5), 0.2),
+    ] {
+        for to_input in [false, true] {
+            all.push(Architecture::JumpRelu {
+                threshold: 0.2,
+                bandwidth: 0.6,
+                l0: 0.3,
+                warmup,
+                sparsity,
+                pre_act,
+                to_input,
+            });
+        }
+    }
     for flag in [true, false] {
         all.push(Architecture::Relu {
             l1: 0.3,

@@ -100,6 +100,7 @@ fn provenance() -> Provenance {
             Detector { name: "first-token".into(), version: "1".into(), sensitivity: None, specificity: None, measured_on: "not measured".into() },
         ],
         command: "candlescope audit run smollm2-135m-instruct --baseline smollm2-135m-instruct@accepted --report out/".to_owned(),
+        dictionaries: Vec::new(),
     }
 }
 

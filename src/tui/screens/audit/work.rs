@@ -115,6 +115,7 @@ fn measured(
         seed: None,
         refusal_phrases: &[],
         command: &command,
+        dictionaries: None,
         progress: &told,
         cancel: ticket.cancel().flag(),
     };
