@@ -4,8 +4,7 @@
 
 use super::FeaturesScreen;
 use super::scope::ScopePane;
-use crate::tui::screen::{Context, Data};
-use crate::tui::shared::Shared;
+use crate::tui::screen::Context;
 
 /// Opens it as soon as nothing else is waited for.
 pub(super) fn open(screen: &mut FeaturesScreen, cx: &mut Context) {
@@ -54,8 +53,4 @@ pub(super) fn close(screen: &mut FeaturesScreen, cx: &mut Context) {
 pub(super) fn spoken(screen: &FeaturesScreen) -> Option<Vec<String>> {
     let name = |latent: usize| screen.label(latent).map(|(text, _)| text);
     Some(screen.pane.as_ref()?.spoken(&name))
-}
-
-pub(super) fn data(screen: &FeaturesScreen, shared: &Shared) -> Option<Option<Data>> {
-    Some(screen.pane.as_ref()?.written(shared))
 }

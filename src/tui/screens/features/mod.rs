@@ -520,6 +520,9 @@ impl Screen for FeaturesScreen {
     }
 
     fn data(&self, shared: &Shared) -> Option<Data> {
-        live::data(self, shared).unwrap_or_else(|| written::data(self, shared))
+        match &self.pane {
+            Some(pane) => pane.written(shared),
+            None => written::data(self, shared),
+        }
     }
 }
