@@ -402,7 +402,7 @@ fn latents_are_turned_by_one_chip_that_undo_takes_back() {
     desk.refresh(&mut screen);
     assert!(screen.turned.is_empty(), "a chip that is off turns nothing");
     desk.commands.clear();
-    press_alone(&mut desk, &mut screen, "o");
+    press_alone(&mut desk, &mut screen, "w");
     assert!(
         desk.commands
             .iter()
@@ -503,4 +503,59 @@ fn a_job_is_stopped_and_another_model_forgets_everything() {
     desk.shared.set_model(other.shared.model.clone());
     desk.refresh(&mut screen);
     assert!(screen.open.is_none() && screen.reading.is_none());
+}
+
+#[test]
+fn the_oscilloscope_has_the_screen_until_it_is_closed() {
+    let (mut desk, mut screen, _folder) = ready();
+    at(&mut desk, &mut screen, 1);
+    press(&mut desk, &mut screen, "c");
+    press_alone(&mut desk, &mut screen, "o");
+    // The latent that is turned has a lane, and the model answers.
+    assert!(screen.pane.as_ref().unwrap().running());
+    assert_eq!(screen.bindings().len(), super::scope::KEYS.len());
+    settle(&mut desk, &mut screen);
+    assert!(!screen.pane.as_ref().unwrap().running());
+    let shown = desk.draw(&screen, 120, 30);
+    assert!(
+        shown.contains("latent 1 ") && shown.contains("greedy"),
+        "{shown}"
+    );
+    let steps = |screen: &FeaturesScreen, desk: &Desk| screen.data(&desk.shared).is_some();
+    assert!(steps(&screen, &desk));
+    let line = screen.command_line(&desk.shared).unwrap();
+    assert!(line.contains("sae scope"), "{line}");
+    // Its keys, and its commands before the screen's own; wheel and list are its own, too.
+    press(&mut desk, &mut screen, "a b");
+    command(&mut desk, &mut screen, "latent 2").unwrap();
+    assert!(desk.draw(&screen, 120, 30).contains("latent 2 "));
+    assert!(screen.page.is_empty() && screen.list(&desk.shared).is_none());
+    desk.with(&mut screen, |screen, cx| screen.scroll(1, cx));
+    assert!(!screen.spoken(&desk.shared).is_empty());
+    assert!(desk.with(&mut screen, |screen, cx| screen.cancel(cx)));
+    desk.refresh(&mut screen);
+    settle(&mut desk, &mut screen);
+    assert!(screen.pane.is_none());
+    assert_eq!(screen.bindings().len(), KEYS.len());
+    assert!(screen.enabled("page", &desk.shared).is_ok());
+}
+
+#[test]
+fn the_oscilloscope_waits_for_what_was_asked_and_is_gone_with_its_model() {
+    let (mut desk, mut screen, _folder) = ready();
+    at(&mut desk, &mut screen, 1);
+    // The prompt is being read with the latent silenced.
+    press_alone(&mut desk, &mut screen, "a");
+    desk.refresh(&mut screen);
+    assert!(screen.pending.waits());
+    press_alone(&mut desk, &mut screen, "o");
+    assert!(screen.pane.is_none() && screen.opening);
+    settle(&mut desk, &mut screen);
+    assert!(screen.pane.is_some());
+    let other = Desk::reading("a b");
+    desk.shared.set_model(other.shared.model.clone());
+    desk.refresh(&mut screen);
+    assert!(screen.pane.is_none());
+    press_alone(&mut desk, &mut screen, "o");
+    assert!(screen.pane.is_none(), "nothing is open");
 }

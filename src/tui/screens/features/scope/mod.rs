@@ -68,6 +68,8 @@ pub struct ScopePane {
     branches: Vec<Branch>,
     current: usize,
     lanes: Vec<Lane>,
+    /// Latents that it was opened for.
+    opened_for: Vec<usize>,
     /// Lanes were chosen by the user; until then they follow the prompt.
     chosen: bool,
     lane: usize,
@@ -95,14 +97,11 @@ pub struct ScopePane {
 }
 
 impl ScopePane {
-    /// A pane for a dictionary in its place; these latents have lanes from the beginning.
+    /// A pane for a dictionary in its place; these latents have lanes, whatever is strongest beside them.
     pub fn new(splice: Splice, latents: &[usize]) -> Self {
         let known = |latent: &&usize| **latent < splice.dictionary().d_sae();
-        let lanes: Vec<Lane> = latents
-            .iter()
-            .filter(known)
-            .map(|&l| Lane::Latent(l))
-            .collect();
+        let opened_for: Vec<usize> = latents.iter().filter(known).copied().collect();
+        let lanes: Vec<Lane> = opened_for.iter().map(|&l| Lane::Latent(l)).collect();
         Self {
             channels: Vec::new(),
             files: Vec::new(),
@@ -110,8 +109,9 @@ impl ScopePane {
             max_new: 128,
             branches: Vec::new(),
             current: 0,
-            chosen: !lanes.is_empty(),
+            chosen: false,
             lanes,
+            opened_for,
             lane: 0,
             cursor: 0,
             follows: true,

@@ -113,7 +113,8 @@ pub(super) fn told(pane: &mut ScopePane, told: &Told, cx: &mut Context) {
             if let Some(branch) = pane.branches.get_mut(*branch) {
                 branch.put(*first, steps.clone());
             }
-            if !pane.chosen {
+            // Once: lanes that changed with every token could not be read.
+            if !pane.chosen && *first == 0 {
                 fill(pane, usize::MAX);
             }
             if pane.follows {
@@ -187,14 +188,10 @@ pub(super) fn fill(pane: &mut ScopePane, at: usize) {
     let most = pane.room.get().clamp(LANES, 16);
     let mut lanes = vec![Lane::Surprise];
     lanes.extend((0..branch.trace.channels.len()).map(Lane::Channel));
-    lanes.extend(
-        branch
-            .doses
-            .edits()
-            .iter()
-            .map(|edit| Lane::Latent(edit.latent)),
-    );
-    for (latent, _) in step.strongest(most) {
+    let turned = branch.doses.edits();
+    let asked = turned.iter().map(|edit| edit.latent);
+    let asked = asked.chain(pane.opened_for.iter().copied());
+    for latent in asked.chain(step.strongest(most).into_iter().map(|(latent, _)| latent)) {
         let lane = Lane::Latent(latent);
         if lanes.len() < most && !lanes.contains(&lane) {
             lanes.push(lane);
