@@ -6,6 +6,7 @@
 //! change of the same latent.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use candlescope_sae::Dictionary;
@@ -160,7 +161,11 @@ fn identity(dictionary: &Dictionary) -> String {
         hasher.update(&bytes);
     }
     let digest = hasher.finalize();
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    let mut text = String::with_capacity(2 * digest.len());
+    for byte in digest {
+        let _ = write!(text, "{byte:02x}"); // writing to a String cannot fail
+    }
+    text
 }
 
 #[cfg(test)]

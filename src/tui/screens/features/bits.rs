@@ -144,6 +144,37 @@ pub(super) fn around(tokens: Vec<Vec<Bit>>, at: usize, room: usize, theme: Theme
     line
 }
 
+/// Tokens with the one at `at` in the same column whatever stands before it, so that a reader runs down what fires: three
+/// fifths of the room are for what comes before.
+pub(super) fn aligned(tokens: Vec<Vec<Bit>>, at: usize, room: usize, theme: Theme) -> Line {
+    let wide: Vec<usize> = (tokens.iter())
+        .map(|bits| bits.iter().map(Bit::width).sum())
+        .collect();
+    let at = at.min(tokens.len().saturating_sub(1));
+    // A column at either end is for what is left out.
+    let (before, mut used, mut from) = ((room * 3 / 5).saturating_sub(1), 0, at);
+    while from > 0 && used + wide[from - 1] <= before {
+        from -= 1;
+        used += wide[from];
+    }
+    let after = room.saturating_sub(before + 2);
+    let (mut to, mut right) = (at, 0);
+    while to < tokens.len() && (right + wide[to] <= after || to == at) {
+        right += wide[to];
+        to += 1;
+    }
+    let more = |there: bool| {
+        let mark = if there { theme.pick("…", "~") } else { " " };
+        Bit::new(mark, theme.dim(), theme)
+    };
+    let pad = Bit::new(&" ".repeat(before - used), theme.text(), theme);
+    let mut line = vec![pad, more(from > 0)];
+    let n = tokens.len();
+    line.extend(tokens.into_iter().skip(from).take(to - from).flatten());
+    line.push(more(to < n));
+    line
+}
+
 /// A value in few characters; a dash where there is none.
 pub(super) fn number(value: f64) -> String {
     match value.abs() {
@@ -226,6 +257,27 @@ mod tests {
             assert_eq!(text(&around(tokens(), at, room, theme)), expected);
         }
         assert_eq!(text(&around(Vec::new(), 3, 9, theme)), "");
+    }
+
+    #[test]
+    fn the_peak_stands_in_the_same_column() {
+        let theme = Theme::no_colour();
+        let tokens = |n: usize| -> Vec<Vec<Bit>> {
+            let one = |c: char| vec![Bit::new(&c.to_string(), theme.text(), theme)];
+            ('a'..='z').take(n).map(one).collect()
+        };
+        for (at, n, expected) in [
+            (0, 3, "      abc "),
+            (2, 9, "    abcdef…"),
+            (9, 26, "…efghijklm…"),
+        ] {
+            let line = text(&aligned(tokens(n), at, 11, theme));
+            assert_eq!(line.trim_end(), expected.trim_end());
+            let peak = tokens(n)[at][0].text.clone();
+            let column = line.chars().position(|c| c.to_string() == peak);
+            assert_eq!(column, Some(6));
+        }
+        assert_eq!(text(&aligned(Vec::new(), 3, 0, theme)), "  ");
     }
 
     #[test]

@@ -142,9 +142,8 @@ impl Map<'_> {
             (None, ..) => String::new(),
             (Some((_, value)), _, Shows::Values) => number(value.into()),
             (Some((latent, _)), _, Shows::Labels) => {
-                let label = self.screen.label(latent);
-                let label = label.map_or(String::new(), |(label, _)| label);
-                format!("{latent} {label}")
+                let label = self.screen.short_label(latent);
+                format!("{latent} {}", label.unwrap_or_default())
             }
         }
     }

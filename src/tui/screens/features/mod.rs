@@ -36,6 +36,7 @@ use crossterm::event::KeyEvent;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
+use crate::features::dashboard::Trait;
 use crate::features::{Labels, LatentEdit};
 use crate::tui::field::{Field, Outcome};
 use crate::tui::filter::{Filter, Listed};
@@ -163,6 +164,20 @@ impl FeaturesScreen {
         }
         let label = self.records.of(latent)?.latent.label.as_ref()?;
         Some((label.words(), false))
+    }
+
+    /// A latent's label for a few columns: of a token statistic its value alone.
+    fn short_label(&self, latent: usize) -> Option<String> {
+        let own = self.labels.as_ref().and_then(|labels| labels.of(latent));
+        if let Some(own) = own {
+            return Some(own.to_owned());
+        }
+        let label = self.records.of(latent)?.latent.label.as_ref()?;
+        Some(match label.by {
+            Trait::Ending => format!("-{}", label.value),
+            Trait::Previous | Trait::Position => label.words(),
+            Trait::Token | Trait::Form | Trait::Kind => label.value.clone(),
+        })
     }
 
     /// What is to be asked now, the prompt first.
@@ -399,11 +414,9 @@ impl Screen for FeaturesScreen {
                     self.latent = Some(*latent);
                 }
             }
-            ROW => match self.latent == Some(row) {
-                // A second click goes in, as enter does.
-                true => acts::open_page(self, row),
-                false => self.latent = Some(row),
-            },
+            // A second click goes in, as enter does.
+            ROW if self.latent == Some(row) => acts::open_page(self, row),
+            ROW => self.latent = Some(row),
             OTHER => acts::open_page(self, row),
             _ => {}
         }

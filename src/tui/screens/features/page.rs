@@ -4,7 +4,7 @@
 //! command that reads it. The pane beside the list shows the beginning of the same lines.
 
 use super::FeaturesScreen;
-use super::bits::{Bit, Line, around, bars, number, row, token, words};
+use super::bits::{Bit, Line, aligned, around, bars, number, row, token, words};
 use super::records::Known;
 use super::{turn, written};
 use crate::features::dashboard::{Example, LatentRecord, LogitEffects, TokenValue};
@@ -262,7 +262,7 @@ impl Sheet<'_> {
             .map(|(i, text)| token(text, value(i), most, i == one.at, theme))
             .collect();
         let room = self.width.saturating_sub(VALUE);
-        line.extend(around(tokens, one.at, room, theme));
+        line.extend(aligned(tokens, one.at, room, theme));
         line
     }
 

@@ -4,6 +4,7 @@
 
 use super::FeaturesScreen;
 use super::work::Total;
+use crate::features::{Labels, dashboard::Label};
 use crate::tui::filter::Filter;
 use crate::tui::shared::Shared;
 
@@ -119,7 +120,7 @@ impl FeaturesScreen {
             Scope::Token => codes.iter().map(|(latent, _)| *latent).collect(),
             Scope::Prompt => self.firing().chain(turned).collect(),
             Scope::Known => {
-                let labels = self.labels.iter().flat_map(|labels| labels.iter());
+                let labels = self.labels.iter().flat_map(Labels::iter);
                 let known = self
                     .records
                     .latents()
@@ -200,7 +201,7 @@ impl FeaturesScreen {
         words.extend(self.label(latent).map(|(label, _)| label));
         if let Some(known) = self.records.of(latent) {
             let known = &known.latent;
-            words.extend(known.label.as_ref().map(|label| label.words()));
+            words.extend(known.label.as_ref().map(Label::words));
             let tokens = known.top.iter().filter_map(|one| one.tokens.get(one.at));
             words.extend(tokens.cloned());
             let raised = known.logits.iter().flat_map(|logits| &logits.positive);

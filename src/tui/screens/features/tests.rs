@@ -328,18 +328,18 @@ fn labels_are_kept_and_found() {
     assert_eq!(screen.label(1), Some(("colours".into(), true)));
     let filter = Filter::new("colour");
     desk.with(&mut screen, |screen, cx| {
-        screen.narrow("latents", &filter, cx)
+        screen.narrow("latents", &filter, cx);
     });
     assert_eq!(screen.rows().len(), 1);
     assert!(desk.draw(&screen, 120, 30).contains("1 of 2 latents"));
     let filter = Filter::new("nothing holds this");
     desk.with(&mut screen, |screen, cx| {
-        screen.narrow("latents", &filter, cx)
+        screen.narrow("latents", &filter, cx);
     });
     assert!(desk.draw(&screen, 120, 30).contains("esc shows all"));
     assert!(screen.enabled("page", &desk.shared).is_err());
     desk.with(&mut screen, |screen, cx| {
-        screen.narrow("latents", &Filter::default(), cx)
+        screen.narrow("latents", &Filter::default(), cx);
     });
     command(&mut desk, &mut screen, "label").unwrap();
     assert_eq!(screen.label(1), None);

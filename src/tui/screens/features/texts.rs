@@ -57,10 +57,10 @@ fn followed(
         done += more;
         let note = format!("{done} of {all} tokens");
         ticket.progress(done as f64 / all.max(1) as f64, &note);
-        match ticket.cancelled() {
-            true => ControlFlow::Break(()),
-            false => ControlFlow::Continue(()),
+        if ticket.cancelled() {
+            return ControlFlow::Break(());
         }
+        ControlFlow::Continue(())
     };
     let splice = &open.splice;
     let collected = collect(

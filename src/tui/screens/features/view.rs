@@ -263,9 +263,11 @@ impl Look<'_> {
             Entry::number(value(row.here.into()), self.style),
             Entry::new(cells::bar(row.here, most, self.bar, theme), theme.bar()),
         ];
-        let share = |share: f64| match share.is_nan() {
-            true => String::new(),
-            false => format!("{} %", number(100.0 * share)),
+        let share = |share: f64| {
+            if share.is_nan() {
+                return String::new();
+            }
+            format!("{} %", number(100.0 * share))
         };
         match self.column {
             Some(Sort::Density) => entries.push(Entry::number(share(row.density), theme.dim())),

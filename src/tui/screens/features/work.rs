@@ -39,7 +39,7 @@ pub(super) struct Open {
     pub number: u64,
     /// Its path without its folders.
     pub name: String,
-    /// Format and dialect.
+    /// The format of its files.
     pub format: String,
     /// Which model it says it is of.
     pub of_model: Option<String>,
@@ -148,10 +148,10 @@ fn opened(
 ) -> Result<(Open, Beside), FeatureError> {
     let wanted = |share: f64, note: &str| {
         ticket.progress(share, note);
-        match ticket.cancelled() {
-            true => Err(FeatureError::from(ModelError::Cancelled)),
-            false => Ok(()),
+        if ticket.cancelled() {
+            return Err(FeatureError::from(ModelError::Cancelled));
         }
+        Ok(())
     };
     wanted(0.0, "reading the dictionary")?;
     let opened = open(&ask.path)?;
@@ -166,7 +166,7 @@ fn opened(
         None if same => read,
         None => opened.write()?,
     };
-    let format = format!("{} ({})", opened.found.format.name(), opened.found.dialect);
+    let format = opened.found.format.name().to_owned();
     let of_model = opened.dictionary.about().model.clone();
     let dictionary = Arc::new(opened.dictionary);
     let splice = Splice::new(dictionary, &opened.name, [read, write], checkpoint.config())?;
