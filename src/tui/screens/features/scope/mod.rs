@@ -30,8 +30,8 @@ use ratatui::layout::Rect;
 
 use crate::features::Splice;
 use crate::features::scope::{Channel, Comparison, Lane, Scope};
-use crate::model::Checkpoint;
 use crate::model::sample::SampleOptions;
+use crate::model::{Checkpoint, Fingerprint};
 use crate::tui::keys as key_names;
 use crate::tui::screen::{Context, Data, Reply, View};
 use crate::tui::shared::Shared;
@@ -63,6 +63,8 @@ pub struct ScopePane {
     channels: Vec<Channel>,
     /// Their files, for the command line.
     files: Vec<(&'static str, PathBuf)>,
+    /// What they were made on, where they say so; the worker compares it.
+    made_on: Vec<(String, Fingerprint)>,
     sample: SampleOptions,
     max_new: usize,
     branches: Vec<Branch>,
@@ -106,6 +108,7 @@ impl ScopePane {
         Self {
             channels: Vec::new(),
             files: Vec::new(),
+            made_on: Vec::new(),
             sample: SampleOptions::default(),
             max_new: 128,
             branches: Vec::new(),
@@ -221,9 +224,12 @@ impl ScopePane {
                 }
                 None => false,
             },
-            Reply::Failed(_) | Reply::Cancelled if self.orders == 0 => false,
+            Reply::Failed(_) | Reply::Cancelled if self.orders == 0 => {
+                // The divergence was taken back; it is asked for with the next change.
+                self.measuring.take().is_some()
+            }
             Reply::Failed(why) => {
-                self.orders = 0;
+                (self.orders, self.measuring) = (0, None);
                 self.held = true;
                 self.failed = Some(why.clone());
                 true
