@@ -1,7 +1,8 @@
 //! The oscilloscope: latents, probes and directions as lanes over the tokens, while the model generates.
 //!
 //! State here, keys in `keys.rs` and `acts.rs`, how far latents are turned in `dose.rs`, runs in `branch.rs`, the worker's side
-//! in `work.rs`, what is asked of it in `order.rs`, drawing in `view.rs`, `rows.rs` and `lanes.rs`, words and files in `written.rs`.
+//! in `work.rs`, what is asked of it in `order.rs`, drawing in `view.rs`, `rows.rs` and `lanes.rs`, words and files in
+//! `written.rs`.
 //!
 //! Always: no key waits for the model; every order moves the generation, so that what is on its way for an older one is
 //! dropped; a run stays what its turns say, wherever it was stopped.
