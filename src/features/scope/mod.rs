@@ -3,8 +3,10 @@
 //!
 //! `turns.rs` says which latents are edited from which token on, `tape.rs` reads and edits codes inside a pass, `channel.rs`
 //! reads probes and directions, `trace.rs` is what was recorded, `recorder.rs` generates and records, branches included,
-//! `compare.rs` sets two traces against each other, `divergence.rs` their distributions; `record.rs` is all of it for files. Always: a trace is what the pass did
-//! that chose its tokens, not a second pass over them; with no latent edited the tokens are those of plain generation.
+//! `compare.rs` sets two traces against each other, `divergence.rs` their distributions; `record.rs` is all of it for files.
+//!
+//! Always: a trace is what the pass did that chose its tokens, not a second pass over them; with no latent edited the tokens
+//! are those of plain generation.
 
 mod channel;
 mod compare;

@@ -17,7 +17,7 @@ use crate::features::{FeatureError, LatentEdit, Splice};
 use crate::hooks::{Edit, HookPoint, Hooks, Point};
 use crate::model::generate::Continue;
 use crate::model::sample::SampleOptions;
-use crate::model::session::describe;
+use crate::model::session::describe::describe;
 use crate::model::{Decoder, ModelError, Session};
 
 /// Prompt tokens whose logits are held at a time.

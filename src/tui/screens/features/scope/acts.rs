@@ -9,7 +9,7 @@ use super::order::{clamp, compared, fill, go_on, restart};
 use super::{BRANCHES, ScopePane};
 use crate::features::scope::{Channel, Lane};
 use crate::hooks::{HookPoint, Point};
-use crate::model::Checkpoint;
+use crate::model::{Checkpoint, Fingerprint};
 use crate::tui::screen::{Command, Context};
 use crate::{probing, steer};
 
@@ -282,41 +282,43 @@ fn channel(
 ) -> Result<(), String> {
     let model = cx.shared.model.facts().ok_or("no model is open")?;
     let read = pane.splice.read();
-    let new = opened(option, file, &model.checkpoint, read)?;
+    let (new, made_on) = opened(option, file, &model.checkpoint, read)?;
     pane.channels.push(new);
-    pane.files.push((option, PathBuf::from(file)));
     if let Err(why) = pane.scope(cx.shared) {
         pane.channels.pop();
-        pane.files.pop();
         return Err(why);
     }
+    pane.files.push((option, PathBuf::from(file)));
+    pane.made_on
+        .extend(made_on.map(|made_on| (file.to_owned(), made_on)));
     pane.show(Lane::Channel(pane.channels.len() - 1));
     restart(pane, cx);
     Ok(())
 }
 
-/// A probe or a direction from its file; a direction is read where it was made, else where the dictionary reads.
+/// A probe or a direction from its file, and what it was made on; a direction is read where it was made, else where the
+/// dictionary reads.
 fn opened(
     option: &str,
     spec: &str,
     model: &Checkpoint,
     read: HookPoint,
-) -> Result<Channel, String> {
+) -> Result<(Channel, Option<Fingerprint>), String> {
+    let said = |error: &dyn std::fmt::Display| error.to_string();
     let (file, tensor) = steer::file::parse(spec);
     let name = file
         .file_stem()
         .map_or(spec.into(), |stem| stem.to_string_lossy());
     if option == "--probe" {
-        let probe = probing::file::load(Path::new(spec)).map_err(|error| error.to_string())?;
+        let probe = probing::file::load(Path::new(spec)).map_err(|e| said(&e))?;
         let point = probe.about.place.point;
-        point
-            .check(model.config())
-            .map_err(|error| error.to_string())?;
-        return Ok(Channel::probe(&name, &probe));
+        point.check(model.config()).map_err(|e| said(&e))?;
+        return Ok((Channel::probe(&name, &probe), Some(probe.about.fingerprint)));
     }
-    let direction = steer::file::load(&file, tensor).map_err(|error| error.to_string())?;
-    let at = direction
+    let direction = steer::file::load(&file, tensor).map_err(|e| said(&e))?;
+    let own = direction
         .layer
-        .map_or(read, |layer| HookPoint::new(Point::ResidPre, layer));
-    Channel::direction(&name, at, &direction.vector).map_err(|error| error.to_string())
+        .map(|layer| HookPoint::new(Point::ResidPre, layer));
+    let channel = Channel::direction(&name, own.unwrap_or(read), &direction.vector);
+    Ok((channel.map_err(|e| said(&e))?, direction.fingerprint))
 }

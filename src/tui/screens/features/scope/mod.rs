@@ -1,7 +1,8 @@
 //! The oscilloscope: latents, probes and directions as lanes over the tokens, while the model generates.
 //!
 //! State here, keys in `keys.rs` and `acts.rs`, how far latents are turned in `dose.rs`, runs in `branch.rs`, the worker's side
-//! in `work.rs`, what is asked of it in `order.rs`, drawing in `view.rs`, `rows.rs` and `lanes.rs`, words and files in `written.rs`.
+//! in `work.rs`, what is asked of it in `order.rs`, drawing in `view.rs`, `rows.rs` and `lanes.rs`, words and files in
+//! `written.rs`.
 //!
 //! Always: no key waits for the model; every order moves the generation, so that what is on its way for an older one is
 //! dropped; a run stays what its turns say, wherever it was stopped.
@@ -30,8 +31,8 @@ use ratatui::layout::Rect;
 
 use crate::features::Splice;
 use crate::features::scope::{Channel, Comparison, Lane, Scope};
-use crate::model::Checkpoint;
 use crate::model::sample::SampleOptions;
+use crate::model::{Checkpoint, Fingerprint};
 use crate::tui::keys as key_names;
 use crate::tui::screen::{Context, Data, Reply, View};
 use crate::tui::shared::Shared;
@@ -63,6 +64,8 @@ pub struct ScopePane {
     channels: Vec<Channel>,
     /// Their files, for the command line.
     files: Vec<(&'static str, PathBuf)>,
+    /// What they were made on, where they say so; the worker compares it.
+    made_on: Vec<(String, Fingerprint)>,
     sample: SampleOptions,
     max_new: usize,
     branches: Vec<Branch>,
@@ -105,6 +108,7 @@ impl ScopePane {
         Self {
             channels: Vec::new(),
             files: Vec::new(),
+            made_on: Vec::new(),
             sample: SampleOptions::default(),
             max_new: 128,
             branches: Vec::new(),
@@ -221,9 +225,12 @@ impl ScopePane {
                 }
                 None => false,
             },
-            Reply::Failed(_) | Reply::Cancelled if self.orders == 0 => false,
+            Reply::Failed(_) | Reply::Cancelled if self.orders == 0 => {
+                // The divergence was taken back; it is asked for with the next change.
+                self.measuring.take().is_some()
+            }
             Reply::Failed(why) => {
-                self.orders = 0;
+                (self.orders, self.measuring) = (0, None);
                 self.held = true;
                 self.failed = Some(why.clone());
                 true

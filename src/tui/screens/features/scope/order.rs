@@ -38,6 +38,7 @@ pub(super) fn go_on(pane: &mut ScopePane, cx: &mut Context) {
         sample: pane.sample,
         turns: branch.trace.turns.clone(),
         max_new: pane.max_new,
+        made_on: pane.made_on.clone(),
         known: branch.len(),
         soon,
     };
@@ -95,13 +96,18 @@ pub(super) fn told(pane: &mut ScopePane, told: &Told, cx: &mut Context) {
         pane.orders = pane.orders.saturating_sub(1);
     }
     if let What::Kl(branches, found) = &told.what {
-        pane.measuring = None;
+        let asked = pane.measuring.take();
         match found {
             Ok(values) if told.generation == pane.generation => {
                 pane.measured = Some((*branches, values.clone()));
             }
             Ok(_) => {}
-            Err(why) => cx.say(format!("the divergence could not be measured: {why}")),
+            Err(why) => {
+                // Shown as no number, and not asked again until the runs change.
+                let tokens = asked.map_or(0, |(_, tokens)| tokens);
+                pane.measured = Some((*branches, vec![f64::NAN; tokens]));
+                cx.say(format!("the divergence could not be measured: {why}"));
+            }
         }
         return compared(pane, cx);
     }

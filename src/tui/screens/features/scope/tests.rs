@@ -371,6 +371,26 @@ fn lanes_of_files_and_numbers_and_what_is_wrong_with_them() {
         "resid_post.1"
     );
     assert!(desk.draw(&bench, 100, 24).contains("hot"));
+    // A file of another model is refused once the worker has the hashes.
+    let other = crate::steer::file::DirectionFile {
+        fingerprint: Some(Checkpoint::toy(1).unwrap().fingerprint().unwrap().clone()),
+        ..direction
+    };
+    let foreign = folder.path().join("foreign.safetensors");
+    crate::steer::file::save(&foreign, &other).unwrap();
+    let (mut away, mut beside) = done(&[]);
+    say(
+        &mut away,
+        &mut beside,
+        &["direction", foreign.to_str().unwrap()],
+    )
+    .unwrap();
+    away.work(&mut beside);
+    let why = beside.0.failed.clone().unwrap();
+    assert!(
+        why.contains("foreign.safetensors") && why.contains("weights"),
+        "{why}"
+    );
     assert!(
         say(&mut desk, &mut bench, &["temperature", "-1"])
             .unwrap_err()

@@ -11,7 +11,7 @@ use crate::features::FeatureError;
 use crate::features::scope::{End, Limits, Recorder, Scope, Step, Trace, Turns};
 use crate::model::generate::Continue;
 use crate::model::sample::SampleOptions;
-use crate::model::{Checkpoint, Decoder, ModelError};
+use crate::model::{Checkpoint, Decoder, Fingerprint, ModelError};
 use crate::tui::screens::generate::run::pause;
 use crate::tui::work::Ticket;
 
@@ -34,6 +34,8 @@ pub(super) struct Order {
     pub sample: SampleOptions,
     pub turns: Turns,
     pub max_new: usize,
+    /// Files that channels came from, and the forward pass each was made on.
+    pub made_on: Vec<(String, Fingerprint)>,
     /// Steps of it that the pane has already.
     pub known: usize,
     /// Waits first, for the next turn may follow at once.
@@ -74,8 +76,9 @@ pub(super) fn record(
     let mut store = store.lock().unwrap_or_else(PoisonError::into_inner);
     let words = |id: u32| checkpoint.tokenizer.token(id);
     let stop = checkpoint.stop_ids();
-    let ran = store.run(order, stop, &checkpoint.decoder, &words, &mut |told| {
-        ticket.part(told);
+    let ran = fits(order, checkpoint).and_then(|()| {
+        let tell = &mut |told| ticket.part(told);
+        store.run(order, stop, &checkpoint.decoder, &words, tell)
     });
     Told {
         generation: order.generation,
@@ -86,6 +89,14 @@ pub(super) fn record(
             Err(error) => Some(error.to_string()),
         }),
     }
+}
+
+/// Refuses probes and directions that were made on another forward pass.
+fn fits(order: &Order, checkpoint: &Checkpoint) -> Result<(), FeatureError> {
+    for (file, made_on) in &order.made_on {
+        checkpoint.fingerprint()?.expect(made_on, file)?;
+    }
+    Ok(())
 }
 
 /// Measures how far two branches are apart.
