@@ -111,7 +111,7 @@ fn account_for_absent_signals(audit: &mut Audit, policy: &Policy) {
         let excused = match (policy.enabled(entry.id), lacked) {
             (None, _) => Some("not enabled in the policy".to_owned()),
             (Some(_), Some(lacked)) => Some(format!(
-                "not evaluated: no {} was given; try {} PATH",
+                "no {} was given; try {} PATH",
                 lacked.words(),
                 lacked.option()
             )),

@@ -31,7 +31,7 @@ pub(super) const DICTIONARY_FVU: Entry = Entry {
 pub(super) const DICTIONARY_CE: Entry = Entry {
     id: "dictionary_ce",
     number: 19,
-    title: "Loss recovered with the dictionary spliced in",
+    title: "Loss with the dictionary spliced in",
     stage: "all",
     family: "dictionary",
     needs_baseline: true,

@@ -289,37 +289,58 @@ impl Args {
     }
 }
 
-/// The numbers of the two tables.
-const TABLES: [[Number; 7]; 2] = [
-    [
-        Number::L0,
-        Number::Fvu,
-        Number::Mcc,
-        Number::Mmcs,
-        Number::Found,
-        Number::F1,
-        Number::Dead,
-    ],
-    [
-        Number::TrueL0,
-        Number::Precision,
-        Number::Recall,
-        Number::Absorption,
-        Number::Real,
-        Number::Unique,
-        Number::Duplicates,
-    ],
+/// The numbers of the tables; how many features fire stands above them.
+const FIRST: [Number; 5] = [
+    Number::L0,
+    Number::Fvu,
+    Number::Mcc,
+    Number::Mmcs,
+    Number::Found,
 ];
+const SECOND: [Number; 4] = [
+    Number::Precision,
+    Number::Recall,
+    Number::F1,
+    Number::Absorption,
+];
+const THIRD: [Number; 4] = [
+    Number::Real,
+    Number::Unique,
+    Number::Duplicates,
+    Number::Dead,
+];
+
+fn at(number: Number) -> usize {
+    let place = Number::ALL.iter().position(|n| *n == number);
+    place.unwrap_or_default()
+}
+
+/// A table of `COLUMNS`, the first of which is the architecture.
+fn table<const COLUMNS: usize>(bench: &Bench, numbers: &[Number], out: &Out) -> anyhow::Result<()> {
+    let column = |i: usize| i.checked_sub(1).map(|i| numbers[i]);
+    let header = |i: usize| column(i).map_or("architecture", Number::name);
+    let mut table = Table::new(std::array::from_fn::<_, COLUMNS, _>(header));
+    for standing in &bench.standings {
+        let name = standing.architecture.name();
+        let cell = |i: usize| column(i).map_or_else(|| name.to_owned(), |n| cell(standing, n));
+        table.row(std::array::from_fn::<_, COLUMNS, _>(cell));
+    }
+    table.print(out)?;
+    out.line("")
+}
+
+fn cell(standing: &Standing, number: Number) -> String {
+    let found = standing.summary[at(number)];
+    match (found.mean, found.interval) {
+        (Some(mean), Some([low, high])) => format!("{mean:.3} ±{:.3}", (high - low) / 2.0),
+        (Some(mean), None) => format!("{mean:.3}"),
+        _ => "-".to_owned(),
+    }
+}
 
 fn show(report: &Report, out: &Out) -> anyhow::Result<()> {
     let (options, bench) = (report.options, report.bench);
     let first = bench.standings.first();
-    let at = |number: Number| {
-        Number::ALL
-            .iter()
-            .position(|n| *n == number)
-            .unwrap_or_default()
-    };
     let fired = first.and_then(|s| s.summary[at(Number::TrueL0)].mean);
     out.line(&format!(
         "{} features in {} dimensions, {} firing in a row; {} latents, {} to fire; {} steps of {} rows; means over {} seeds, \
@@ -333,26 +354,9 @@ fn show(report: &Report, out: &Out) -> anyhow::Result<()> {
         options.batch,
         options.repeats
     ))?;
-    let cell = |standing: &Standing, number: Number| {
-        let found = standing.summary[at(number)];
-        match (found.mean, found.interval) {
-            (Some(mean), Some([low, high])) => format!("{mean:.3} ±{:.3}", (high - low) / 2.0),
-            (Some(mean), None) => format!("{mean:.3}"),
-            _ => "-".to_owned(),
-        }
-    };
-    for numbers in TABLES {
-        let column = |i: usize| i.checked_sub(1).map(|i| numbers[i]);
-        let header = |i: usize| column(i).map_or("architecture", Number::name);
-        let mut table = Table::new(std::array::from_fn::<_, 8, _>(header));
-        for standing in &bench.standings {
-            let name = standing.architecture.name();
-            let cell = |i: usize| column(i).map_or_else(|| name.to_owned(), |n| cell(standing, n));
-            table.row(std::array::from_fn::<_, 8, _>(cell));
-        }
-        table.print(out)?;
-        out.line("")?;
-    }
+    table::<6>(bench, &FIRST, out)?;
+    table::<5>(bench, &SECOND, out)?;
+    table::<5>(bench, &THIRD, out)?;
     for standing in &bench.standings {
         let Some(coefficient) = standing.coefficient else {
             continue;
@@ -364,10 +368,8 @@ fn show(report: &Report, out: &Out) -> anyhow::Result<()> {
         let name = standing.architecture.name();
         out.line(&format!("{name}: coefficient {coefficient:.4}, {found}"))?;
     }
-    for numbers in TABLES {
-        for number in numbers {
-            out.note(&format!("{}: {}", number.name(), number.meaning()));
-        }
+    for number in FIRST.iter().chain(&SECOND).chain(&THIRD) {
+        out.note(&format!("{}: {}", number.name(), number.meaning()));
     }
     Ok(())
 }

@@ -67,11 +67,11 @@ fn frozen() -> Frozen {
 }
 
 fn dictionaries(frozen: Frozen) -> Dictionaries {
-    let why = || Err("not planted".to_owned());
+    let why = "not planted".to_owned();
     Dictionaries {
         frozen: Ok(frozen),
-        turned: why(),
-        crossed: why(),
+        turned: Err(why.clone()),
+        crossed: Err(why),
     }
 }
 
