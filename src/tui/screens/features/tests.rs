@@ -258,7 +258,7 @@ fn a_page_without_a_record_says_what_makes_one_and_r_finds_it() {
     assert_eq!(screen.scroll, 0);
     assert!(desk.with(&mut screen, |screen, cx| screen.cancel(cx)));
     assert!(screen.page.is_empty());
-    assert!(desk.draw(&screen, 160, 42).contains("1 token '␣river"));
+    assert!(desk.draw(&screen, 160, 42).contains("1 ␣river"));
     let data = screen.data(&desk.shared).unwrap();
     assert_eq!(data.json["record"]["fired"], 36);
     assert!(data.rows.iter().all(|row| row.len() == data.headers.len()));

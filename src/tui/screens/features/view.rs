@@ -282,8 +282,12 @@ impl Look<'_> {
         let label = screen.label(row.latent);
         let own = label.as_ref().is_some_and(|(_, own)| *own);
         let style = if own { theme.accent() } else { self.style };
-        let label = label.map_or(String::new(), |(label, _)| label);
-        entries.push(Entry::new(label, style));
+        let label = if self.bar < 10 {
+            screen.short_label(row.latent)
+        } else {
+            label.map(|(label, _)| label)
+        };
+        entries.push(Entry::new(label.unwrap_or_default(), style));
         entries
     }
 }
