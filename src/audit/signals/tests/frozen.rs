@@ -152,21 +152,23 @@ fn moved(found: Frozen) -> Vec<String> {
 
 #[test]
 fn a_worse_fit_moves_the_fit_alone() {
+    // By 1.2 and 1.8 in turn, which over these texts is 1.5.
     let mut worse = frozen();
-    worse.fits[1].iter_mut().for_each(|fit| fit[0] *= 1.5);
+    for (i, fit) in worse.fits[1].iter_mut().enumerate() {
+        fit[0] *= if i % 2 == 0 { 1.2 } else { 1.8 };
+    }
     assert_eq!(moved(worse.clone()), ["fvu_ratio", "fvu"]);
     let found = through("dictionary_fvu", &dictionaries(worse));
-    // Every text alike, so the interval has no width.
     assert!((number(&found, "fvu_ratio") - 1.5).abs() < 1e-12);
     let (low, high) = ends(&found, "fvu_ratio");
     assert!(
-        (low - 1.5).abs() < 1e-9 && (high - 1.5).abs() < 1e-9,
+        1.2 < low && low < 1.5 && 1.5 < high && high < 1.8,
         "{low} {high}"
     );
     assert!((number(&found, "fvu") - 0.45).abs() < 1e-12);
     let change = found.value("fvu").unwrap().delta.clone().unwrap();
     assert!((change.value - 0.15).abs() < 1e-12);
-    assert!(change.interval.unwrap().low > 0.1);
+    assert!(change.interval.unwrap().low > 0.05);
     let mut exact = frozen();
     exact.fits[0].iter_mut().for_each(|fit| fit[0] = 0.0);
     let found = through("dictionary_fvu", &dictionaries(exact));
@@ -207,10 +209,7 @@ fn latents_that_die_and_are_born_are_counted_and_listed() {
     let crossings = through("latent_crossings", &dictionaries(found.clone()));
     // Four latents are alive on either: 0 died (12 to 0), 3 was born (0 to 24).
     for name in ["births", "deaths"] {
-        assert_eq!(
-            (number(&crossings, name), ends(&crossings, name)),
-            (0.25, (0.25, 0.25))
-        );
+        assert_eq!(number(&crossings, name), 0.25);
     }
     assert_eq!(number(&crossings, "tested_crossings"), 0.5);
     let listed: Vec<_> = crossings
