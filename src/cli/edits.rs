@@ -45,7 +45,7 @@ pub struct EditArgs {
     /// Edits from a file: a JSON array, or TOML with one [[edit]] each
     #[arg(long, value_name = "FILE")]
     pub edit: Vec<PathBuf>,
-    /// Use a direction or a dictionary that was made on another model, or on this one before a change
+    /// Use a direction, dictionary or probe that was made on another model, or on this one before a change
     #[arg(long, visible_alias = "accept-foreign")]
     pub accept_foreign_direction: bool,
 }

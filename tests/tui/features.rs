@@ -121,6 +121,31 @@ fn a_latents_page_and_what_was_turned() {
     }
 }
 
+/// Latents while the toy answers, one of them turned up at the cursor, the run it was branched from beside it.
+#[test]
+fn the_oscilloscope_while_the_model_answers() {
+    for size in [(80, 24), (120, 40)] {
+        let at = format!("{}x{}", size.0, size.1);
+        let mut stage = shown("features", Theme::dark(), size);
+        stage.runtime.take(Msg::Command("latent 4".into()));
+        press(&mut stage, "o");
+        stage.runtime.take(Msg::Command("max 24".into()));
+        stage.wait().unwrap();
+        insta::assert_snapshot!(format!("features_{at}_scope"), export::text(&stage.frame()));
+        press(&mut stage, "h h h h h h + + + b");
+        stage.wait().unwrap();
+        press(&mut stage, "c");
+        stage.wait().unwrap();
+        insta::assert_snapshot!(
+            format!("features_{at}_branched"),
+            export::text(&stage.frame())
+        );
+        press(&mut stage, "esc");
+        let text = export::text(&stage.frame());
+        assert!(text.contains("latent 4"), "back on its page: {text}");
+    }
+}
+
 #[test]
 fn without_colours_what_fires_stands_in_brackets() {
     let plain = Theme::new(Tier::NoColour, Background::Dark, true);
@@ -161,7 +186,7 @@ fn stage_without() -> Stage {
 #[test]
 fn a_turned_latent_is_handed_to_the_answers() {
     let mut stage = shown("features", Theme::dark(), (120, 40));
-    press(&mut stage, "tab > > > o");
+    press(&mut stage, "tab > > > w");
     stage.runtime.take(Msg::Tick);
     stage.wait().unwrap();
     let text = export::text(&stage.frame());

@@ -49,9 +49,6 @@ pub struct Args {
     /// A crosscoder over baseline and checkpoint: signal 23
     #[arg(long, value_name = "PATH", requires = "baseline")]
     crosscoder: Option<PathBuf>,
-    /// Use a dictionary that was made on another forward pass than the baseline's
-    #[arg(long, requires = "dictionary")]
-    accept_foreign: bool,
     /// A policy in TOML instead of the built-in one
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
@@ -101,9 +98,11 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
         Some(model) => Some(args.model.how.open(&baseline(model, &subject), out)?),
         None => None,
     };
-    if let (Some(dictionary), Some(baseline), false) =
-        (&given.dictionary, &baseline, args.accept_foreign)
-    {
+    if let (Some(dictionary), Some(baseline), false) = (
+        &given.dictionary,
+        &baseline,
+        args.edits.accept_foreign_direction,
+    ) {
         dictionary.expect(baseline)?;
     }
     let steps = Steps::new(out);
@@ -339,7 +338,7 @@ fn command(args: &Args) -> String {
     option("--base", args.model.how.found.base.as_deref().map(name));
     let dtype = (args.model.how.dtype == crate::cli::args::Dtype::Bf16).then(|| "bf16".to_owned());
     option("--dtype", dtype);
-    if args.accept_foreign {
+    if args.edits.accept_foreign_direction {
         words.push("--accept-foreign".to_owned());
     }
     if args.quick {

@@ -22,15 +22,9 @@ pub struct TextArgs {
     /// A file of JSON lines
     #[arg(long, value_name = "FILE")]
     jsonl: Option<PathBuf>,
-    /// Which column of --jsonl; prompts and messages go through the chat template
-    #[arg(
-        long,
-        value_enum,
-        value_name = "COLUMN",
-        default_value = "text",
-        requires = "jsonl"
-    )]
-    column: ColumnName,
+    /// Which column of --jsonl; prompts and messages go through the chat template [default: text]
+    #[arg(long, value_enum, value_name = "COLUMN")]
+    column: Option<ColumnName>,
     /// A built-in prompt suite, or a suite file; each prompt is a context, through the chat template
     #[arg(long, value_name = "NAME")]
     suite: Option<String>,
@@ -58,6 +52,10 @@ impl TextArgs {
             // A template that prints a date prints the same one each time.
             now: DateTime::constant(2026, 1, 1, 0, 0, 0, 0),
         };
+        if self.column.is_some() && self.jsonl.is_none() {
+            let hint = "leave it out, or give the texts as --jsonl";
+            return Err(Usage::new("--column is of --jsonl alone", hint).into());
+        }
         if let Some(name) = &self.suite {
             let rows = TextRows::new(model, Source::Suite(Suite::named(name)?), options)?;
             let info = rows.info()?;
@@ -66,7 +64,7 @@ impl TextArgs {
         let source = match (&self.documents, &self.jsonl) {
             (Some(path), _) => Source::Documents(path.clone()),
             (None, path) => {
-                let column = self.column.column();
+                let column = self.column.unwrap_or(ColumnName::Text).column();
                 Source::Jsonl(path.clone().unwrap_or_default(), column)
             }
         };

@@ -82,9 +82,6 @@ pub struct Args {
     /// The hook point it writes [default: what its file says, else the one it reads]
     #[arg(long, value_name = "POINT")]
     writes: Option<HookPoint>,
-    /// Use a dictionary or a probe that was made on another forward pass
-    #[arg(long)]
-    accept_foreign: bool,
     #[command(flatten)]
     edits: EditArgs,
 }
@@ -133,7 +130,7 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
     let opened = features::open(&args.dictionary)?;
     let places = points(&opened, args.reads, args.writes)?;
     let model = args.model.open(out)?;
-    if !args.accept_foreign {
+    if !args.edits.accept_foreign_direction {
         opened.expect(&model)?;
     }
     let dictionary = Arc::new(opened.dictionary);
@@ -273,7 +270,7 @@ impl Args {
         let mut channels = Vec::new();
         for file in &self.probe {
             let probe = probing::file::load(file)?;
-            probe.fits(file, model, self.accept_foreign)?;
+            probe.fits(file, model, self.edits.accept_foreign_direction)?;
             let name = file.file_stem().unwrap_or(file.as_os_str());
             channels.push(Channel::probe(&name.to_string_lossy(), &probe));
         }
@@ -301,7 +298,7 @@ impl Args {
         if let Some(made_on) = direction
             .fingerprint
             .as_ref()
-            .filter(|_| !self.accept_foreign)
+            .filter(|_| !self.edits.accept_foreign_direction)
         {
             model.fingerprint()?.expect(made_on, spec)?;
         }

@@ -9,7 +9,7 @@ use crate::features::compare::{Counts, CrossLatent, Examples};
 use crate::features::quality::ContextSums;
 
 /// Texts; each has four tokens.
-const TEXTS: usize = 12;
+const TEXTS: usize = 60;
 
 /// Firing of `fires(model, text, row, latent)` over four latents.
 fn counts(fires: impl Fn(usize, usize, usize, usize) -> bool) -> Counts {
@@ -207,7 +207,7 @@ fn latents_that_die_and_are_born_are_counted_and_listed() {
     let all = ["births", "deaths", "tested_crossings", "shifted", "changed"];
     assert_eq!(moved(found.clone()), all);
     let crossings = through("latent_crossings", &dictionaries(found.clone()));
-    // Four latents are alive on either: 0 died (12 to 0), 3 was born (0 to 24).
+    // Four latents are alive on either: 0 died (60 to 0), 3 was born (0 to 120).
     for name in ["births", "deaths"] {
         assert_eq!(number(&crossings, name), 0.25);
     }

@@ -180,7 +180,7 @@ fn it_begins_by_itself_and_shows_what_the_library_records() {
         .find(|line| line.contains(&format!("latent {latent} ")));
     assert!(line.unwrap().contains(&value), "{value}\n{shown}");
     for word in [
-        "sae/ at resid_post.1",
+        "sae at resid_post.1",
         "greedy",
         "▲",
         "strongest:",
@@ -424,9 +424,12 @@ fn it_is_written_and_said_and_the_command_line_has_the_turns() {
         "{line}"
     );
     let data = bench.data(&desk.shared).unwrap();
-    assert_eq!(data.headers, ["position", "token", "part", "latent 7"]);
+    assert_eq!(
+        data.headers[..5],
+        ["position", "token", "part", "-log p", "latent 7"]
+    );
     assert_eq!(data.rows.len(), bench.0.branch().unwrap().len());
-    assert_eq!(data.rows[at][3], "0");
+    assert_eq!(data.rows[at][4], "0");
     assert_eq!(data.json["schema"], crate::features::scope::SCHEMA);
     assert_eq!(data.json["branches"][1]["trace"]["turns"][0]["from"], at);
     let spoken = bench.0.spoken(&label).join("\n");

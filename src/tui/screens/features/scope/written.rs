@@ -1,5 +1,7 @@
 //! What the pane says in words, gives to the clipboard and writes to files.
 
+use std::path::Path;
+
 use super::branch::Branch;
 use super::dose;
 use super::{Labels, ScopePane};
@@ -24,7 +26,9 @@ pub(super) fn state(pane: &ScopePane, branch: &Branch) -> String {
     if let Some(why) = &pane.failed {
         return format!(" failed: {why}; space tries again");
     }
-    let place = format!("{} at {}", pane.splice.name(), pane.splice.read());
+    let name = Path::new(pane.splice.name()).file_name();
+    let name = name.map_or_else(|| pane.splice.name().into(), |name| name.to_string_lossy());
+    let place = format!("{name} at {}", pane.splice.read());
     let drawn = match pane.sample.temperature {
         0.0 => "greedy".to_owned(),
         t => format!("temperature {t}, seed {}", pane.sample.seed),
