@@ -22,15 +22,9 @@ pub struct TextArgs {
     /// A file of JSON lines
     #[arg(long, value_name = "FILE")]
     jsonl: Option<PathBuf>,
-    /// Which column of --jsonl; prompts and messages go through the chat template
-    #[arg(
-        long,
-        value_enum,
-        value_name = "COLUMN",
-        default_value = "text",
-        requires = "jsonl"
-    )]
-    column: ColumnName,
+    /// Which column of --jsonl; prompts and messages go through the chat template [default: text]
+    #[arg(long, value_enum, value_name = "COLUMN")]
+    column: Option<ColumnName>,
     /// A built-in prompt suite, or a suite file; each prompt is a context, through the chat template
     #[arg(long, value_name = "NAME")]
     suite: Option<String>,
@@ -50,6 +44,10 @@ impl TextArgs {
         context: Option<usize>,
         bos: Option<bool>,
     ) -> anyhow::Result<(Vec<Vec<u32>>, SourceInfo)> {
+        if self.column.is_some() && self.jsonl.is_none() {
+            let hint = "it names a column of --jsonl";
+            return Err(Usage::new("--column: there are no columns", hint).into());
+        }
         let options = TextOptions {
             chat: None,
             max_len: None,
@@ -66,7 +64,7 @@ impl TextArgs {
         let source = match (&self.documents, &self.jsonl) {
             (Some(path), _) => Source::Documents(path.clone()),
             (None, path) => {
-                let column = self.column.column();
+                let column = self.column.unwrap_or(ColumnName::Text).column();
                 Source::Jsonl(path.clone().unwrap_or_default(), column)
             }
         };
