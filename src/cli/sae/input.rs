@@ -44,6 +44,10 @@ impl TextArgs {
         context: Option<usize>,
         bos: Option<bool>,
     ) -> anyhow::Result<(Vec<Vec<u32>>, SourceInfo)> {
+        if self.column.is_some() && self.jsonl.is_none() {
+            let hint = "it names a column of --jsonl";
+            return Err(Usage::new("--column: there are no columns", hint).into());
+        }
         let options = TextOptions {
             chat: None,
             max_len: None,

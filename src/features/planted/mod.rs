@@ -12,7 +12,7 @@ use std::ops::ControlFlow;
 use candlescope_sae::SaeError;
 use candlescope_sae::bench::{Kind, Tuned, World, train, tune};
 use candlescope_sae::synthetic::{PlantedSpec, RecoveryOptions, ScoreOptions, score};
-use candlescope_sae::train::{Bias, Dead, Recipe};
+use candlescope_sae::train::{Bias, Dead, Recipe, Shape};
 use serde::Serialize;
 
 pub use numbers::{Number, Summary};
@@ -199,6 +199,11 @@ impl Clock<'_, '_> {
 /// Sizes and rates that cannot be, recipes that cannot be trained, an architecture of which nothing fires in the end.
 pub fn bench(options: &BenchOptions, watch: &mut Watch) -> Result<Option<Bench>, SaeError> {
     let k = options.target()?;
+    // What cannot be trained is known before anything is.
+    for (kind, coefficient) in &options.kinds {
+        let recipe = options.recipe(*kind, k, coefficient.unwrap_or(FIRST), 0);
+        recipe.check(&Shape::autoencoder(options.world.d))?;
+    }
     let mut clock = Clock {
         done: 0,
         planned: options.planned(),
