@@ -1,7 +1,8 @@
 //! What the workbench feels like: key to frame while a model computes on every core, dose to first token, memory. One JSON
 //! line each.
 //!
-//! `cargo run --release --example latency -- MODEL [KEYS]`; the model is a GGUF file or a folder.
+//! `cargo run --release --example latency -- MODEL [KEYS] [DICTIONARY]`; the model is a GGUF file or a folder. With a sparse
+//! dictionary, the oscilloscope while the model answers is measured too.
 #![allow(clippy::print_stdout)] // it is a program of its own
 
 use std::sync::Arc;
@@ -63,11 +64,47 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             stage.wait()?;
         }
     }
+    if let Some(dictionary) = args.next() {
+        oscilloscope(&mut stage, &dictionary, count)?;
+    }
     doses(&mut stage)?;
     println!(
         "{{\"name\": \"memory\", \"mib\": {:.0}}}",
         resident_mib().unwrap_or(0.0)
     );
+    Ok(())
+}
+
+/// Lanes up and down while tokens come in.
+fn oscilloscope(
+    stage: &mut Stage,
+    dictionary: &str,
+    count: usize,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let out = ".".as_ref();
+    stage.runtime.app.go("features");
+    for line in [":", &format!("type sae {dictionary}"), "enter", "wait", "o"] {
+        stage.line(line, out)?;
+    }
+    stage.line(":", out)?;
+    stage.line("type max 4000", out)?;
+    stage.line("enter", out)?;
+    stage.runtime.app.timings = Timings::default();
+    for i in 0..count {
+        stage.key(keys::parse(if i % 2 == 0 { "n" } else { "N" })?);
+        stage.runtime.draw()?;
+        let until = Instant::now() + Duration::from_millis(15);
+        while Instant::now() < until {
+            stage.runtime.turn(Duration::from_millis(2));
+            stage.runtime.draw()?;
+        }
+    }
+    let times = &stage.runtime.app.timings.key_to_frame;
+    let times: Vec<f64> = times.iter().map(|d| d.as_secs_f64() * 1e3).collect();
+    row("oscilloscope_answering", &times);
+    stage.line("esc", out)?;
+    stage.line("esc", out)?;
+    stage.wait()?;
     Ok(())
 }
 
