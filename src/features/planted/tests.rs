@@ -1,3 +1,5 @@
+//! The same options give the same numbers, rows are written as they are trained on, intervals are those made by hand.
+
 #![allow(clippy::unwrap_used)]
 
 use candlescope_sae::synthetic::PowerLaw;

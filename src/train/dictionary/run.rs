@@ -5,12 +5,11 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use candlescope_sae::measure::Measure;
 use candlescope_sae::train::{StepReport, Trainer};
-use candlescope_sae::{About, Dictionary};
-use ndarray::{Array2, ArrayView2, Axis, concatenate};
+use ndarray::Array2;
 
 use super::config::{DictionaryConfig, OneDictionary};
+use super::one::{One, beside};
 use super::save::{self, Made};
 use super::through::{self, Behind};
 use super::{about::about, texts};
@@ -39,9 +38,6 @@ pub struct Begun {
     pub steps: [u64; 2],
 }
 
-/// Rows of one pass through a dictionary at an evaluation.
-const PART: usize = 2048;
-
 /// Who is told.
 pub trait Watch {
     /// Before the first step.
@@ -63,21 +59,6 @@ pub struct Finished {
     pub data_ended: bool,
     /// Numbers of each dictionary on the rows held out, where they were evaluated.
     pub evaluated: Vec<(String, Numbers)>,
-}
-
-/// A dictionary in training.
-pub(super) struct One {
-    pub name: String,
-    pub trainer: Trainer,
-    /// Which of the harvested points it reads and writes.
-    points: [Vec<usize>; 2],
-    about: About,
-}
-
-impl One {
-    pub fn dictionary(&self) -> Result<Dictionary, TrainError> {
-        Ok(self.trainer.dictionary(self.about.clone())?)
-    }
 }
 
 /// Trains, from the beginning or from the last checkpoint of `root`.
@@ -254,7 +235,7 @@ impl Setup<'_> {
             last = Some(saved);
         }
         begun.steps[1] = step;
-        begun.memory = all.iter().map(memory).sum();
+        begun.memory = all.iter().map(One::memory).sum();
         watch.begins(&begun);
         let (log, torn) = if resume && folder.log_path().exists() {
             Writer::resume(&folder.log_path())?
@@ -343,24 +324,6 @@ impl Setup<'_> {
     }
 }
 
-/// Rows of several points side by side.
-fn beside(rows: &[Array2<f32>], points: &[usize]) -> Result<Array2<f32>, TrainError> {
-    let views: Vec<ArrayView2<f32>> = points.iter().map(|&i| rows[i].view()).collect();
-    let joined = concatenate(Axis(1), &views).map_err(|e| TrainError::Empty {
-        what: "rows".into(),
-        found: e.to_string(),
-        hint: "points of one harvest have as many rows".into(),
-    })?;
-    Ok(joined.as_standard_layout().into_owned())
-}
-
-/// Weights, gradients and two moments of four bytes each.
-fn memory(one: &One) -> u64 {
-    let recipe = one.trainer.recipe();
-    let shape = one.trainer.shape();
-    16 * recipe.d_sae as u64 * (shape.d_in + shape.d_out()) as u64
-}
-
 struct Training<'a> {
     setup: &'a Setup<'a>,
     made: Made<'a>,
@@ -403,9 +366,11 @@ impl Training<'_> {
                     break;
                 };
                 let harvested = started.elapsed().as_secs_f64();
-                let plain = |report| (report, None);
-                let reports = self.train(&batch)?.into_iter().map(plain).collect();
-                (reports, Some(harvested))
+                let each = self.all.iter_mut().map(|one| Ok((one.step(&batch)?, None)));
+                (
+                    each.collect::<Result<Vec<_>, TrainError>>()?,
+                    Some(harvested),
+                )
             } else {
                 (self.train_through()?, None)
             };
@@ -471,28 +436,6 @@ impl Training<'_> {
         })
     }
 
-    fn train(&mut self, batch: &[Array2<f32>]) -> Result<Vec<StepReport>, TrainError> {
-        let mut reports = Vec::with_capacity(self.all.len());
-        for one in &mut self.all {
-            let [reads, writes] = &one.points;
-            let joined;
-            let input = match reads.as_slice() {
-                [only] => &batch[*only],
-                several => {
-                    joined = beside(batch, several)?;
-                    &joined
-                }
-            };
-            let target = match writes.as_slice() {
-                [] => None,
-                several => Some(beside(batch, several)?),
-            };
-            let target = target.as_ref().map(Array2::view);
-            reports.push(one.trainer.step(input.view(), target)?);
-        }
-        Ok(reports)
-    }
-
     /// A step of each through the model; with their KL.
     fn train_through(&mut self) -> Result<Vec<(StepReport, Option<f64>)>, TrainError> {
         let config = self.setup.config;
@@ -556,29 +499,7 @@ impl Training<'_> {
         let mut row = Row::new(Kind::Eval, self.step);
         let mut evaluated = Vec::new();
         for one in &self.all {
-            let [reads, writes] = &one.points;
-            let input = beside(&self.held, reads)?;
-            let target = match writes.as_slice() {
-                [] => None,
-                several => Some(beside(&self.held, several)?),
-            };
-            let target = target.as_ref().unwrap_or(&input);
-            let dictionary = one.dictionary()?;
-            let mut measure = Measure::of(&dictionary);
-            for from in (0..input.nrows()).step_by(PART) {
-                let part = ndarray::s![from..(from + PART).min(input.nrows()), ..];
-                measure.run(&dictionary, input.slice(part), target.slice(part))?;
-            }
-            let quality = measure.quality();
-            let mut numbers = Numbers::new();
-            let found = [
-                ("eval_l0", quality.l0),
-                ("eval_fvu", quality.fvu.pooled),
-                ("eval_dead_share", Some(quality.latents.dead)),
-            ];
-            for (name, value) in found {
-                numbers.set(name, value.unwrap_or(f64::NAN));
-            }
+            let numbers = one.evaluated(&self.held)?;
             row = row.with_numbers(&numbers.clone().prefixed(&self.prefix(&one.name)));
             evaluated.push((one.name.clone(), numbers));
         }

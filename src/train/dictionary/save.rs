@@ -8,7 +8,7 @@ use candlescope_sae::format::write_saelens;
 use candlescope_sae::train::Trainer;
 use serde::{Deserialize, Serialize};
 
-use super::run::One;
+use super::one::One;
 use crate::activations::TrainingRows;
 use crate::files::write::write_atomic;
 use crate::train::{TrainError, checkpoint::difference};
