@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use jiff::civil::DateTime;
+use serde::{Deserialize, Serialize};
 
 use super::{
     RowIter, Rows, SourceInfo, StoreError,
@@ -25,7 +26,8 @@ use crate::text::{
 const PART: usize = 1 << 20;
 
 /// A column of a JSONL file, which also says what its rows are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Column {
     /// `text`: a string, encoded as it is.
     Text,

@@ -2,34 +2,14 @@
 
 use std::path::Path;
 
-use candlescope_sae::{About, Activation, Dictionary, Parts, Scaling, format};
-use ndarray::{Array1, Array2, Axis, concatenate};
 use serde_json::Value;
 
 use crate::binary::{json, ok, refused};
+use crate::sae_latents;
 
 /// Two latents a channel: rebuilds everything.
 fn written(folder: &Path, d: usize) -> String {
-    let one = Array2::<f32>::eye(d);
-    let both = concatenate![Axis(0), one, -&one];
-    let dictionary = Dictionary::new(Parts {
-        encoder: both.clone(),
-        decoder: both,
-        encoder_bias: Array1::zeros(2 * d),
-        decoder_bias: Array1::zeros(d),
-        centred: false,
-        activation: Activation::Relu,
-        skip: None,
-        scaling: Scaling::None,
-        about: About {
-            model: Some("toy".into()),
-            reads: vec!["resid_post.1".into()],
-            context: Some(16),
-            ..About::default()
-        },
-    });
-    format::write_saelens(&dictionary.unwrap(), folder, None).unwrap();
-    folder.to_str().unwrap().to_owned()
+    sae_latents::written(sae_latents::parts(d), folder)
 }
 
 #[test]

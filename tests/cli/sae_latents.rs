@@ -8,7 +8,7 @@ use ndarray::{Array1, Array2, Axis, concatenate};
 use crate::binary::{json, ok, refused};
 
 /// Two latents a channel, for what is above 0 and below.
-fn parts(d: usize) -> Parts {
+pub fn parts(d: usize) -> Parts {
     let one = Array2::<f32>::eye(d);
     let both = concatenate![Axis(0), one, -&one];
     Parts {
@@ -29,7 +29,7 @@ fn parts(d: usize) -> Parts {
     }
 }
 
-fn written(parts: Parts, folder: &Path) -> String {
+pub fn written(parts: Parts, folder: &Path) -> String {
     format::write_saelens(&Dictionary::new(parts).unwrap(), folder, None).unwrap();
     folder.to_str().unwrap().to_owned()
 }

@@ -13,8 +13,7 @@ use candlescope_probes::LinearProbe;
 use candlescope_probes::calibration::Platt;
 
 use crate::fixture::{
-    PROMPT, at, drawn, edits, go_on, logits, near, open, plain_edits, run, scope,
-    splice, warm,
+    PROMPT, at, drawn, edits, go_on, logits, near, open, plain_edits, run, scope, splice, warm,
 };
 
 fn probe(toy: &Checkpoint, point: &str) -> ProbeFile {

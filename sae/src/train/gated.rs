@@ -86,7 +86,7 @@ pub(super) fn pass(batch: &Batch, l1: f64, frozen_decoder: bool, centred: bool) 
         ("l1", per_row * penalty),
         ("gate_mse", squares(&gate_error) / batch.rows as f64),
     ];
-    losses.extend(through.map(|loss| ("through", loss)));
+    losses.extend(through);
     Pass {
         losses,
         grads,

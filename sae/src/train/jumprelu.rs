@@ -85,7 +85,7 @@ pub(super) fn pass(batch: &Batch, jump: Jump) -> Pass {
     batch.back_encoder(&by, &of_pre, &mut grads);
     batch.back_output(pull, &felt, &mut grads);
     let mut losses = vec![("mse", squares / batch.rows as f64), ("l0", sparsity)];
-    losses.extend(through.map(|loss| ("through", loss)));
+    losses.extend(through);
     if jump.pre_act > 0.0 && !batch.dead.is_empty() {
         losses.push(("pre_act", pre_act(batch, jump.pre_act, &norms, &mut grads)));
     }

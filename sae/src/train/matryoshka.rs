@@ -70,7 +70,7 @@ pub(super) fn pass(
         ("mse", mean(&errors[widths.len() - 1])),
         ("inner_mse", inner),
     ];
-    losses.extend(through.map(|loss| ("through", loss)));
+    losses.extend(through);
     let mut aux_loss = None;
     let last = widths.len() - 1;
     for level in 0..widths.len() {

@@ -37,7 +37,7 @@ pub(super) fn pass(batch: &Batch, l1: f64, by_norm: bool) -> Pass {
         ("mse", squares / batch.rows as f64),
         ("l1", per_row * penalty),
     ];
-    losses.extend(through.map(|loss| ("through", loss)));
+    losses.extend(through);
     Pass {
         losses,
         grads,

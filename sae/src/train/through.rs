@@ -38,6 +38,9 @@ pub enum Balanced {
     Balanced,
 }
 
+/// A term of the loss, by name.
+pub(super) type Term = (&'static str, f64);
+
 /// One step's.
 #[derive(Clone, Copy)]
 pub(super) struct Felt<'a> {
@@ -58,8 +61,8 @@ impl Felt<'_> {
 
 impl Batch<'_> {
     /// The error that has, as the mean square's, the gradient of all losses of the reconstruction; with the term that is not
-    /// the square's.
-    pub fn felt<'e>(&self, error: &'e [f32], squares: f64) -> (Cow<'e, [f32]>, Option<f64>) {
+    /// the square's and its name.
+    pub fn felt<'e>(&self, error: &'e [f32], squares: f64) -> (Cow<'e, [f32]>, Option<Term>) {
         let Some(felt) = &self.felt else {
             return (Cow::Borrowed(error), None);
         };
@@ -67,6 +70,9 @@ impl Batch<'_> {
         let share = (weight / f64::from(felt.scale) / f64::from(self.pull())) as f32;
         let both = error.iter().zip(felt.through.gradient);
         let all = both.map(|(error, pull)| error + share * pull).collect();
-        (Cow::Owned(all), Some(weight * felt.through.loss))
+        (
+            Cow::Owned(all),
+            Some(("through", weight * felt.through.loss)),
+        )
     }
 }

@@ -72,7 +72,7 @@ fn reconstruct(batch: &Batch, codes: Entries) -> Pass {
     batch.back_encoder(&by, &pulls, &mut grads);
     batch.back_output(pull, &felt, &mut grads);
     let mut losses = vec![("mse", squares / batch.rows as f64)];
-    losses.extend(through.map(|loss| ("through", loss)));
+    losses.extend(through);
     Pass {
         losses,
         grads,

@@ -57,7 +57,7 @@ pub struct Data {
     pub path: Option<PathBuf>,
     /// Which column.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub column: Option<ColumnName>,
+    pub column: Option<Column>,
     /// A prompt suite instead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suite: Option<String>,
@@ -83,29 +83,6 @@ pub struct Data {
     /// The time that chat templates with a date are told; the day of the run's beginning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub date: Option<String>,
-}
-
-/// A column's name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ColumnName {
-    /// A string, as it is.
-    Text,
-    /// A user's turn.
-    Prompt,
-    /// A list of turns.
-    Messages,
-}
-
-impl ColumnName {
-    /// What the reader calls it.
-    pub fn column(self) -> Column {
-        match self {
-            Self::Text => Column::Text,
-            Self::Prompt => Column::Prompt,
-            Self::Messages => Column::Messages,
-        }
-    }
 }
 
 /// The buffer that mixes contexts of a stream.

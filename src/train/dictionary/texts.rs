@@ -62,8 +62,8 @@ fn source(data: &Data) -> Result<Option<Source>, TrainError> {
         return Err(TrainError::config("data.column", expected, "none"));
     };
     match (lines, table) {
-        (true, _) => Ok(Some(Source::Jsonl(path.clone(), column.column()))),
-        (_, true) => Ok(Some(Source::Table(path.clone(), column.column()))),
+        (true, _) => Ok(Some(Source::Jsonl(path.clone(), column))),
+        (_, true) => Ok(Some(Source::Table(path.clone(), column))),
         _ => Err(TrainError::config(
             "data.path",
             "a folder, or a file of .jsonl, .json, .parquet, .txt or .md",
