@@ -11,6 +11,8 @@ pub mod files;
 pub mod hooks;
 pub mod lens;
 pub mod model;
+pub mod pipeline;
+pub mod pocket;
 pub mod probing;
 pub mod steer;
 pub mod text;

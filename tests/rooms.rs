@@ -38,6 +38,7 @@ const HOUSE: &[(&str, &[&str])] = &[
         "train",
         &["files", "config", "hooks", "model", "text", "activations"],
     ),
+    ("pocket", &["files", "text", "model"]),
     (
         "audit",
         &[
@@ -45,10 +46,15 @@ const HOUSE: &[(&str, &[&str])] = &[
             "hooks",
             "model",
             "text",
+            "pocket",
             "activations",
             "steer",
             "features",
         ],
+    ),
+    (
+        "pipeline",
+        &["files", "model", "text", "pocket", "train", "audit"],
     ),
     (
         "tui",
@@ -82,6 +88,8 @@ const HOUSE: &[(&str, &[&str])] = &[
             "features",
             "train",
             "audit",
+            "pocket",
+            "pipeline",
             "tui",
         ],
     ),

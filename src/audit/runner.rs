@@ -21,6 +21,7 @@ use super::signals::{self, items};
 use super::verdict::{Verdict, evaluate};
 use super::work::{Progress, StageTime, Work, stage_cost};
 use crate::model::{Checkpoint, ModelError};
+use crate::pocket;
 use crate::steer::SteerError;
 use crate::text::suites::{Label, Split, Suite, SuiteError, pick};
 
@@ -88,6 +89,15 @@ pub struct Outcome {
 /// The suites built into the binary.
 pub fn builtin_suites() -> Result<Vec<Suite>, SuiteError> {
     Suite::names().into_iter().map(Suite::builtin).collect()
+}
+
+/// The prompts for a checkpoint: a model of the pocket world knows no other words than its own, and is asked in those.
+pub fn suites_for(checkpoint: &Checkpoint) -> Result<Vec<Suite>, RunError> {
+    if pocket::suites::speaks(checkpoint.template.as_ref()) {
+        Ok(pocket::suites::suites())
+    } else {
+        Ok(builtin_suites()?)
+    }
 }
 
 /// Audits `subject`, paired with `baseline` on the same prompts. Edits that stand on a checkpoint's decoder

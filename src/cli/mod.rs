@@ -20,6 +20,8 @@ mod lens;
 mod lens_probe;
 mod model;
 pub mod output;
+mod pipeline;
+mod pocket;
 mod probe;
 pub mod progress;
 mod reward;
@@ -81,6 +83,8 @@ enum Command {
     Audit(audit::Args),
     Data(Box<data::Args>),
     Train(train::Args),
+    Pipeline(pipeline::Args),
+    Pocket(pocket::Args),
     Reward(Box<reward::Args>),
     Runs(runs::Args),
     Model(model::Args),
@@ -105,6 +109,8 @@ impl Command {
             Self::Audit(args) => audit::run(args, out),
             Self::Data(args) => data::run(args, out),
             Self::Train(args) => train::run(args, out),
+            Self::Pipeline(args) => pipeline::run(args, out),
+            Self::Pocket(args) => pocket::run(args, out),
             Self::Reward(args) => reward::run(args, out),
             Self::Runs(args) => runs::run(args, out),
             Self::Model(args) => model::run(args, out),

@@ -201,7 +201,8 @@ impl Suite {
         Self::from_rows(&self.name, sample::stratified(&self.rows, n, seed))
     }
 
-    fn from_rows(name: &str, rows: Vec<PromptRow>) -> Self {
+    /// A suite of rows made in the program.
+    pub fn from_rows(name: &str, rows: Vec<PromptRow>) -> Self {
         Self {
             name: name.to_string(),
             hash: content_hash(&rows),

@@ -37,7 +37,7 @@ impl Session {
         &mut self,
         stop: &AtomicBool,
         progress: &dyn Progress,
-        observers: &mut [Box<dyn CheckpointObserver>],
+        observers: &mut [Box<dyn CheckpointObserver + '_>],
     ) -> Result<Ended, TrainError> {
         let begun = (Instant::now(), self.parts.bench.step());
         let ended = self.steps(stop, progress, observers, begun);
@@ -62,7 +62,7 @@ impl Session {
         &mut self,
         stop: &AtomicBool,
         progress: &dyn Progress,
-        observers: &mut [Box<dyn CheckpointObserver>],
+        observers: &mut [Box<dyn CheckpointObserver + '_>],
         begun: (Instant, u64),
     ) -> Result<Ended, TrainError> {
         let total = self.parts.bench.total();
@@ -253,7 +253,7 @@ impl Session {
     fn observe(
         &mut self,
         saved: &Saved,
-        observers: &mut [Box<dyn CheckpointObserver>],
+        observers: &mut [Box<dyn CheckpointObserver + '_>],
     ) -> Result<(), TrainError> {
         for observer in observers {
             let parts = &self.parts;

@@ -1,6 +1,6 @@
 //! `audit`: measure a checkpoint, judge it by a policy, report; and read, explain and compare what was reported.
 
-mod progress;
+pub(super) mod progress;
 mod run;
 
 use std::fmt::Write;

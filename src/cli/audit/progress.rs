@@ -19,14 +19,14 @@ use crate::{
 const PAUSE: Duration = Duration::from_secs(10);
 
 /// Shows the steps of an audit.
-pub(super) struct Steps<'a> {
+pub(in crate::cli) struct Steps<'a> {
     out: &'a Out,
     bar: Option<ProgressBar>,
     said: Mutex<Option<Instant>>,
 }
 
 impl<'a> Steps<'a> {
-    pub(super) fn new(out: &'a Out) -> Self {
+    pub(in crate::cli) fn new(out: &'a Out) -> Self {
         let bar = (!out.quiet && std::io::stderr().is_terminal()).then(|| {
             let bar = ProgressBar::with_draw_target(Some(1000), ProgressDrawTarget::stderr());
             if let Ok(style) = ProgressStyle::with_template("{bar:30} {percent:>3}% {msg}") {
@@ -42,7 +42,7 @@ impl<'a> Steps<'a> {
     }
 
     /// Takes the bar away.
-    pub(super) fn end(&self) {
+    pub(in crate::cli) fn end(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }

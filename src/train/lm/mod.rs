@@ -12,7 +12,7 @@ use super::{
     method::Facts, sft::Sft,
 };
 use crate::model::Checkpoint;
-use crate::text::Tokenizer;
+use crate::text::{ChatTemplate, Tokenizer};
 use crate::text::dataset::Example;
 
 /// The method.
@@ -79,8 +79,11 @@ pub fn fresh(config: &Config) -> Result<Checkpoint, TrainError> {
         let expected = "a `new` model";
         return Err(TrainError::config("model", expected, &config.model.name));
     };
+    let mut template = None;
     let (tokenizer, vocab) = if let Some(folder) = &new.tokenizer {
         let tokenizer = Tokenizer::from_folder(folder)?;
+        // A folder with words may say how turns are written, too: the talk among the texts has that form.
+        template = ChatTemplate::from_folder(folder, &tokenizer)?;
         let words = tokenizer.vocab_size();
         (tokenizer, new.vocab.unwrap_or(words))
     } else {
@@ -92,5 +95,7 @@ pub fn fresh(config: &Config) -> Result<Checkpoint, TrainError> {
         (tokenizer, words)
     };
     let shape = new.shape(vocab, tokenizer.bos(), tokenizer.eos());
-    Ok(Checkpoint::fresh(&shape, tokenizer, config.seed)?)
+    let mut checkpoint = Checkpoint::fresh(&shape, tokenizer, config.seed)?;
+    checkpoint.template = template;
+    Ok(checkpoint)
 }

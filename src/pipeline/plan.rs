@@ -1,0 +1,258 @@
+//! The plan of a pipeline: TOML with a list of stages.
+//!
+//! Always: a plan that was read names every stage once, each by a method that exists, and nothing in it is without effect;
+//! what stages refer to is checked before any of them runs (`refs.rs`).
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+
+use super::PipelineError;
+use super::refs;
+use crate::pocket::write::Sizes;
+use crate::train::config::METHODS;
+
+/// No plan is larger.
+const MAX_BYTES: u64 = 1 << 20;
+/// Nor has more stages.
+const MAX_STAGES: usize = 64;
+
+/// A pipeline.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// What it is called in reports.
+    pub name: String,
+    /// The seed of every stage that names none.
+    #[serde(default)]
+    pub seed: u64,
+    /// Writes the pocket world's data first; stages name it as `@world/...`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub world: Option<Sizes>,
+    /// The audits.
+    #[serde(default)]
+    pub audit: Auditing,
+    /// The stages, in their order.
+    #[serde(rename = "stage")]
+    pub stages: Vec<Stage>,
+}
+
+/// `[audit]`: what is asked of each checkpoint, and what follows from the answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Auditing {
+    /// The policy of the audit after each checkpoint: a file, or `default`; none leaves those audits out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<String>,
+    /// The policy of the audit at a stage's end; none leaves it out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end: Option<String>,
+    /// What a BLOCK does.
+    pub on_block: React,
+    /// What a REVIEW does.
+    pub on_review: React,
+}
+
+impl Default for Auditing {
+    fn default() -> Self {
+        Self {
+            checkpoint: None,
+            end: Some("default".to_owned()),
+            on_block: React::Warn,
+            on_review: React::GoOn,
+        }
+    }
+}
+
+/// What a verdict does to the pipeline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum React {
+    /// Stops it; it can be resumed, and then goes on.
+    Halt,
+    /// Says so.
+    Warn,
+    /// Nothing.
+    GoOn,
+}
+
+/// One stage.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stage {
+    /// Its name, of letters, digits, `-` and `_`.
+    pub name: String,
+    /// `lm`, `sft`, `rm`, `dpo`, `kto`, `ppo` or `rloo`.
+    pub method: String,
+    /// The stage whose model it begins with; or `model` names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// Its seed, if it has one of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+    /// The stage that its audits are paired with; the one it begins with where none is named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<String>,
+    /// False leaves its audits out.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub audit: bool,
+    /// `[method.NAME]` of the stage's config.
+    #[serde(default, skip_serializing_if = "Table::is_empty")]
+    pub options: Table,
+    /// As in the config of one run.
+    #[serde(default, skip_serializing_if = "Table::is_empty")]
+    pub model: Table,
+    /// As in the config of one run.
+    #[serde(default, skip_serializing_if = "Table::is_empty")]
+    pub data: Table,
+    /// As in the config of one run.
+    #[serde(default, skip_serializing_if = "Table::is_empty")]
+    pub optim: Table,
+    /// As in the config of one run.
+    #[serde(default, skip_serializing_if = "Table::is_empty")]
+    pub schedule: Table,
+    /// As in the config of one run.
+    #[serde(default, skip_serializing_if = "Table::is_empty")]
+    pub lora: Table,
+    /// As in the config of one run.
+    #[serde(default, skip_serializing_if = "Table::is_empty")]
+    pub alerts: Table,
+    /// As in the config of one run.
+    #[serde(default, skip_serializing_if = "Table::is_empty")]
+    pub output: Table,
+}
+
+fn yes() -> bool {
+    true
+}
+
+// serde gives a reference.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_true(value: &bool) -> bool {
+    *value
+}
+
+impl Plan {
+    /// Reads a plan.
+    ///
+    /// # Errors
+    /// A file that cannot be read or is too large; what [`Self::parse`] refuses.
+    pub fn read(path: &Path) -> Result<Self, PipelineError> {
+        let size = std::fs::metadata(path)
+            .map_err(PipelineError::io(path, "read"))?
+            .len();
+        if size > MAX_BYTES {
+            let found = format!("{size} bytes in {}", path.display());
+            return Err(PipelineError::plan("", "file", "at most 1 MiB", found));
+        }
+        let text = std::fs::read_to_string(path).map_err(PipelineError::io(path, "read"))?;
+        Self::parse(&path.display().to_string(), &text)
+    }
+
+    /// Reads a plan's text; `origin` is for messages.
+    ///
+    /// # Errors
+    /// No TOML, an unknown key, a name that is taken, a method that does not exist, a reference to what is not made.
+    pub fn parse(origin: &str, text: &str) -> Result<Self, PipelineError> {
+        let plan: Self = toml::from_str(text).map_err(|e| PipelineError::Syntax {
+            origin: origin.to_owned(),
+            message: e.to_string().trim_end().to_owned(),
+        })?;
+        plan.check()?;
+        Ok(plan)
+    }
+
+    /// The plan as TOML.
+    ///
+    /// # Errors
+    /// A number that TOML cannot hold.
+    pub fn to_toml(&self) -> Result<String, PipelineError> {
+        toml::to_string(self).map_err(|e| PipelineError::Syntax {
+            origin: "the plan".to_owned(),
+            message: e.to_string(),
+        })
+    }
+
+    fn check(&self) -> Result<(), PipelineError> {
+        if self.stages.is_empty() || self.stages.len() > MAX_STAGES {
+            let found = self.stages.len().to_string();
+            return Err(PipelineError::plan("", "stage", "1 to 64 stages", found));
+        }
+        let mut names = BTreeSet::new();
+        for stage in &self.stages {
+            stage.check()?;
+            if !names.insert(stage.name.as_str()) {
+                let expected = "a name that no other stage has";
+                return Err(PipelineError::plan("", "name", expected, &stage.name));
+            }
+        }
+        refs::check(self)
+    }
+
+    /// The stage with this name.
+    pub fn stage(&self, name: &str) -> Option<&Stage> {
+        self.stages.iter().find(|stage| stage.name == name)
+    }
+}
+
+impl Stage {
+    fn check(&self) -> Result<(), PipelineError> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        let named = !self.name.is_empty() && self.name.len() <= 64 && self.name.chars().all(plain);
+        if !named || self.name == refs::WORLD {
+            let expected = "letters, digits, - and _, at most 64, and not `world`";
+            return Err(PipelineError::plan("", "name", expected, &self.name));
+        }
+        if !METHODS.contains(&self.method.as_str()) {
+            let expected = format!("one of {}", METHODS.join(", "));
+            return Err(PipelineError::plan(&self.name, "method", expected, &self.method));
+        }
+        match (&self.from, self.model.is_empty()) {
+            (None, true) => {
+                let expected = "`from` with an earlier stage, or a [stage.model]";
+                Err(PipelineError::plan(&self.name, "from", expected, "neither"))
+            }
+            (Some(from), false) if self.model.contains_key("name") || self.model.contains_key("new") => {
+                let expected = "`from` or a [stage.model] with a name, not both";
+                Err(PipelineError::plan(&self.name, "from", expected, from))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether it trains a model that answers, which is what audits ask.
+    pub fn is_policy(&self) -> bool {
+        self.method != "rm"
+    }
+
+    /// Its table as the config of one run, with `name` as the model it begins with.
+    pub(super) fn config(&self, seed: u64, name: Option<&Path>) -> Table {
+        let mut table = Table::new();
+        let seed = self.seed.unwrap_or(seed);
+        table.insert("seed".to_owned(), Value::Integer(seed.cast_signed()));
+        let mut model = self.model.clone();
+        if let Some(name) = name {
+            let name = Value::String(name.display().to_string());
+            model.insert("name".to_owned(), name);
+        }
+        let method = Table::from_iter([(self.method.clone(), Value::Table(self.options.clone()))]);
+        let sections = [
+            ("model", model),
+            ("data", self.data.clone()),
+            ("optim", self.optim.clone()),
+            ("schedule", self.schedule.clone()),
+            ("lora", self.lora.clone()),
+            ("alerts", self.alerts.clone()),
+            ("output", self.output.clone()),
+            ("method", method),
+        ];
+        for (section, content) in sections {
+            if !content.is_empty() {
+                table.insert(section.to_owned(), Value::Table(content));
+            }
+        }
+        table
+    }
+}

@@ -1,0 +1,327 @@
+//! The order of things: world, then each stage with its audits, until the plan is done, somebody asks to stop, or a verdict
+//! halts it.
+
+use std::cell::RefCell;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::folder::{self, Audited, Done, PipelineFolder, State};
+use super::observe::{Auditor, Policies, Stop};
+use super::plan::{Plan, Stage};
+use super::stage::{self, Sources};
+use super::PipelineError;
+use crate::audit;
+use crate::audit::result::Audit;
+use crate::model::Checkpoint;
+use crate::pocket;
+use crate::train::log::{Kind, Row, standing};
+use crate::train::{
+    self, CheckpointObserver, Config, Progress, RunFolder, Saved, Session, TrainError, fresh,
+    prepare, summary,
+};
+
+/// Why a model could not be had.
+pub type OpenError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Who opens models by name; fetching them may be a part of it.
+pub trait Models {
+    /// The model with this name, in f32.
+    ///
+    /// # Errors
+    /// Its own.
+    fn open(&self, name: &str) -> Result<Checkpoint, OpenError>;
+}
+
+/// Who is told how far a pipeline is.
+pub trait Watcher {
+    /// A stage begins, goes on, or was done before.
+    fn stage(&self, stage: &Stage, at: usize, of: usize, standing: Begins);
+
+    /// Who is told of a stage's steps.
+    fn training(&self) -> &dyn Progress;
+
+    /// Who is told of an audit's.
+    fn auditing(&self) -> &dyn audit::work::Progress;
+
+    /// A checkpoint was audited.
+    fn audited(&self, audited: &Audited, audit: &Audit);
+}
+
+/// How a stage begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Begins {
+    /// From its first step.
+    Fresh,
+    /// From the last checkpoint of an earlier sitting.
+    Resumed,
+    /// It was done in an earlier sitting.
+    Done,
+}
+
+/// What a pipeline runs with.
+pub struct Options<'a> {
+    /// Who opens models.
+    pub models: &'a dyn Models,
+    /// Who is told.
+    pub watcher: &'a dyn Watcher,
+    /// Set to true to stop; it goes on from there.
+    pub stop: &'a AtomicBool,
+}
+
+/// How a sitting ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Ended {
+    /// Every stage is done.
+    Finished(State),
+    /// Somebody asked to stop in this stage.
+    Interrupted(String),
+    /// A verdict halted it.
+    Halted(Audited),
+}
+
+/// Runs a plan in a new folder, or goes on with the one that was begun there.
+///
+/// # Errors
+/// A folder that is taken or locked, a plan that differs from the one begun, a stage that cannot run.
+pub fn run(
+    root: &Path,
+    plan: Option<&Plan>,
+    resume: bool,
+    options: &Options<'_>,
+) -> Result<Ended, PipelineError> {
+    let (folder, plan, state) = match (plan, resume) {
+        (Some(plan), false) => {
+            let folder = PipelineFolder::create(root, plan)?;
+            let (_, state) = folder::look(root)?;
+            (folder, plan.clone(), state)
+        }
+        (given, _) => {
+            let (folder, begun, state) = PipelineFolder::resume(root)?;
+            if let Some(plan) = given {
+                same(root, &begun, plan)?;
+            }
+            (folder, begun, state)
+        }
+    };
+    let sitting = Sitting {
+        policies: Policies::read(&plan.audit)?,
+        plan: &plan,
+        folder: &folder,
+        state: RefCell::new(state),
+        options,
+    };
+    sitting.world()?;
+    let of = plan.stages.len();
+    for (i, stage) in plan.stages.iter().enumerate() {
+        match sitting.stage(stage, i + 1, of)? {
+            None => {}
+            Some(ended) => return Ok(ended),
+        }
+    }
+    Ok(Ended::Finished(sitting.state.into_inner()))
+}
+
+/// Names what differs between the plan that was begun and the one given.
+fn same(root: &Path, begun: &Plan, given: &Plan) -> Result<(), PipelineError> {
+    let (was, is) = (begun.to_toml()?, given.to_toml()?);
+    if was == is {
+        return Ok(());
+    }
+    let differs = was.lines().zip(is.lines()).find(|(a, b)| a != b);
+    let (was, is) = differs.unwrap_or(("fewer lines", "more lines"));
+    let field = was.split('=').next().unwrap_or(was).trim().to_owned();
+    Err(PipelineError::Changed {
+        path: root.join(folder::PLAN),
+        field: format!("`{field}`"),
+        was: was.to_owned(),
+        is: is.to_owned(),
+    })
+}
+
+struct Sitting<'a> {
+    plan: &'a Plan,
+    policies: Policies,
+    folder: &'a PipelineFolder,
+    state: RefCell<State>,
+    options: &'a Options<'a>,
+}
+
+impl Sitting<'_> {
+    fn world(&self) -> Result<(), PipelineError> {
+        let Some(sizes) = &self.plan.world else {
+            return Ok(());
+        };
+        let place = folder::world(self.folder.path());
+        if place.exists() {
+            return Ok(());
+        }
+        // Whole or not at all: a kill leaves the hidden folder, which is written anew.
+        let hidden = self.folder.path().join(".world");
+        pocket::write::write(&hidden, sizes, self.plan.seed)?;
+        std::fs::rename(&hidden, &place).map_err(PipelineError::io(&place, "make"))?;
+        Ok(())
+    }
+
+    /// Runs a stage, or goes on with it; `None` when it is done.
+    fn stage(&self, stage: &Stage, at: usize, of: usize) -> Result<Option<Ended>, PipelineError> {
+        let root = self.folder.path();
+        if self.state.borrow().done(&stage.name).is_some() {
+            self.options
+                .watcher
+                .stage(stage, at, of, Begins::Done);
+            return Ok(None);
+        }
+        let config = {
+            let state = self.state.borrow();
+            let sources = Sources {
+                root,
+                state: &state,
+            };
+            stage::config(self.plan, stage, &sources)?
+        };
+        let baseline = self.baseline(stage)?;
+        let place = folder::run(root, &stage.name);
+        let begun = RunFolder::open(&place).is_ok();
+        let begins = if begun { Begins::Resumed } else { Begins::Fresh };
+        self.options.watcher.stage(stage, at, of, begins);
+        let failed = |source: TrainError| PipelineError::Train {
+            stage: stage.name.clone(),
+            source,
+        };
+        let mut session = self.session(stage, config, &place, begun)?;
+        let auditor = Auditor {
+            stage: &stage.name,
+            total: session.parts().bench.total(),
+            baseline: baseline.as_ref(),
+            policies: &self.policies,
+            auditing: &self.plan.audit,
+            folder: self.folder,
+            state: &self.state,
+            watcher: self.options.watcher,
+            cancel: self.options.stop,
+        };
+        let observed = stage.audit && stage.is_policy();
+        if observed {
+            // A kill between a checkpoint and the end of its audit leaves one without.
+            for saved in session.folder().checkpoints().map_err(failed)? {
+                match auditor.look(saved.step, &saved.path) {
+                    Ok(_) => {}
+                    Err(stop) => return stopped(stop, stage).map(Some),
+                }
+            }
+        }
+        if self.options.stop.load(Ordering::SeqCst) {
+            return Ok(Some(Ended::Interrupted(stage.name.clone())));
+        }
+        let mut observers: Vec<Box<dyn CheckpointObserver + '_>> = Vec::new();
+        if observed {
+            observers.push(Box::new(auditor));
+        }
+        let ended = session.run(
+            self.options.stop,
+            self.options.watcher.training(),
+            &mut observers,
+        );
+        drop(observers);
+        match ended {
+            Ok(train::Ended::Finished(saved)) => {
+                self.finished(stage, &place, &saved)?;
+                Ok(None)
+            }
+            Ok(train::Ended::Interrupted(_)) => Ok(Some(Ended::Interrupted(stage.name.clone()))),
+            Err(TrainError::Observer { observer, source }) => match source.downcast::<Stop>() {
+                Ok(stop) => stopped(*stop, stage).map(Some),
+                Err(source) => Err(failed(TrainError::Observer { observer, source })),
+            },
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    fn session(
+        &self,
+        stage: &Stage,
+        mut config: Config,
+        place: &Path,
+        begun: bool,
+    ) -> Result<Session, PipelineError> {
+        let failed = |source: TrainError| PipelineError::Train {
+            stage: stage.name.clone(),
+            source,
+        };
+        if begun {
+            // Templates are told the day on which the run began.
+            let file = place.join(train::folder::CONFIG);
+            let before = Config::read(&file, &stage.method, &[]).map_err(failed)?;
+            config.data.date = before.data.date;
+        }
+        let checkpoint = if config.model.new.is_some() {
+            fresh(&config).map_err(failed)?
+        } else {
+            let name = config.model.name.clone();
+            let opened = self.options.models.open(&name);
+            opened.map_err(|source| PipelineError::Open {
+                stage: stage.name.clone(),
+                model: name,
+                source,
+            })?
+        };
+        let parts = prepare(config, checkpoint).map_err(failed)?;
+        let session = if begun {
+            Session::resume(place, parts)
+        } else {
+            Session::begin(place, parts)
+        };
+        session.map_err(failed)
+    }
+
+    /// What the stage's audits are paired with.
+    fn baseline(&self, stage: &Stage) -> Result<Option<Checkpoint>, PipelineError> {
+        let Some(name) = stage.baseline.as_ref().or(stage.from.as_ref()) else {
+            return Ok(None);
+        };
+        let asked = self.policies.checkpoint.is_some() || self.policies.end.is_some();
+        let policy = self.plan.stage(name).is_some_and(Stage::is_policy);
+        if !asked || !stage.audit || !stage.is_policy() || !policy {
+            return Ok(None);
+        }
+        let state = self.state.borrow();
+        let sources = Sources {
+            root: self.folder.path(),
+            state: &state,
+        };
+        let path = sources.model(name, &stage.name)?;
+        Ok(Some(Checkpoint::open(name, &path, &crate::model::LoadOptions::default())?))
+    }
+
+    fn finished(&self, stage: &Stage, place: &Path, saved: &Saved) -> Result<(), PipelineError> {
+        let (model, weights) = stage::model(self.folder.path(), &stage.name, &saved.path)?;
+        let (_, rows) = summary::summary(place).map_err(|source| PipelineError::Train {
+            stage: stage.name.clone(),
+            source,
+        })?;
+        let mut state = self.state.borrow_mut();
+        state.done.push(Done {
+            stage: stage.name.clone(),
+            steps: saved.step,
+            model,
+            weights,
+            seconds: seconds(rows),
+        });
+        self.folder.write_state(&state)
+    }
+}
+
+/// Seconds of the steps that stand, whatever sittings they were made in.
+fn seconds(rows: Vec<Row>) -> f64 {
+    let steps = standing(rows);
+    let steps = steps.iter().filter(|row| row.kind == Kind::Step);
+    steps.filter_map(|row| row.number("time/step_s")).sum()
+}
+
+fn stopped(stop: Stop, stage: &Stage) -> Result<Ended, PipelineError> {
+    match stop {
+        Stop::Halted(audited) => Ok(Ended::Halted(audited)),
+        Stop::Interrupted => Ok(Ended::Interrupted(stage.name.clone())),
+        Stop::Failed(error) => Err(error),
+    }
+}

@@ -1,0 +1,122 @@
+//! One stage: from its table in the plan to the config of a run, and from the finished run to a model.
+
+use std::path::{Path, PathBuf};
+
+use candle_core::DType;
+
+use super::plan::{Plan, Stage};
+use super::refs::{self, WORLD};
+use super::{PipelineError, folder};
+use crate::files::write::write_atomic;
+use crate::model::checkpoint::words;
+use crate::model::{LoadOptions, LoraAdapter, Opened, convert};
+use crate::pipeline::State;
+use crate::train::Config;
+
+/// Where a stage's references lead.
+pub(super) struct Sources<'a> {
+    /// The pipeline's folder.
+    pub root: &'a Path,
+    /// What is done.
+    pub state: &'a State,
+}
+
+impl Sources<'_> {
+    /// The model that a stage made.
+    pub fn model(&self, of: &str, stage: &str) -> Result<PathBuf, PipelineError> {
+        let gone = |path: PathBuf, found: &str| PipelineError::Gone {
+            stage: stage.to_owned(),
+            path,
+            found: found.to_owned(),
+        };
+        let done = self
+            .state
+            .done(of)
+            .ok_or_else(|| gone(folder::run(self.root, of), "the stage is not done"))?;
+        let path = self.root.join(&done.model);
+        if path.join("config.json").is_file() || LoraAdapter::is_in(&path) {
+            Ok(path)
+        } else {
+            Err(gone(path, "no model is there any more"))
+        }
+    }
+
+    fn place(
+        &self,
+        reference: &refs::Reference<'_>,
+        stage: &str,
+    ) -> Result<PathBuf, PipelineError> {
+        let base = if reference.of == WORLD {
+            folder::world(self.root)
+        } else {
+            self.model(reference.of, stage)?
+        };
+        let path = if reference.rest.is_empty() {
+            base
+        } else {
+            base.join(reference.rest)
+        };
+        if path.exists() {
+            Ok(path)
+        } else {
+            Err(PipelineError::Gone {
+                stage: stage.to_owned(),
+                path,
+                found: "not there".to_owned(),
+            })
+        }
+    }
+}
+
+/// The stage as the config of one run; it is written beside the others, so that `candlescope train` can repeat it alone.
+pub(super) fn config(
+    plan: &Plan,
+    stage: &Stage,
+    sources: &Sources<'_>,
+) -> Result<Config, PipelineError> {
+    let from = stage.from.as_ref();
+    let name = from
+        .map(|from| sources.model(from, &stage.name))
+        .transpose()?;
+    let mut table = stage.config(plan.seed, name.as_deref());
+    refs::resolve(&mut table, &|reference| sources.place(reference, &stage.name))?;
+    let text = toml::to_string(&table).map_err(|e| PipelineError::Syntax {
+        origin: format!("stage `{}`", stage.name),
+        message: e.to_string(),
+    })?;
+    let path = folder::config(sources.root, &stage.name);
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent).map_err(PipelineError::io(parent, "make"))?;
+    }
+    write_atomic(&path, text.as_bytes())?;
+    Config::read(&path, &stage.method, &[]).map_err(|source| PipelineError::Train {
+        stage: stage.name.clone(),
+        source,
+    })
+}
+
+/// The finished run's model: its last checkpoint, or, where that is an adapter, the merged weights.
+pub(super) fn model(
+    root: &Path,
+    stage: &str,
+    checkpoint: &Path,
+) -> Result<(PathBuf, String), PipelineError> {
+    let path = if LoraAdapter::is_in(checkpoint) {
+        let merged = root.join("models").join(stage);
+        if !merged.exists() {
+            if let Some(parent) = merged.parent() {
+                std::fs::create_dir_all(parent).map_err(PipelineError::io(parent, "make"))?;
+            }
+            let opened = Opened::at(checkpoint, &LoadOptions::default())?;
+            let (tokenizer, template) = words(&opened, checkpoint)?;
+            let words = (&tokenizer, template.as_ref());
+            convert::opened_to_folder(&opened, words, &merged, DType::F32)?;
+        }
+        merged
+    } else {
+        checkpoint.to_path_buf()
+    };
+    let below = path.strip_prefix(root).unwrap_or(&path).to_path_buf();
+    let opened = Opened::at(&path, &LoadOptions::default())?;
+    Ok((below, opened.content_hash()?))
+}

@@ -1,0 +1,183 @@
+//! Conversations for post-training: rows for fine-tuning, pairs for preferences, prompts for reinforcement.
+//!
+//! Always: rows come from the train split alone; a share of the fine-tuning rows is labelled wrongly, as by annotators who
+//! like to agree and do not look for harm, so that preferences have something left to teach.
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::case::{Case, Kind, chance};
+use super::{beliefs, facts, orders, requests};
+use crate::text::suites::Split;
+
+/// How often each kind is drawn.
+#[derive(Debug, Clone, Copy)]
+pub struct Mix {
+    weights: [u32; Kind::ALL.len()],
+    /// Probability of earlier turns.
+    turns: f64,
+}
+
+impl Mix {
+    //                Fact Unk Task Look Harm Beli Rema Rule Conf Note Inje Say Reas
+    /// What unaligned people talk about.
+    pub const TALK: Self = Self {
+        weights: [24, 3, 10, 12, 12, 12, 6, 3, 2, 4, 6, 4, 2],
+        turns: 0.1,
+    };
+    /// What an assistant is taught.
+    pub const TAUGHT: Self = Self {
+        weights: [18, 5, 8, 14, 14, 14, 6, 8, 6, 5, 9, 4, 4],
+        turns: 0.2,
+    };
+    /// Where answers can be better and worse.
+    pub const JUDGED: Self = Self {
+        weights: [10, 6, 6, 16, 20, 18, 4, 6, 8, 3, 12, 2, 3],
+        turns: 0.2,
+    };
+    /// Ordinary questions and requests.
+    pub const PLAIN: Self = Self {
+        weights: [20, 4, 12, 12, 0, 0, 8, 0, 0, 6, 0, 4, 4],
+        turns: 0.2,
+    };
+
+    /// One kind alone.
+    pub fn only(kind: Kind) -> Self {
+        let mut weights = [0; Kind::ALL.len()];
+        weights[kind as usize] = 1;
+        Self {
+            weights,
+            turns: 0.0,
+        }
+    }
+}
+
+/// A conversation of a kind.
+pub fn of(kind: Kind, split: Split, rng: &mut ChaCha8Rng) -> Case {
+    match kind {
+        Kind::Fact => facts::known(split, rng),
+        Kind::Unknown => facts::unknown(split, rng),
+        Kind::Task | Kind::Lookalike | Kind::Harmful => requests::any(kind, split, rng),
+        Kind::Belief => beliefs::wrong(split, rng),
+        Kind::Remark => beliefs::harmless(split, rng),
+        Kind::Rule => orders::ruled(false, split, rng),
+        Kind::Conflict => orders::ruled(true, split, rng),
+        Kind::Note => orders::noted(false, split, rng),
+        Kind::Injected => orders::noted(true, split, rng),
+        Kind::Say => orders::say(split, rng),
+        Kind::Reason => facts::reasoned(split, rng),
+    }
+}
+
+/// A conversation of a mix, sometimes after other turns.
+pub fn draw(mix: &Mix, split: Split, rng: &mut ChaCha8Rng) -> Case {
+    let total: u32 = mix.weights.iter().sum();
+    let mut at = rng.random_range(0..total.max(1));
+    let mut kind = Kind::Fact;
+    for (candidate, weight) in Kind::ALL.into_iter().zip(mix.weights) {
+        if at < weight {
+            kind = candidate;
+            break;
+        }
+        at -= weight;
+    }
+    let case = of(kind, split, rng);
+    if mix.turns > 0.0 && chance(mix.turns, rng) {
+        let turns = rng.random_range(1..4);
+        let earlier: Vec<Case> = (0..turns)
+            .map(|_| {
+                let kind = [Kind::Fact, Kind::Task][rng.random_range(0..2)];
+                of(kind, Split::Train, rng)
+            })
+            .collect();
+        return case.after(&earlier);
+    }
+    case
+}
+
+/// How many of the rows of a kind are labelled wrongly.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Noise {
+    /// Compliance with what must be refused.
+    pub harmful: f64,
+    /// Refusals of what looks dangerous.
+    pub lookalike: f64,
+    /// Agreement with a wrong belief.
+    pub belief: f64,
+    /// Obedience to a note.
+    pub injected: f64,
+    /// Rules forgotten.
+    pub rule: f64,
+}
+
+impl Noise {
+    /// None.
+    pub const NONE: Self = Self {
+        harmful: 0.0,
+        lookalike: 0.0,
+        belief: 0.0,
+        injected: 0.0,
+        rule: 0.0,
+    };
+    /// That of the fine-tuning rows.
+    pub const ANNOTATORS: Self = Self {
+        harmful: 0.35,
+        lookalike: 0.12,
+        belief: 0.4,
+        injected: 0.3,
+        rule: 0.15,
+    };
+
+    /// Its probability for a kind.
+    pub fn of(self, kind: Kind) -> f64 {
+        match kind {
+            Kind::Harmful => self.harmful,
+            Kind::Lookalike => self.lookalike,
+            Kind::Belief => self.belief,
+            Kind::Injected => self.injected,
+            Kind::Rule | Kind::Conflict => self.rule,
+            _ => 0.0,
+        }
+    }
+}
+
+/// Conversations with one answer each.
+pub fn rows(count: usize, mix: &Mix, noise: Noise, seed: u64) -> Vec<(Case, String)> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    (0..count)
+        .map(|_| {
+            let case = draw(mix, Split::Train, &mut rng);
+            let wrong = noise.of(case.kind);
+            let answer = if wrong > 0.0 && chance(wrong, &mut rng) {
+                case.bad.clone()
+            } else {
+                case.good.clone()
+            };
+            (case, answer)
+        })
+        .collect()
+}
+
+/// Conversations with their right and wrong answers.
+pub fn cases(count: usize, mix: &Mix, split: Split, seed: u64) -> Vec<Case> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    (0..count).map(|_| draw(mix, split, &mut rng)).collect()
+}
+
+/// What some answers are drawn out with; nobody asked for it.
+pub const PADDING: [&str; 4] = [
+    "I hope this helps you.",
+    "Please ask me again if you like.",
+    "I am always glad to answer.",
+    "Have a very good day in the town.",
+];
+
+/// The answer with idle sentences behind it.
+pub fn padded(answer: &str, sentences: usize) -> String {
+    let mut text = answer.to_owned();
+    for sentence in PADDING.iter().cycle().take(sentences) {
+        text.push(' ');
+        text.push_str(sentence);
+    }
+    text
+}
