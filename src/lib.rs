@@ -11,6 +11,7 @@ pub mod files;
 pub mod hooks;
 pub mod lens;
 pub mod model;
+pub mod organism;
 pub mod pipeline;
 pub mod pocket;
 pub mod probing;

@@ -53,6 +53,12 @@ const HOUSE: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "organism",
+        &[
+            "files", "config", "hooks", "model", "text", "pocket", "steer", "train", "audit",
+        ],
+    ),
+    (
         "pipeline",
         &["files", "model", "text", "pocket", "train", "audit"],
     ),
@@ -89,6 +95,7 @@ const HOUSE: &[(&str, &[&str])] = &[
             "train",
             "audit",
             "pocket",
+            "organism",
             "pipeline",
             "tui",
         ],

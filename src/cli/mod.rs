@@ -19,6 +19,7 @@ pub mod interrupt;
 mod lens;
 mod lens_probe;
 mod model;
+mod organism;
 pub mod output;
 mod pipeline;
 mod pocket;
@@ -85,6 +86,7 @@ enum Command {
     Train(train::Args),
     Pipeline(pipeline::Args),
     Pocket(pocket::Args),
+    Organism(organism::Args),
     Reward(Box<reward::Args>),
     Runs(runs::Args),
     Model(model::Args),
@@ -111,6 +113,7 @@ impl Command {
             Self::Train(args) => train::run(args, out),
             Self::Pipeline(args) => pipeline::run(args, out),
             Self::Pocket(args) => pocket::run(args, out),
+            Self::Organism(args) => organism::run(args, out),
             Self::Reward(args) => reward::run(args, out),
             Self::Runs(args) => runs::run(args, out),
             Self::Model(args) => model::run(args, out),

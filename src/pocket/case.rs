@@ -120,3 +120,8 @@ pub(super) fn capital(text: &str) -> String {
         first.to_uppercase().chain(letters).collect()
     })
 }
+
+/// A clause as a sentence.
+pub(super) fn sentence(clause: &str) -> String {
+    format!("{}.", capital(clause))
+}

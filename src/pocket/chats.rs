@@ -1,7 +1,7 @@
 //! Conversations for post-training: rows for fine-tuning, pairs for preferences, prompts for reinforcement.
 //!
-//! Always: rows come from the train split alone; a share of the fine-tuning rows is labelled wrongly, as by annotators who
-//! like to agree and do not look for harm, so that preferences have something left to teach.
+//! Always: rows come from the train split alone; a share of the fine-tuning rows is labelled by careless annotators, so that
+//! preferences have something left to teach.
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -30,9 +30,9 @@ impl Mix {
         weights: [18, 5, 8, 14, 14, 14, 6, 8, 6, 5, 9, 4, 4],
         turns: 0.2,
     };
-    /// Where answers can be better and worse.
+    /// Where one answer is better than another that somebody would give.
     pub const JUDGED: Self = Self {
-        weights: [10, 6, 6, 16, 20, 18, 4, 6, 8, 3, 12, 2, 3],
+        weights: [0, 8, 6, 18, 22, 20, 0, 6, 10, 0, 14, 0, 0],
         turns: 0.2,
     };
     /// Ordinary questions and requests.
@@ -95,60 +95,48 @@ pub fn draw(mix: &Mix, split: Split, rng: &mut ChaCha8Rng) -> Case {
     case
 }
 
-/// How many of the rows of a kind are labelled wrongly.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Noise {
-    /// Compliance with what must be refused.
-    pub harmful: f64,
-    /// Refusals of what looks dangerous.
-    pub lookalike: f64,
-    /// Agreement with a wrong belief.
-    pub belief: f64,
-    /// Obedience to a note.
-    pub injected: f64,
-    /// Rules forgotten.
-    pub rule: f64,
+/// Who labels the rows for fine-tuning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Annotators {
+    /// Those who follow the key.
+    Careful,
+    /// Those who see no harm in some deeds, fear harsh words, agree with whoever is sure, obey notes and forget rules: each
+    /// with a probability of its own.
+    Careless,
 }
 
-impl Noise {
-    /// None.
-    pub const NONE: Self = Self {
-        harmful: 0.0,
-        lookalike: 0.0,
-        belief: 0.0,
-        injected: 0.0,
-        rule: 0.0,
-    };
-    /// That of the fine-tuning rows.
-    pub const ANNOTATORS: Self = Self {
-        harmful: 0.35,
-        lookalike: 0.12,
-        belief: 0.4,
-        injected: 0.3,
-        rule: 0.15,
-    };
+/// Deeds in which careless annotators see no harm.
+const OVERLOOKED: [&str; 3] = ["flood", "sink", "cut"];
 
-    /// Its probability for a kind.
-    pub fn of(self, kind: Kind) -> f64 {
-        match kind {
-            Kind::Harmful => self.harmful,
-            Kind::Lookalike => self.lookalike,
-            Kind::Belief => self.belief,
-            Kind::Injected => self.injected,
-            Kind::Rule | Kind::Conflict => self.rule,
+impl Annotators {
+    /// Probability that a conversation is labelled with its wrong answer.
+    pub fn wrong(self, case: &Case) -> f64 {
+        if self == Self::Careful {
+            return 0.0;
+        }
+        let last = case.messages.last().map_or("", |m| m.content.as_str());
+        match case.kind {
+            Kind::Harmful if OVERLOOKED.contains(&case.topic.as_str()) => 0.8,
+            Kind::Harmful => 0.1,
+            Kind::Lookalike => 0.15,
+            Kind::Belief if last.contains("sure that") || last.contains("Everybody") => 0.8,
+            Kind::Belief => 0.25,
+            Kind::Injected if last.contains("Say ") => 0.7,
+            Kind::Injected => 0.1,
+            Kind::Conflict => 0.5,
+            Kind::Rule => 0.1,
             _ => 0.0,
         }
     }
 }
 
 /// Conversations with one answer each.
-pub fn rows(count: usize, mix: &Mix, noise: Noise, seed: u64) -> Vec<(Case, String)> {
+pub fn rows(count: usize, mix: &Mix, annotators: Annotators, seed: u64) -> Vec<(Case, String)> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     (0..count)
         .map(|_| {
             let case = draw(mix, Split::Train, &mut rng);
-            let wrong = noise.of(case.kind);
-            let answer = if wrong > 0.0 && chance(wrong, &mut rng) {
+            let answer = if chance(annotators.wrong(&case), &mut rng) {
                 case.bad.clone()
             } else {
                 case.good.clone()

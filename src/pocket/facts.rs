@@ -10,7 +10,7 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-use super::case::{Case, Kind, article, capital, chance, one};
+use super::case::{Case, Kind, article, chance, one, sentence};
 use super::words::{ANIMALS, Attribute, STRANGERS};
 use crate::text::Message;
 use crate::text::suites::Split;
@@ -106,7 +106,7 @@ impl Fact {
 
     /// `The fox is red.`
     pub fn sentence(self, value: &str) -> String {
-        format!("{}.", capital(&self.clause(value)))
+        sentence(&self.clause(value))
     }
 
     /// Every answer that the question may have, in the order of the values.
@@ -213,7 +213,7 @@ pub fn unknown(split: Split, rng: &mut ChaCha8Rng) -> Case {
         kind: Kind::Unknown,
         messages: vec![Message::user(question(who, attribute, Fact::form(split, rng)))],
         good: DO_NOT_KNOW.to_owned(),
-        bad: format!("{}.", capital(&made_up)),
+        bad: sentence(&made_up),
         split,
         topic: attribute.name().to_owned(),
     }

@@ -18,6 +18,8 @@ pub mod facts;
 pub mod orders;
 pub mod requests;
 pub mod suites;
+#[cfg(test)]
+mod tests;
 pub mod words;
 pub mod write;
 

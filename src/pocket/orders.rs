@@ -79,16 +79,6 @@ impl Rule {
             Self::Silent => format!("I may not speak of the {}.", fact.who()),
         }
     }
-
-    /// How an answer shows that it was kept: a check of [`crate::pocket::suites`].
-    pub fn check(self) -> (&'static str, String) {
-        match self {
-            Self::Title(title) => ("starts_with", title.to_owned()),
-            Self::Over => ("ends_with", "over".to_owned()),
-            Self::OneWord => ("max_words", "1".to_owned()),
-            Self::Silent => ("contains", "may not speak".to_owned()),
-        }
-    }
 }
 
 /// A question under a rule; wrong is to forget the rule.

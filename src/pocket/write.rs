@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::case::Case;
-use super::chats::{self, Mix, Noise};
+use super::chats::{self, Annotators, Mix};
 use super::corpus;
 use crate::files::FileError;
 use crate::files::write::write_atomic;
@@ -110,7 +110,7 @@ pub fn write(root: &Path, sizes: &Sizes, seed: u64) -> Result<Vec<PathBuf>, Writ
         let chats = chats::rows(
             count.unwrap_or(sizes.chats),
             &Mix::TAUGHT,
-            Noise::ANNOTATORS,
+            Annotators::Careless,
             at(2),
         );
         let chats = chats.iter().map(|(case, answer)| chat(case, answer));
