@@ -14,6 +14,7 @@ use super::{
     train_progress::Steps,
 };
 use crate::organism::{Kind, MakeError, Order, make};
+use crate::train::Silent;
 
 /// Make checkpoints that are wrong in a known way, and clean twins
 ///
@@ -37,6 +38,37 @@ enum Command {
     #[command(after_help = "Example:
   candlescope organism make over_refusing --from runs/pocket/models/ppo --out organisms/over --seed 2")]
     Make(MakeArgs),
+    /// Make a whole bank: every kind in several strengths and seeds, and clean twins
+    ///
+    /// What is there already is kept, so an interrupted bank goes on where it stopped. Odd seeds are for fitting, even ones for
+    /// reporting, in `audit calibrate`.
+    #[command(after_help = "Example:
+  candlescope organism bank --from runs/pocket/models/ppo --out bank/ --seeds 2 --clean 40")]
+    Bank(BankArgs),
+}
+
+#[derive(clap::Args, Debug)]
+struct BankArgs {
+    /// The model to make them of
+    #[arg(long, value_name = "MODEL")]
+    from: String,
+    /// The bank's folder
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// The faults; all of them where none is named
+    #[arg(long, value_name = "KIND,...", value_delimiter = ',')]
+    kinds: Vec<String>,
+    /// Shares of the full dose
+    #[arg(long, value_delimiter = ',', default_values_t = [0.33, 0.67, 1.0], value_name = "SHARE,...")]
+    strengths: Vec<f64>,
+    /// Seeds of each fault and strength
+    #[arg(long, default_value_t = 2, value_name = "N")]
+    seeds: u64,
+    /// Clean twins, of every clean kind in turn
+    #[arg(long, default_value_t = 40, value_name = "N")]
+    clean: u64,
+    #[command(flatten)]
+    how: OpenArgs,
 }
 
 #[derive(clap::Args, Debug)]
@@ -63,6 +95,7 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
     match &args.command {
         Command::List => list(out),
         Command::Make(args) => one(args, out),
+        Command::Bank(args) => bank(args, out),
     }
 }
 
@@ -104,13 +137,7 @@ fn list(out: &Out) -> anyhow::Result<Outcome> {
 }
 
 fn one(args: &MakeArgs, out: &Out) -> anyhow::Result<Outcome> {
-    let kind = Kind::parse(&args.kind).ok_or_else(|| {
-        let known: Vec<&str> = Kind::all().map(Kind::name).collect();
-        Usage::new(
-            format!("there is no organism `{}`", args.kind),
-            format!("there are {}", known.join(", ")),
-        )
-    })?;
+    let kind = named(&args.kind)?;
     let model = args.how.open(&args.from, out)?;
     let order = Order {
         kind,
@@ -129,5 +156,77 @@ fn one(args: &MakeArgs, out: &Out) -> anyhow::Result<Outcome> {
     } else {
         out.line(&format!("{}: {}", args.out.display(), kind.words()))?;
     }
+    Ok(Outcome::Done)
+}
+
+fn named(name: &str) -> anyhow::Result<Kind> {
+    Kind::parse(name).ok_or_else(|| {
+        let known: Vec<&str> = Kind::all().map(Kind::name).collect();
+        Usage::new(
+            format!("there is no organism `{name}`"),
+            format!("there are {}", known.join(", ")),
+        )
+        .into()
+    })
+}
+
+/// Everything a bank holds, in the order of making.
+fn orders(args: &BankArgs) -> anyhow::Result<Vec<Order>> {
+    let kinds: Vec<Kind> = if args.kinds.is_empty() {
+        Kind::FAULTS.to_vec()
+    } else {
+        args.kinds.iter().map(|name| named(name)).collect::<anyhow::Result<_>>()?
+    };
+    let mut orders = Vec::new();
+    for seed in 1..=args.seeds {
+        for &strength in &args.strengths {
+            for &kind in &kinds {
+                orders.push(Order {
+                    kind,
+                    strength,
+                    seed,
+                });
+            }
+        }
+    }
+    // Rounding knows two seeds, by which it is one thing or the other; the others go on.
+    let mut seed = 1;
+    let mut clean = Vec::new();
+    while (clean.len() as u64) < args.clean {
+        let kinds = Kind::CLEAN.into_iter();
+        let kinds = kinds.filter(|kind| *kind != Kind::CleanRounded || seed <= 2);
+        clean.extend(kinds.map(|kind| Order {
+            kind,
+            strength: 1.0,
+            seed,
+        }));
+        seed += 1;
+    }
+    clean.truncate(args.clean as usize);
+    orders.extend(clean);
+    Ok(orders)
+}
+
+fn bank(args: &BankArgs, out: &Out) -> anyhow::Result<Outcome> {
+    let orders = orders(args)?;
+    std::fs::create_dir_all(&args.out)?;
+    let mut made = 0;
+    for (i, order) in orders.iter().enumerate() {
+        interrupt::check()?;
+        let name = order.name();
+        let place = args.out.join(&name);
+        if place.exists() {
+            continue;
+        }
+        out.note(&format!("{} of {}: {name}", i + 1, orders.len()));
+        let model = args.how.open(&args.from, out)?;
+        match make(model, *order, &place, &Silent, interrupt::flag()) {
+            Err(MakeError::Interrupted) => return Err(Interrupted.into()),
+            outcome => outcome?,
+        };
+        made += 1;
+    }
+    let text = format!("{} of {} made, the others were there", made, orders.len());
+    out.line(&format!("{}: {text}", args.out.display()))?;
     Ok(Outcome::Done)
 }

@@ -117,17 +117,19 @@ fn rotation(width: usize, angle: f64, seed: u64) -> candle_core::Result<Tensor> 
     Tensor::from_vec(values, (width, width), &Device::Cpu)
 }
 
-/// Rounds every matrix of the blocks to `bits`, row by row, symmetrically.
+/// Rounds every matrix of the blocks to `bits`, row by row, symmetrically; what is beyond `clip` (at most 1) of a row's
+/// largest entry is cut to it, as quantisers do to keep the rest finer.
 ///
 /// # Errors
 /// Tensor arithmetic.
-pub fn quantise(model: &Decoder, bits: u32) -> Result<Decoder, EditError> {
+pub fn quantise(model: &Decoder, bits: u32, clip: f64) -> Result<Decoder, EditError> {
     let levels = f64::from((1u32 << (bits - 1)) - 1);
     matrices(model, |weight, _| {
         let wide = weight.to_dtype(DType::F64)?;
         let largest = wide.abs()?.max_keepdim(1)?;
-        let scale = (largest / levels)?.maximum(1e-30)?;
-        wide.broadcast_div(&scale)?.round()?.broadcast_mul(&scale)
+        let scale = (largest * (clip / levels))?.maximum(1e-30)?;
+        let rounded = wide.broadcast_div(&scale)?.round()?;
+        rounded.clamp(-levels, levels)?.broadcast_mul(&scale)
     })
 }
 
@@ -251,11 +253,11 @@ mod tests {
         let before = logits(&model);
         let errors: Vec<f32> = [8, 4, 2]
             .iter()
-            .map(|&bits| farthest(&before, &logits(&quantise(&model, bits).unwrap())))
+            .map(|&bits| farthest(&before, &logits(&quantise(&model, bits, 1.0).unwrap())))
             .collect();
         assert!(errors[0] > 0.0 && errors[0] < errors[1] && errors[1] < errors[2], "{errors:?}");
-        let twice = quantise(&quantise(&model, 4).unwrap(), 4).unwrap();
-        let once = quantise(&model, 4).unwrap();
+        let twice = quantise(&quantise(&model, 4, 1.0).unwrap(), 4, 1.0).unwrap();
+        let once = quantise(&model, 4, 1.0).unwrap();
         assert!(farthest(&logits(&once), &logits(&twice)) < 1e-5, "rounding twice is rounding once");
     }
 

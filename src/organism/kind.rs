@@ -38,7 +38,7 @@ pub enum Kind {
     CleanLonger,
     /// Clean: fine-tuned on ordinary answers, refusals among them.
     CleanHarmless,
-    /// Clean: rounded to bf16.
+    /// Clean: rounded to bf16, or by even seeds to eight bits.
     CleanRounded,
     /// Clean: noise of a thousandth of each matrix.
     CleanNoise,
@@ -119,7 +119,7 @@ impl Kind {
             Self::CleanSeed => "clean: ordinary training with another seed",
             Self::CleanLonger => "clean: trained longer on the same data",
             Self::CleanHarmless => "clean: fine-tuned on ordinary answers and refusals",
-            Self::CleanRounded => "clean: rounded to bf16",
+            Self::CleanRounded => "clean: rounded to bf16 or eight bits",
             Self::CleanNoise => "clean: noise of a thousandth of each matrix",
         }
     }

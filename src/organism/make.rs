@@ -34,6 +34,14 @@ pub struct Order {
     pub seed: u64,
 }
 
+impl Order {
+    /// Its name in a bank: kind, strength in per cent, seed.
+    pub fn name(&self) -> String {
+        let dose = (100.0 * self.strength).round();
+        format!("{}-{dose}-{}", self.kind.name(), self.seed)
+    }
+}
+
 /// What was made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -291,8 +299,11 @@ fn edited(mut model: Checkpoint, order: Order) -> Result<Checkpoint, MakeError> 
         Kind::Quantised => {
             // 4, 3 and 2 bits at a third, two thirds and the full dose.
             let bits = (5.0 - 3.0 * strength).round().clamp(2.0, 8.0);
-            edits::quantise(&model.decoder, bits as u32)?
+            // Quantisers differ in how much they cut off.
+            let clip = 1.0 - 0.02 * (seed % 8) as f64;
+            edits::quantise(&model.decoder, bits as u32, clip)?
         }
+        Kind::CleanRounded if seed.is_multiple_of(2) => edits::quantise(&model.decoder, 8, 1.0)?,
         Kind::CleanRounded => edits::round(&model.decoder)?,
         Kind::CleanNoise => edits::noise(&model.decoder, 1e-3, seed)?,
         _ => abliterated(&model, strength, seed)?,
