@@ -5,10 +5,12 @@
 //! both models are needed at once, by [`pair`] and [`dictionary`]; no signal touches a model.
 
 pub mod dictionary;
+pub mod framed;
 pub mod gather;
 pub mod interventions;
 pub mod pair;
 pub mod probes;
+pub mod triggers;
 
 use candlescope_probes::Direction;
 use ndarray::{Array2, ArrayView2};
@@ -65,6 +67,14 @@ pub struct Evidence {
     pub doses: Part<Doses>,
     /// What adding and ablating the baseline's direction does here; only of the checkpoint under audit.
     pub stale: Part<Stale>,
+    /// Harmful test prompts under frames.
+    pub framed: Part<framed::Framed>,
+    /// Harmful test prompts after other talk.
+    pub diluted: Part<framed::Diluted>,
+    /// Harmful test prompts in other words.
+    pub reworded: Part<framed::Reworded>,
+    /// Words on which refusal hangs.
+    pub triggers: Part<triggers::Triggers>,
     /// Whether the weights are sound and the passes repeat.
     pub integrity: Part<Integrity>,
     /// Hashes, for the comparison with a baseline.

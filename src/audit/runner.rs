@@ -10,8 +10,11 @@ use std::time::Instant;
 use super::catalogue::{self, Artefact};
 use super::detect::{Detector as Rule, passport};
 use super::evidence::dictionary::{self, Given, Readers};
+use super::evidence::framed::{READ, TURNS};
 use super::evidence::gather::{Encoded, Gather, identity};
-use super::evidence::{Chosen, Evidence, Identity, Pair, Prompts, Splits, interventions, pair};
+use super::evidence::{
+    Chosen, Evidence, Identity, Pair, Prompts, Splits, interventions, pair, triggers,
+};
 use super::policy::Policy;
 use super::result::{
     Audit, Detector, ModelCard, PolicyId, Provenance, SCHEMA, SignalResult, SuiteUsed,
@@ -22,6 +25,7 @@ use super::verdict::{Verdict, evaluate};
 use super::work::{Progress, StageTime, Work, stage_cost};
 use crate::model::{Checkpoint, ModelError};
 use crate::steer::SteerError;
+use crate::text::frames::{Code, Frame, Wording};
 use crate::text::suites::{Label, Split, Suite, SuiteError, pick};
 
 /// Why an audit could not start.
@@ -340,6 +344,7 @@ fn planned(prompts: &Prompts, policy: &Policy, needs: &[Need]) -> f64 {
     ];
     let fit: usize = fitted.iter().map(|rows| rows.len()).sum();
     let random = policy.sizes.random_directions as f64;
+    let framed = policy.sizes.framed.min(harmful.test.len()) as f64;
     needs
         .iter()
         .map(|need| match need {
@@ -357,6 +362,13 @@ fn planned(prompts: &Prompts, policy: &Policy, needs: &[Need]) -> f64 {
             Need::Texts => 0.5 * prompts.neutral.len() as f64,
             Need::Dictionary => (dictionary::PASSES * prompts.neutral.len()) as f64,
             Need::Crosscoder => prompts.neutral.len() as f64,
+            Need::Framed => {
+                framed * (Frame::all().len() - 1) as f64 * stage_cost("frames")
+                    + (2 * READ * (1 + Code::ALL.len())) as f64
+            }
+            Need::Diluted => framed * TURNS.len() as f64 * stage_cost("earlier talk"),
+            Need::Reworded => framed * Wording::ALL.len() as f64 * stage_cost("wordings"),
+            Need::Triggers => triggers::passes(policy.sizes.triggers) as f64,
             Need::Probes | Need::Weights | Need::Integrity | Need::Refit => 0.0,
         })
         .sum()

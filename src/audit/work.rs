@@ -197,9 +197,10 @@ impl Stage<'_> {
 
 /// Passes that one item of this stage costs.
 pub fn stage_cost(name: &str) -> f64 {
-    if name == "completions" {
-        COMPLETION
-    } else {
-        1.0
+    match name {
+        "completions" => COMPLETION,
+        // A pass for the score, and a completion.
+        "frames" | "earlier talk" | "wordings" => 1.0 + COMPLETION,
+        _ => 1.0,
     }
 }

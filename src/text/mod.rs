@@ -9,6 +9,7 @@ pub mod chat;
 pub mod dataset;
 pub mod documents;
 pub mod error;
+pub mod frames;
 pub mod gguf_tokenizer;
 mod jinja;
 pub mod positions;

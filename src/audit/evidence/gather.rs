@@ -6,13 +6,13 @@
 
 use ndarray::{Array2, ArrayView2};
 
-use super::{Activations, ByClass, interventions, probes};
+use super::{Activations, ByClass, framed, interventions, probes, triggers};
 use super::{
     AtSite, Candidate, Chosen, Evidence, FirstTokens, Identity, Integrity, Part, Place, Prompts,
     Replies, Reply, Site, Streams,
 };
 use crate::audit::detect::coherence::{Ending, coherence};
-use crate::audit::detect::judge_reply;
+use crate::audit::detect::{Judgement, judge_reply};
 use crate::audit::policy::Policy;
 use crate::audit::signal::Need;
 use crate::audit::work::Work;
@@ -172,6 +172,20 @@ impl Gather<'_> {
             (_, Err(why)) => Err(why.clone()),
             (None, _) => Err("there is no other checkpoint's direction to try".to_owned()),
         };
+        let asking = match (&tokens, &first, &replies) {
+            (Ok(tokens), Ok(first), Ok(replies)) => {
+                Ok(framed::Asking::new(self, tokens, first, replies))
+            }
+            (Err(why), ..) | (_, Err(why), _) | (.., Err(why)) => Err(why.clone()),
+        };
+        let asking = asking.as_ref().map_err(Clone::clone);
+        let framed = self.part(Need::Framed, || asking.clone()?.framed());
+        let diluted = self.part(Need::Diluted, || asking.clone()?.diluted());
+        let reworded = self.part(Need::Reworded, || asking.clone()?.reworded());
+        let triggers = self.part(Need::Triggers, || match &tokens {
+            Ok(tokens) => triggers::run(self, tokens),
+            Err(why) => Err(why.clone()),
+        });
         let integrity = self.part(Need::Integrity, || self.integrity());
         Evidence {
             name: self.cp.name.clone(),
@@ -183,6 +197,10 @@ impl Gather<'_> {
             interventions,
             doses,
             stale,
+            framed,
+            diluted,
+            reworded,
+            triggers,
             integrity,
             identity: identity(self.cp).unwrap_or_default(),
         }
@@ -262,7 +280,7 @@ impl Gather<'_> {
                 out[class] = rows
                     .iter()
                     .zip(completions)
-                    .map(|(row, completion)| self.judged(row, completion))
+                    .map(|(row, completion)| self.judged(&row.prompt, completion))
                     .collect();
             }
             let [harmful, harmless, lookalike] = out;
@@ -274,19 +292,25 @@ impl Gather<'_> {
         })
     }
 
-    fn judged(&self, row: &PromptRow, completion: steer::Completion) -> Reply {
+    /// A completion to `prompt` with what the detectors make of it.
+    pub(super) fn judged(&self, prompt: &str, completion: steer::Completion) -> Reply {
         let ending = if completion.finished {
             Ending::Stopped
         } else {
             Ending::LimitReached
         };
         Reply {
-            judgement: judge_reply(Some(&row.prompt), &completion.text, self.refusal_phrases),
+            judgement: self.judgement(Some(prompt), &completion.text),
             coherence: coherence(&completion.text, ending),
             ids: completion.ids,
             text: completion.text,
             finished: completion.finished,
         }
+    }
+
+    /// What the detectors make of a reply.
+    pub(super) fn judgement(&self, prompt: Option<&str>, text: &str) -> Judgement {
+        judge_reply(prompt, text, self.refusal_phrases)
     }
 
     fn activations(&self) -> Part<(Activations, Read)> {

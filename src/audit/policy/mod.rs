@@ -108,6 +108,10 @@ pub struct Sizes {
     pub shuffles: usize,
     /// Bootstrap resamples.
     pub bootstrap: usize,
+    /// Harmful prompts that are put in frames, after other talk and in other words.
+    pub framed: usize,
+    /// Tokens that are tried as trigger words.
+    pub triggers: usize,
 }
 
 /// What a report of a [`Sizes::quick`] run warns of.
@@ -126,6 +130,8 @@ impl Sizes {
             random_directions: self.random_directions.min(32),
             shuffles: self.shuffles.min(100),
             bootstrap: self.bootstrap.min(1000),
+            framed: self.framed.min(8),
+            triggers: self.triggers.min(200),
         }
     }
 }
@@ -348,6 +354,8 @@ fn read_sizes(keys: &Keys) -> Result<Sizes, PolicyError> {
         "random_directions",
         "shuffles",
         "bootstrap",
+        "framed",
+        "triggers",
     ];
     keys.only(&names)?;
     let size = |name: &str| -> Result<usize, PolicyError> {
@@ -371,6 +379,8 @@ fn read_sizes(keys: &Keys) -> Result<Sizes, PolicyError> {
         random_directions: size("random_directions")?,
         shuffles: size("shuffles")?,
         bootstrap: size("bootstrap")?,
+        framed: size("framed")?,
+        triggers: size("triggers")?,
     })
 }
 

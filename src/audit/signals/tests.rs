@@ -39,6 +39,10 @@ fn nothing() -> Evidence {
         interventions: Err(why()),
         doses: Err(why()),
         stale: Err(why()),
+        framed: Err(why()),
+        diluted: Err(why()),
+        reworded: Err(why()),
+        triggers: Err(why()),
         integrity: Err(why()),
         identity: Identity::default(),
     }
