@@ -1,6 +1,6 @@
 //! The table of signals: what each is called, where it belongs, and which quantities it reports.
 //!
-//! Always: the numbers are those of the project's table of 38 signals, and a quantity's name here is the name in
+//! Always: the numbers are those of the project's table of 46 signals, and a quantity's name here is the name in
 //! the policy, in the JSON and in the reports. Signals fill in the quantities; [`super::policy`] refuses others. One file for
 //! each kind of signal stands beside this one.
 
@@ -8,6 +8,7 @@ mod behaviour;
 mod dictionary;
 mod drift;
 mod mechanism;
+mod pressure;
 mod probing;
 
 use serde::{Deserialize, Serialize};
@@ -163,7 +164,12 @@ pub const SIGNALS: &[Entry] = &[
     drift::KL_TO_BASELINE,
     drift::COHERENCE,
     drift::WEIGHT_FORENSICS,
+    pressure::JAILBREAK_SLOPE,
     drift::PROVENANCE,
+    pressure::REFUSAL_CONSISTENCY,
+    pressure::DILUTION,
+    pressure::STYLE_DRIFT,
+    pressure::TRIGGER_WORDS,
 ];
 
 #[cfg(test)]
@@ -180,7 +186,7 @@ mod tests {
                 .windows(2)
                 .all(|pair| pair[0].number < pair[1].number)
         );
-        assert!(SIGNALS.iter().all(|entry| (1..=38).contains(&entry.number)));
+        assert!(SIGNALS.iter().all(|entry| (1..=46).contains(&entry.number)));
         for entry in SIGNALS {
             let names: BTreeSet<_> = entry
                 .quantities

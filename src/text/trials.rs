@@ -164,10 +164,16 @@ enum Built {
 
 const KNOWLEDGE: &str = include_str!("../../assets/trials/knowledge.jsonl");
 
+const SYSTEM: &str = include_str!("../../assets/trials/system.jsonl");
+
+const DOCUMENT: &str = include_str!("../../assets/trials/document.jsonl");
+
 const BUILTIN: &[(&str, Built)] = &[
     ("knowledge", Built::Rows(KNOWLEDGE)),
     ("sycophancy", Built::Made(made::sycophancy)),
     ("hint", Built::Made(made::hint)),
+    ("system", Built::Rows(SYSTEM)),
+    ("document", Built::Rows(DOCUMENT)),
 ];
 
 impl Trials {

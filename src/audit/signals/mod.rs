@@ -10,6 +10,7 @@ pub mod coherence;
 pub mod decoder_rotation;
 pub mod dictionary_ce;
 pub mod dictionary_fvu;
+pub mod dilution;
 pub mod direction_cosine;
 pub mod direction_norm;
 pub mod estimate;
@@ -18,6 +19,7 @@ pub mod frozen;
 pub mod harm_vs_refusal;
 pub mod induce_score;
 pub mod items;
+pub mod jailbreak_slope;
 pub mod kl_to_baseline;
 pub mod latent_crossings;
 pub mod latent_density;
@@ -27,12 +29,15 @@ pub mod probe_recovery;
 pub mod probe_transfer;
 pub mod provenance;
 pub mod recall_at_fpr;
+pub mod refusal_consistency;
 pub mod refusal_rate;
 pub mod refusal_score;
 pub mod selectivity;
 pub mod stale_direction;
 pub mod steering_health;
+pub mod style_drift;
 pub mod subspace_rank;
+pub mod trigger_words;
 pub mod weight_forensics;
 
 use super::signal::Signal;
@@ -66,7 +71,12 @@ pub const ALL: &[&dyn Signal] = &[
     &kl_to_baseline::KlToBaseline,
     &coherence::Coherence,
     &weight_forensics::WeightForensics,
+    &jailbreak_slope::JailbreakSlope,
     &provenance::Provenance,
+    &refusal_consistency::RefusalConsistency,
+    &dilution::Dilution,
+    &style_drift::StyleDrift,
+    &trigger_words::TriggerWords,
 ];
 
 /// The signal with this id.
