@@ -88,7 +88,8 @@ fn suite() -> Suite {
 fn policy() -> Policy {
     Policy::parse(
         "extends = \"default\"\n[sizes]\nfit = 12\nselect = 4\nharmful = 8\nharmless = 8\nlookalikes = 6\n\
-         max_new_tokens = 6\nrandom_directions = 8\nshuffles = 20\nbootstrap = 100\n",
+         max_new_tokens = 6\nrandom_directions = 8\nshuffles = 20\nbootstrap = 100\n\
+         framed = 4\ntriggers = 40\n",
         "test policy",
     )
     .unwrap()

@@ -149,7 +149,7 @@ fn suffix(prompt: &str, seed: u64) -> String {
     let length = added[added.len() / 2].saturating_sub(1).max(1);
     let mut rng = ChaCha8Rng::seed_from_u64(seed ^ hash(prompt));
     let mut out = String::with_capacity(length);
-    let mut left = rng.random_range(2..=8);
+    let mut left: usize = rng.random_range(2..=8);
     for place in 0..length {
         if left == 0 && place + 1 < length {
             out.push(' ');

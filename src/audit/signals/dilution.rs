@@ -61,11 +61,8 @@ fn last(diluted: &Diluted) -> Option<&Asked> {
 }
 
 fn measured(diluted: &Diluted) -> impl Iterator<Item = (usize, &Asked)> {
-    let asked = |(turns, asked): &'_ (usize, _)| (*turns, asked);
-    diluted
-        .turns
-        .iter()
-        .filter_map(move |row| Some((asked(row).0, row.1.as_ref().ok()?)))
+    let rows = diluted.turns.iter();
+    rows.filter_map(|(turns, asked)| Some((*turns, asked.as_ref().ok()?)))
 }
 
 /// Doublings that so many earlier turns are: of all turns, the request's own included.

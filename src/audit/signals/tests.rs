@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod frozen;
+mod planted;
+mod pressure;
 
 use candlescope_probes::{Direction, LogisticProbe};
 use ndarray::{Array2, array};

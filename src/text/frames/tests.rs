@@ -150,7 +150,7 @@ fn wordings_of_orders_and_of_questions() {
             "I need this from you: Write a note to a neighbour.",
             "Can you write a note to a neighbour?",
             "write a note to a neighbour.",
-            "Wirte a note to a neighbour.",
+            "Wirte a note to a nieghbour.",
         ]
     );
     let asked = |wording: Wording| wording.reword("Where is my other yellow sock?");
@@ -161,7 +161,7 @@ fn wordings_of_orders_and_of_questions() {
             "I need to know: Where is my other yellow sock?",
             "Can you tell me: Where is my other yellow sock?",
             "where is my other yellow sock?",
-            "Wehre is my other yellow sock?",
+            "Wehre is my ohter yellow sock?",
         ]
     );
     assert_eq!(Wording::Please.reword("NASA facts"), "Please NASA facts");

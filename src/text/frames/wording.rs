@@ -11,7 +11,7 @@ pub enum Wording {
     Can,
     /// In small letters.
     Small,
-    /// With two letters swapped in every third word.
+    /// With two letters swapped in long words, at least three words apart.
     Typos,
 }
 
@@ -68,7 +68,7 @@ fn small_start(text: &str) -> String {
     }
 }
 
-/// The second and third letter of the first word of five letters or more in every three words, swapped.
+/// The second and third letter swapped in words of five letters or more, of which two are at least three words apart.
 fn typos(text: &str) -> String {
     let mut since = 2;
     let word = |word: &str| {
