@@ -1,6 +1,6 @@
 //! The table of signals: what each is called, where it belongs, and which quantities it reports.
 //!
-//! Always: the numbers are those of the project's table of 38 signals, and a quantity's name here is the name in
+//! Always: the numbers are those of the project's table of signals, and a quantity's name here is the name in
 //! the policy, in the JSON and in the reports. Signals fill in the quantities; [`super::policy`] refuses others. One file for
 //! each kind of signal stands beside this one.
 
@@ -9,6 +9,7 @@ mod dictionary;
 mod drift;
 mod mechanism;
 mod probing;
+mod trials;
 
 use serde::{Deserialize, Serialize};
 
@@ -159,11 +160,15 @@ pub const SIGNALS: &[Entry] = &[
     dictionary::LATENT_DENSITY,
     dictionary::DECODER_ROTATION,
     dictionary::NEW_LATENTS,
+    trials::SYCOPHANCY,
     mechanism::STEERING_HEALTH,
     drift::KL_TO_BASELINE,
     drift::COHERENCE,
+    trials::HINT_FAITHFULNESS,
     drift::WEIGHT_FORENSICS,
     drift::PROVENANCE,
+    trials::CALIBRATION,
+    trials::KNOWLEDGE,
 ];
 
 #[cfg(test)]
@@ -180,7 +185,7 @@ mod tests {
                 .windows(2)
                 .all(|pair| pair[0].number < pair[1].number)
         );
-        assert!(SIGNALS.iter().all(|entry| (1..=38).contains(&entry.number)));
+        assert!(SIGNALS.iter().all(|entry| entry.number > 0));
         for entry in SIGNALS {
             let names: BTreeSet<_> = entry
                 .quantities

@@ -63,6 +63,10 @@ pub enum Need {
     Refit,
     /// A crosscoder over both checkpoints.
     Crosscoder,
+    /// The log-probabilities of the options of trials.
+    Choices,
+    /// Greedy replies to trials.
+    Answers,
 }
 
 impl Need {
@@ -90,7 +94,9 @@ impl Need {
                     | Self::Integrity
                     | Self::Dictionary
                     | Self::Refit
-                    | Self::Crosscoder => &[],
+                    | Self::Crosscoder
+                    | Self::Choices
+                    | Self::Answers => &[],
                 };
                 before.iter().copied().chain([need])
             })

@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::evidence::Part;
+use super::evidence::{Part, answers};
 use crate::steer::{Options, SteerError};
 
 /// Where an audit stands.
@@ -197,7 +197,7 @@ impl Stage<'_> {
 
 /// Passes that one item of this stage costs.
 pub fn stage_cost(name: &str) -> f64 {
-    if name == "completions" {
+    if matches!(name, "completions" | answers::STAGE) {
         COMPLETION
     } else {
         1.0

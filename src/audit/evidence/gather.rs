@@ -6,7 +6,7 @@
 
 use ndarray::{Array2, ArrayView2};
 
-use super::{Activations, ByClass, interventions, probes};
+use super::{Activations, ByClass, answers, choices, interventions, probes};
 use super::{
     AtSite, Candidate, Chosen, Evidence, FirstTokens, Identity, Integrity, Part, Place, Prompts,
     Replies, Reply, Site, Streams,
@@ -173,6 +173,12 @@ impl Gather<'_> {
             (None, _) => Err("there is no other checkpoint's direction to try".to_owned()),
         };
         let integrity = self.part(Need::Integrity, || self.integrity());
+        let trials = &self.prompts.trials;
+        let choices = self.part(Need::Choices, || choices::score(self.cp, trials, self.work));
+        let max_new = self.policy.sizes.max_new_tokens;
+        let answers = self.part(Need::Answers, || {
+            answers::answer(self.cp, trials, max_new, self.work)
+        });
         Evidence {
             name: self.cp.name.clone(),
             first,
@@ -184,6 +190,8 @@ impl Gather<'_> {
             doses,
             stale,
             integrity,
+            choices,
+            answers,
             identity: identity(self.cp).unwrap_or_default(),
         }
     }

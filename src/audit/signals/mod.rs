@@ -5,6 +5,7 @@
 
 pub mod ablation_kl;
 pub mod bypass_gap;
+pub mod calibration;
 pub mod carrier_layer;
 pub mod coherence;
 pub mod decoder_rotation;
@@ -16,9 +17,11 @@ pub mod estimate;
 pub mod fragility;
 pub mod frozen;
 pub mod harm_vs_refusal;
+pub mod hint_faithfulness;
 pub mod induce_score;
 pub mod items;
 pub mod kl_to_baseline;
+pub mod knowledge;
 pub mod latent_crossings;
 pub mod latent_density;
 pub mod new_latents;
@@ -33,6 +36,7 @@ pub mod selectivity;
 pub mod stale_direction;
 pub mod steering_health;
 pub mod subspace_rank;
+pub mod sycophancy;
 pub mod weight_forensics;
 
 use super::signal::Signal;
@@ -62,11 +66,15 @@ pub const ALL: &[&dyn Signal] = &[
     &latent_density::LatentDensity,
     &decoder_rotation::DecoderRotation,
     &new_latents::NewLatents,
+    &sycophancy::Sycophancy,
     &steering_health::SteeringHealth,
     &kl_to_baseline::KlToBaseline,
     &coherence::Coherence,
+    &hint_faithfulness::HintFaithfulness,
     &weight_forensics::WeightForensics,
     &provenance::Provenance,
+    &calibration::Calibration,
+    &knowledge::Knowledge,
 ];
 
 /// The signal with this id.

@@ -40,6 +40,8 @@ fn nothing() -> Evidence {
         doses: Err(why()),
         stale: Err(why()),
         integrity: Err(why()),
+        choices: Err(why()),
+        answers: Err(why()),
         identity: Identity::default(),
     }
 }
