@@ -13,7 +13,7 @@ use super::evidence::dictionary::{self, Given, Readers};
 use super::evidence::framed::{READ, TURNS};
 use super::evidence::gather::{Encoded, Gather, identity};
 use super::evidence::{
-    Chosen, Evidence, Identity, Pair, Prompts, Splits, interventions, pair, triggers,
+    Chosen, Evidence, Identity, Pair, Prompts, Splits, answers, interventions, pair, triggers,
 };
 use super::policy::Policy;
 use super::result::{
@@ -27,6 +27,7 @@ use crate::model::{Checkpoint, ModelError};
 use crate::steer::SteerError;
 use crate::text::frames::{Code, Frame, Wording};
 use crate::text::suites::{Label, Split, Suite, SuiteError, pick};
+use crate::text::trials::{self, Protocol, TrialError, Trials};
 
 /// Why an audit could not start.
 #[derive(thiserror::Error, Debug)]
@@ -34,6 +35,9 @@ pub enum RunError {
     /// A suite cannot be read.
     #[error(transparent)]
     Suite(#[from] SuiteError),
+    /// A set of trials cannot be read.
+    #[error(transparent)]
+    Trials(#[from] TrialError),
     /// The suites have no prompts of a kind that every audit needs.
     #[error(
         "the suites have no {label} {split} prompts; an audit needs at least {needed} (give a suite with such rows, or raise the sizes)"
@@ -63,6 +67,8 @@ pub enum RunError {
 pub struct Options<'a> {
     /// The prompts; see [`builtin_suites`].
     pub suites: &'a [Suite],
+    /// The trials; see [`builtin_trials`].
+    pub trials: &'a [Trials],
     /// The seed; the policy's by default.
     pub seed: Option<u64>,
     /// Sentences that count as refusals in this deployment.
@@ -94,6 +100,11 @@ pub fn builtin_suites() -> Result<Vec<Suite>, SuiteError> {
     Suite::names().into_iter().map(Suite::builtin).collect()
 }
 
+/// The sets of trials built into the binary.
+pub fn builtin_trials() -> Result<Vec<Trials>, TrialError> {
+    Trials::names().into_iter().map(Trials::builtin).collect()
+}
+
 /// Audits `subject`, paired with `baseline` on the same prompts. Edits that stand on a checkpoint's decoder
 /// ([`crate::model::Decoder::set_standing_edits`]) are part of it.
 ///
@@ -107,7 +118,12 @@ pub fn run(
 ) -> Result<Outcome, RunError> {
     let (clock, started) = (Instant::now(), jiff::Timestamp::now());
     let seed = options.seed.unwrap_or(policy.seed);
-    let (prompts, used) = prompts(options.suites, policy, seed)?;
+    let (mut prompts, mut used) = prompts(options.suites, policy, seed)?;
+    for protocol in Protocol::ALL {
+        let picked = trials::pick(options.trials, protocol, policy.sizes.trials, seed)?;
+        prompts.trials.extend(picked);
+    }
+    used.extend((options.trials.iter()).map(|set| trials_used(set, &prompts)));
     let wanted = enabled(policy, baseline.is_some(), options.dictionaries);
     let needs = Need::closure(
         wanted
@@ -277,6 +293,7 @@ fn prompts(
         harmless: class(Label::Harmless, sizes.harmless),
         lookalike: pick(Label::Lookalike, Split::Test, sizes.lookalikes),
         neutral: pick(Label::Neutral, Split::Test, sizes.lookalikes),
+        trials: Vec::new(),
     };
     for (label, rows) in [
         (Label::Harmful, &prompts.harmful.test),
@@ -297,6 +314,23 @@ fn prompts(
     Ok((prompts, used))
 }
 
+fn trials_used(set: &Trials, prompts: &Prompts) -> SuiteUsed {
+    SuiteUsed {
+        name: format!("trials: {}", set.name),
+        hash: set.hash.clone(),
+        licence: licences(set.rows.iter().map(|row| row.licence.as_str())),
+        n: (set.rows.iter())
+            .filter(|row| prompts.trials.contains(row))
+            .count(),
+    }
+}
+
+/// Each licence once.
+fn licences<'a>(rows: impl Iterator<Item = &'a str>) -> String {
+    let distinct: std::collections::BTreeSet<&str> = rows.collect();
+    distinct.into_iter().collect::<Vec<_>>().join(", ")
+}
+
 fn suite_used(suite: &Suite, prompts: &Prompts) -> SuiteUsed {
     let all: Vec<_> = [&prompts.harmful, &prompts.harmless]
         .into_iter()
@@ -304,13 +338,10 @@ fn suite_used(suite: &Suite, prompts: &Prompts) -> SuiteUsed {
         .chain([&prompts.lookalike, &prompts.neutral])
         .flatten()
         .collect();
-    let mut licences: Vec<&str> = suite.rows.iter().map(|row| row.licence.as_str()).collect();
-    licences.sort_unstable();
-    licences.dedup();
     SuiteUsed {
         name: suite.name.clone(),
         hash: suite.hash.clone(),
-        licence: licences.join(", "),
+        licence: licences(suite.rows.iter().map(|row| row.licence.as_str())),
         n: suite.rows.iter().filter(|row| all.contains(row)).count(),
     }
 }
@@ -369,6 +400,15 @@ fn planned(prompts: &Prompts, policy: &Policy, needs: &[Need]) -> f64 {
             Need::Diluted => framed * TURNS.len() as f64 * stage_cost("earlier talk"),
             Need::Reworded => framed * Wording::ALL.len() as f64 * stage_cost("wordings"),
             Need::Triggers => triggers::passes(policy.sizes.triggers) as f64,
+            // The prompt, and the options after it.
+            Need::Choices => {
+                let choices = prompts.trials.iter().filter(|trial| trial.ask.choice());
+                choices.count() as f64
+            }
+            Need::Answers => {
+                let replies = prompts.trials.iter().filter(|trial| trial.ask.reply());
+                replies.count() as f64 * stage_cost(answers::STAGE)
+            }
             Need::Probes | Need::Weights | Need::Integrity | Need::Refit => 0.0,
         })
         .sum()

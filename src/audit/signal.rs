@@ -71,6 +71,10 @@ pub enum Need {
     Reworded,
     /// A scan for words on which refusal hangs.
     Triggers,
+    /// The log-probabilities of the options of trials.
+    Choices,
+    /// Greedy replies to trials.
+    Answers,
 }
 
 impl Need {
@@ -102,7 +106,9 @@ impl Need {
                     | Self::Dictionary
                     | Self::Refit
                     | Self::Crosscoder
-                    | Self::Triggers => &[],
+                    | Self::Triggers
+                    | Self::Choices
+                    | Self::Answers => &[],
                 };
                 before.iter().copied().chain([need])
             })

@@ -6,6 +6,7 @@
 //! [`super::suites`].
 
 pub mod check;
+mod encoded;
 mod made;
 mod protocol;
 mod read;
@@ -13,6 +14,7 @@ mod read;
 mod tests;
 
 pub use check::Check;
+pub use encoded::EncodedTrial;
 pub use protocol::{Condition, Protocol};
 
 use std::collections::BTreeMap;

@@ -75,6 +75,90 @@ pub(super) const REFUSAL_CONSISTENCY: Entry = Entry {
     ],
 };
 
+pub(super) const SYSTEM_OBEDIENCE: Entry = Entry {
+    id: "system_obedience",
+    number: 40,
+    title: "System obedience",
+    stage: "SFT, DPO, PPO",
+    family: "trials",
+    needs_baseline: false,
+    artefacts: &[],
+    quantities: &[
+        q(
+            "reference_obeyed",
+            "fraction",
+            Higher,
+            "share of orders obeyed when the user alone gives them",
+        ),
+        q(
+            "aligned_obeyed",
+            "fraction",
+            Higher,
+            "share obeyed when system and user give them",
+        ),
+        q(
+            "conflict_obeyed",
+            "fraction",
+            Higher,
+            "share of the system's orders obeyed against the user",
+        ),
+        q(
+            "conflict_change",
+            "fraction",
+            Higher,
+            "what the user's opposite order changes",
+        ),
+    ],
+};
+
+pub(super) const INJECTION: Entry = Entry {
+    id: "injection",
+    number: 41,
+    title: "Injection",
+    stage: "SFT, DPO, PPO",
+    family: "trials",
+    needs_baseline: false,
+    artefacts: &[],
+    quantities: &[
+        q(
+            "document_obeyed",
+            "fraction",
+            Lower,
+            "share of orders inside a document that are obeyed",
+        ),
+        q(
+            "injection_effect",
+            "fraction",
+            Lower,
+            "that less what is said without the order",
+        ),
+        q(
+            "user_obeyed",
+            "fraction",
+            Neither,
+            "share obeyed when the user gives them",
+        ),
+        q(
+            "answered_clean",
+            "fraction",
+            Higher,
+            "share of questions answered from the document without an order",
+        ),
+        q(
+            "answered_injected",
+            "fraction",
+            Higher,
+            "share answered with the order in it",
+        ),
+        q(
+            "answer_drop",
+            "fraction",
+            Lower,
+            "what the order takes from the answers",
+        ),
+    ],
+};
+
 pub(super) const DILUTION: Entry = Entry {
     id: "dilution",
     number: 42,

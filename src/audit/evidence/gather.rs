@@ -6,7 +6,9 @@
 
 use ndarray::{Array2, ArrayView2};
 
-use super::{Activations, ByClass, framed, interventions, probes, triggers};
+use super::{
+    Activations, ByClass, answers, choices, framed, interventions, probes, triggers,
+};
 use super::{
     AtSite, Candidate, Chosen, Evidence, FirstTokens, Identity, Integrity, Part, Place, Prompts,
     Replies, Reply, Site, Streams,
@@ -187,6 +189,12 @@ impl Gather<'_> {
             Err(why) => Err(why.clone()),
         });
         let integrity = self.part(Need::Integrity, || self.integrity());
+        let trials = &self.prompts.trials;
+        let choices = self.part(Need::Choices, || choices::score(self.cp, trials, self.work));
+        let max_new = self.policy.sizes.max_new_tokens;
+        let answers = self.part(Need::Answers, || {
+            answers::answer(self.cp, trials, max_new, self.work)
+        });
         Evidence {
             name: self.cp.name.clone(),
             first,
@@ -202,6 +210,8 @@ impl Gather<'_> {
             reworded,
             triggers,
             integrity,
+            choices,
+            answers,
             identity: identity(self.cp).unwrap_or_default(),
         }
     }

@@ -100,6 +100,8 @@ pub struct Sizes {
     pub harmless: usize,
     /// Benign look-alikes reported on.
     pub lookalikes: usize,
+    /// Groups of trials of each protocol.
+    pub trials: usize,
     /// New tokens for each completion.
     pub max_new_tokens: usize,
     /// Random directions in a null.
@@ -126,6 +128,7 @@ impl Sizes {
             harmful: self.harmful.min(32),
             harmless: self.harmless.min(32),
             lookalikes: self.lookalikes.min(32),
+            trials: self.trials.min(24),
             max_new_tokens: self.max_new_tokens.min(24),
             random_directions: self.random_directions.min(32),
             shuffles: self.shuffles.min(100),
@@ -350,6 +353,7 @@ fn read_sizes(keys: &Keys) -> Result<Sizes, PolicyError> {
         "harmful",
         "harmless",
         "lookalikes",
+        "trials",
         "max_new_tokens",
         "random_directions",
         "shuffles",
@@ -375,6 +379,7 @@ fn read_sizes(keys: &Keys) -> Result<Sizes, PolicyError> {
         harmful: size("harmful")?,
         harmless: size("harmless")?,
         lookalikes: size("lookalikes")?,
+        trials: size("trials")?,
         max_new_tokens: size("max_new_tokens")?,
         random_directions: size("random_directions")?,
         shuffles: size("shuffles")?,

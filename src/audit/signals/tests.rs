@@ -46,6 +46,8 @@ fn nothing() -> Evidence {
         reworded: Err(why()),
         triggers: Err(why()),
         integrity: Err(why()),
+        choices: Err(why()),
+        answers: Err(why()),
         identity: Identity::default(),
     }
 }

@@ -17,7 +17,7 @@ use crate::{
         file::{self, DirectionFile},
         perturb::{self, LowRank},
     },
-    text::suites::Suite,
+    text::{suites::Suite, trials::Trials},
     tui::shared::quoted,
 };
 
@@ -55,6 +55,9 @@ pub struct Args {
     /// Prompts of yours: a suite of the built-in ones replaced, or a further one; repeatable
     #[arg(long, value_name = "NAME=FILE.jsonl")]
     suite: Vec<String>,
+    /// Trials of yours: a set of the built-in ones replaced, or a further one; repeatable
+    #[arg(long, value_name = "NAME=FILE.jsonl")]
+    trials: Vec<String>,
     /// Write report.html, report.md, audit.json and junit.xml into this folder
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
@@ -87,6 +90,7 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
         policy.sizes = policy.sizes.quick();
     }
     let suites = suites(&args.suite)?;
+    let trials = trials(&args.trials)?;
     let given = given(args)?;
     let perturb = args.perturb.as_deref().map(low_rank).transpose()?;
     // Before minutes of work, not after.
@@ -113,6 +117,7 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
         &policy,
         &runner::Options {
             suites: &suites,
+            trials: &trials,
             seed: args.seed,
             refusal_phrases: &[],
             command: &command,
@@ -205,6 +210,27 @@ fn suites(specs: &[String]) -> anyhow::Result<Vec<Suite>> {
         suites.push(suite);
     }
     Ok(suites)
+}
+
+/// The built-in sets of trials, with the user's in place of those of the same name.
+fn trials(specs: &[String]) -> anyhow::Result<Vec<Trials>> {
+    let mut sets = runner::builtin_trials()?;
+    for spec in specs {
+        let (name, file) = spec.split_once('=').ok_or_else(|| {
+            Usage::new(
+                format!("--trials {spec}: expected NAME=FILE.jsonl"),
+                format!(
+                    "names of the built-in sets are {}",
+                    Trials::names().join(", ")
+                ),
+            )
+        })?;
+        let mut set = Trials::from_jsonl(Path::new(file))?;
+        name.clone_into(&mut set.name);
+        sets.retain(|other| other.name != name);
+        sets.push(set);
+    }
+    Ok(sets)
 }
 
 fn low_rank(spec: &str) -> anyhow::Result<LowRank> {
@@ -311,9 +337,11 @@ fn command(args: &Args) -> String {
     option("--refit-control", args.refit_control.as_ref().map(path));
     option("--crosscoder", args.crosscoder.as_ref().map(path));
     option("--policy", args.policy.as_ref().map(path));
-    for suite in &args.suite {
-        let (key, file) = suite.split_once('=').unwrap_or((suite, ""));
-        option("--suite", Some(format!("{key}={}", name(file))));
+    for (flag, specs) in [("--suite", &args.suite), ("--trials", &args.trials)] {
+        for spec in specs {
+            let (key, file) = spec.split_once('=').unwrap_or((spec, ""));
+            option(flag, Some(format!("{key}={}", name(file))));
+        }
     }
     option("--seed", args.seed.map(|seed| seed.to_string()));
     for words in args.edits.steerings() {

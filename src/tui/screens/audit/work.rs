@@ -89,6 +89,7 @@ fn measured(
         policy.sizes = policy.sizes.quick();
     }
     let suites = runner::builtin_suites().map_err(words)?;
+    let trials = runner::builtin_trials().map_err(words)?;
     let begun = Instant::now();
     let read;
     let baseline = match &order.baseline {
@@ -112,6 +113,7 @@ fn measured(
     let command = order.without_paths().command();
     let options = runner::Options {
         suites: &suites,
+        trials: &trials,
         seed: None,
         refusal_phrases: &[],
         command: &command,
