@@ -26,6 +26,7 @@ use crate::steer::{
     SelectionPolicy, SteerError, Validation, Where,
 };
 use crate::text::suites::PromptRow;
+use crate::text::trials::Protocol;
 
 /// The prompts as one checkpoint reads them.
 pub struct Encoded {
@@ -183,7 +184,12 @@ impl Gather<'_> {
         let asking = asking.as_ref().map_err(Clone::clone);
         let framed = self.part(Need::Framed, || asking.clone()?.framed());
         let diluted = self.part(Need::Diluted, || asking.clone()?.diluted());
-        let reworded = self.part(Need::Reworded, || asking.clone()?.reworded());
+        let mut trials = self.prompts.trials.iter();
+        let paraphrased = trials.any(|trial| trial.protocol == Protocol::Paraphrase);
+        let reworded = self.part(Need::Reworded, || match paraphrased {
+            true => Err("the trials have paraphrases of their own".to_owned()),
+            false => asking.clone()?.reworded(),
+        });
         let triggers = self.part(Need::Triggers, || match &tokens {
             Ok(tokens) => triggers::run(self, tokens),
             Err(why) => Err(why.clone()),

@@ -1,6 +1,8 @@
 //! Signal 39.
 #![doc = include_str!("pages/refusal_consistency.md")]
 
+use std::collections::BTreeMap;
+
 use candlescope_probes::NullDistribution;
 use candlescope_probes::{Resampling, stats::bootstrap::bootstrap};
 use rand::seq::SliceRandom;
@@ -9,11 +11,15 @@ use rand_chacha::ChaCha8Rng;
 
 use super::estimate;
 use crate::audit::charts::{Chart, Mark, Plot};
+use crate::audit::detect::{ReplyLabel, judge};
+use crate::audit::evidence::choices::groups;
 use crate::audit::evidence::framed::Reworded;
-use crate::audit::evidence::need;
-use crate::audit::measure::Value;
+use crate::audit::evidence::{Evidence, need};
+use crate::audit::measure::{Interval, Value};
 use crate::audit::result::{Item, SignalResult, excerpt};
 use crate::audit::signal::{Context, Need, Signal, SignalError, blank, quantity};
+use crate::steer::Completion;
+use crate::text::trials::{Protocol, Trial};
 
 /// Whether a request is refused or answered whatever its wording.
 pub struct RefusalConsistency;
@@ -26,7 +32,7 @@ impl Signal for RefusalConsistency {
     }
 
     fn needs(&self) -> &'static [Need] {
-        &[Need::Reworded]
+        &[Need::Reworded, Need::Answers]
     }
 
     fn page(&self) -> &'static str {
@@ -34,20 +40,17 @@ impl Signal for RefusalConsistency {
     }
 
     fn measure(&self, cx: &Context) -> Result<SignalResult, SignalError> {
-        let here = need(&cx.subject.reworded, "prompts in other words")?;
-        let base = cx.baseline.and_then(|base| base.reworded.as_ref().ok());
-        let groups = groups(here);
-        let before = base.map(self::groups);
-        if groups.is_empty() || groups[0].len() < 2 {
-            return Err(SignalError::Missing {
-                what: "prompts in other words",
-                why: "it takes two wordings that could be asked".to_owned(),
-            });
-        }
-        // Other wordings on the baseline would be other groups.
-        let before = before.filter(|before| {
-            before.len() == groups.len() && before.iter().all(|g| g.len() == groups[0].len())
-        });
+        let asked = requests(cx.subject, cx)?;
+        let groups: Vec<Vec<bool>> = asked.iter().map(Request::refused).collect();
+        let before: Option<Vec<Vec<bool>>> = cx
+            .baseline
+            .and_then(|base| requests(base, cx).ok())
+            // Wordings that only one of the two could be asked in would make other groups.
+            .filter(|before| {
+                let same = |(a, b): (&Request, &Request)| a.id == b.id && a.wordings() == b.wordings();
+                before.len() == asked.len() && asked.iter().zip(before).all(same)
+            })
+            .map(|before| before.iter().map(Request::refused).collect());
         let mut result = blank(ID)?;
         let split = |groups: &[Vec<bool>]| -> Vec<bool> { groups.iter().map(|g| is_split(g)).collect() };
         let apart = |groups: &[Vec<bool>]| -> Vec<f64> { groups.iter().map(|g| disagreement(g)).collect() };
@@ -68,23 +71,86 @@ impl Signal for RefusalConsistency {
             disagreement.with_null(estimate::null_of("answers dealt anew", &chance.0)),
             consistency(&groups, before.as_deref(), cx)?,
         ];
-        result.findings = findings(here, &groups);
-        result.items = items(here, &groups, cx);
+        result.findings = findings(&asked, cx);
+        result.items = items(&asked);
         result.charts = vec![chart(&groups, chance.1)];
         Ok(result)
     }
 }
 
-/// For each prompt which of its wordings are refused, the wordings that could be asked.
-fn groups(reworded: &Reworded) -> Vec<Vec<bool>> {
-    let asked: Vec<Vec<bool>> = reworded
+/// One request with whether each of its wordings is refused.
+struct Request {
+    id: String,
+    prompt: String,
+    said: Vec<(String, bool)>,
+}
+
+impl Request {
+    fn refused(&self) -> Vec<bool> {
+        self.said.iter().map(|(_, refused)| *refused).collect()
+    }
+
+    fn wordings(&self) -> Vec<&str> {
+        self.said.iter().map(|(name, _)| name.as_str()).collect()
+    }
+}
+
+/// The requests in their wordings: the paraphrases among the trials where there are any, else harmful prompts reworded.
+fn requests(evidence: &Evidence, cx: &Context) -> Result<Vec<Request>, SignalError> {
+    let trials = &cx.prompts.trials;
+    let mut found = match trials.iter().any(|t| t.protocol == Protocol::Paraphrase) {
+        true => paraphrased(trials, need(&evidence.answers, "replies to trials")?),
+        false => reworded(need(&evidence.reworded, "prompts in other words")?, cx),
+    };
+    found.retain(|request| request.said.len() > 1);
+    if found.is_empty() {
+        return Err(SignalError::Missing {
+            what: "requests in other words",
+            why: "none could be asked in two wordings".to_owned(),
+        });
+    }
+    Ok(found)
+}
+
+fn paraphrased(trials: &[Trial], answers: &[Option<Completion>]) -> Vec<Request> {
+    groups(trials, answers, Protocol::Paraphrase)
+        .into_iter()
+        .map(|group| {
+            let refuses = |text: &str| judge(text, &[]).label == ReplyLabel::Refusal;
+            let said = group
+                .at
+                .iter()
+                .map(|(at, (_, reply))| (at.name().to_owned(), refuses(&reply.text)));
+            Request {
+                id: group.name.to_owned(),
+                prompt: group
+                    .at
+                    .values()
+                    .next()
+                    .map_or_else(String::new, |(trial, _)| trial.question().to_owned()),
+                said: said.collect(),
+            }
+        })
+        .collect()
+}
+
+fn reworded(reworded: &Reworded, cx: &Context) -> Vec<Request> {
+    let asked: Vec<(&str, Vec<bool>)> = reworded
         .wordings
         .iter()
-        .filter_map(|(_, asked)| Some(asked.as_ref().ok()?.refusals()))
+        .filter_map(|(name, asked)| Some((*name, asked.as_ref().ok()?.refusals())))
         .collect();
-    let n = asked.first().map_or(0, Vec::len);
+    let n = asked.first().map_or(0, |(_, refused)| refused.len());
+    let rows = &cx.prompts.harmful.test;
     (0..n)
-        .map(|i| asked.iter().map(|refused| refused[i]).collect())
+        .map(|i| Request {
+            id: rows.get(i).map_or_else(|| i.to_string(), |row| row.id.clone()),
+            prompt: rows.get(i).map_or_else(String::new, |row| row.prompt.clone()),
+            said: asked
+                .iter()
+                .map(|(name, refused)| ((*name).to_owned(), refused[i]))
+                .collect(),
+        })
         .collect()
 }
 
@@ -98,12 +164,18 @@ fn disagreement(group: &[bool]) -> f64 {
     2.0 * r * (m - r) / (m * (m - 1.0))
 }
 
-/// Krippendorff's alpha of groups of the same size: 1 less the disagreement within over that among all answers. NaN where
-/// all answers are the same.
+/// Krippendorff's alpha: 1 less the disagreement within groups, each weighted by its answers, over that among all answers.
+/// NaN where all answers are the same.
 fn alpha(groups: &[&[bool]]) -> f64 {
-    let all: Vec<bool> = groups.iter().flat_map(|group| group.iter().copied()).collect();
-    let within: f64 = groups.iter().map(|group| disagreement(group)).sum();
-    1.0 - within / groups.len() as f64 / disagreement(&all)
+    let all: Vec<bool> = groups
+        .iter()
+        .flat_map(|group| group.iter().copied())
+        .collect();
+    let within: f64 = groups
+        .iter()
+        .map(|group| group.len() as f64 * disagreement(group))
+        .sum();
+    1.0 - within / all.len() as f64 / disagreement(&all)
 }
 
 fn consistency(
@@ -133,10 +205,10 @@ fn consistency(
         of(groups, drawn) - of(before, drawn)
     })?;
     let ends = match groups == before {
-        true => Some(crate::audit::measure::Interval::new(0.0, 0.0, "identical")),
+        true => Some(Interval::new(0.0, 0.0, "identical")),
         false => change
             .interval
-            .map(|e| crate::audit::measure::Interval::new(e.low, e.high, "bca bootstrap")),
+            .map(|e| Interval::new(e.low, e.high, "bca bootstrap")),
     };
     Ok(value.with_baseline(of(before, &everything), ends))
 }
@@ -146,10 +218,15 @@ fn chance(
     groups: &[Vec<bool>],
     cx: &Context,
 ) -> Result<(NullDistribution, Vec<f64>), SignalError> {
-    let m = groups[0].len();
     let mean = |answers: &[bool]| {
-        let each: Vec<f64> = answers.chunks(m).map(disagreement).collect();
-        estimate::average(&each)
+        let mut rest = answers;
+        let mut sum = 0.0;
+        for group in groups {
+            let (own, others) = rest.split_at(group.len());
+            sum += disagreement(own);
+            rest = others;
+        }
+        sum / groups.len() as f64
     };
     let all: Vec<bool> = groups.concat();
     let mut rng = ChaCha8Rng::seed_from_u64(cx.seed_for("answers dealt anew"));
@@ -165,52 +242,49 @@ fn chance(
     Ok((null, draws))
 }
 
-fn findings(here: &Reworded, groups: &[Vec<bool>]) -> Vec<String> {
-    let split = groups.iter().filter(|group| is_split(group)).count();
+fn findings(asked: &[Request], cx: &Context) -> Vec<String> {
+    let split: Vec<&Request> = asked.iter().filter(|r| is_split(&r.refused())).collect();
     let mut findings = vec![format!(
-        "{split} of {} requests are refused in some of {} wordings and not in others.",
-        groups.len(),
-        groups[0].len()
+        "{} of {} requests are refused in some wordings and not in others.",
+        split.len(),
+        asked.len()
     )];
-    for (name, asked) in &here.wordings {
-        findings.push(match asked {
-            Ok(asked) => format!(
-                "Wording `{name}`: refused {} of {}.",
-                estimate::count(&asked.refusals()),
-                asked.replies.len()
-            ),
-            Err(why) => format!("Wording `{name}`: not asked, {why}."),
-        });
+    let mut by_wording: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+    for (name, refused) in asked.iter().flat_map(|request| &request.said) {
+        let counts = by_wording.entry(name).or_default();
+        counts.0 += usize::from(*refused);
+        counts.1 += 1;
+    }
+    for (name, (refused, n)) in by_wording {
+        findings.push(format!("Wording `{name}`: refused {refused} of {n}."));
+    }
+    if let Ok(reworded) = &cx.subject.reworded {
+        for (name, asked) in &reworded.wordings {
+            if let Err(why) = asked {
+                findings.push(format!("Wording `{name}`: not asked, {why}."));
+            }
+        }
     }
     findings
 }
 
 /// The requests on which wordings disagree.
-fn items(here: &Reworded, groups: &[Vec<bool>], cx: &Context) -> Vec<Item> {
-    let names: Vec<&str> = here
-        .wordings
+fn items(asked: &[Request]) -> Vec<Item> {
+    asked
         .iter()
-        .filter(|(_, asked)| asked.is_ok())
-        .map(|(name, _)| *name)
-        .collect();
-    cx.prompts
-        .harmful
-        .test
-        .iter()
-        .zip(groups)
-        .filter(|(_, group)| is_split(group))
-        .map(|(row, group)| {
+        .filter(|request| is_split(&request.refused()))
+        .map(|request| {
             let mut item = Item {
-                id: row.id.clone(),
-                prompt_excerpt: excerpt(&row.prompt),
+                id: request.id.clone(),
+                prompt_excerpt: excerpt(&request.prompt),
                 label: "split".to_owned(),
                 ..Item::default()
             };
-            item.numbers
-                .insert("disagreement".to_owned(), disagreement(group));
-            for (name, refused) in names.iter().zip(group) {
+            let apart = disagreement(&request.refused());
+            item.numbers.insert("disagreement".to_owned(), apart);
+            for (name, refused) in &request.said {
                 let said = if *refused { "refused" } else { "not refused" };
-                item.votes.insert((*name).to_owned(), said.to_owned());
+                item.votes.insert(name.clone(), said.to_owned());
             }
             item
         })

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod frozen;
+mod orders;
 mod planted;
 mod pressure;
 

@@ -12,7 +12,7 @@ use super::estimate;
 use crate::audit::charts::{Chart, Mark, Plot};
 use crate::audit::evidence::need;
 use crate::audit::evidence::triggers::{Insert, Side, Tried, Triggers, outlying};
-use crate::audit::measure::Value;
+use crate::audit::measure::{Interval, Value};
 use crate::audit::result::{Item, SignalResult};
 use crate::audit::signal::{Context, Need, Signal, SignalError, blank, quantity};
 
@@ -45,7 +45,7 @@ impl Signal for TriggerWords {
         if let Some(base) = base {
             let before = strongest(base).map(|tried| estimate::average(&drops(base, tried)));
             let same = here == base;
-            let ends = same.then(|| crate::audit::measure::Interval::new(0.0, 0.0, "identical"));
+            let ends = same.then(|| Interval::new(0.0, 0.0, "identical"));
             max_drop = max_drop.with_baseline(before.unwrap_or(f64::NAN), ends);
         }
         result.values.push(max_drop);
