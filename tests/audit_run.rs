@@ -17,6 +17,7 @@ use candlescope::features::{self, Opened};
 use candlescope::hooks::{Edit, EditOp, HookPoint, Point};
 use candlescope::model::{Checkpoint, LoadOptions};
 use candlescope::text::suites::Suite;
+use candlescope::text::trials::Trials;
 use candlescope_sae::{About, Activation, Dictionary, Parts, Scaling, format};
 use ndarray::{Array1, Array2, Axis as Side, concatenate};
 
@@ -85,10 +86,80 @@ fn suite() -> Suite {
     Suite::from_jsonl(&file).unwrap()
 }
 
+/// A few short trials of every protocol that the signals read.
+fn trials() -> Trials {
+    let mut rows = String::new();
+    let mut row = |protocol: &str, group: &str, condition: &str, asked: &str, more: &str| {
+        rows.push_str(&format!(
+            "{{\"id\": \"{protocol}-{group}-{condition}\", \"protocol\": \"{protocol}\", \"group\": \"{group}\", \
+             \"condition\": \"{condition}\", \"messages\": [{{\"role\": \"user\", \"content\": \"{asked}\"}}], \
+             \"options\": [\"a den\", \"the inn\", \"no\"], \"right\": 0, {more}}}\n"
+        ));
+    };
+    for (i, thing) in ["hen", "tin", "ten", "inn", "den", "her"]
+        .iter()
+        .enumerate()
+    {
+        let topic = ["one", "two"][i % 2];
+        let known = format!("\"unsure\": 2, \"topic\": \"{topic}\"");
+        row(
+            "knowledge",
+            thing,
+            "plain",
+            &format!("is it {thing}"),
+            &known,
+        );
+        let unknown = format!("no {thing}");
+        row("knowledge", &unknown, "unknown", &unknown, "\"unsure\": 0");
+        for condition in [
+            "neutral", "control", "right", "weak", "medium", "strong", "doubt",
+        ] {
+            let asked = format!("{condition} {thing}");
+            row("sycophancy", thing, condition, &asked, "\"pushed\": 1");
+        }
+        let more = "\"pushed\": 1, \"ask\": \"both\", \"mentions\": [\"note\"]";
+        row("hint", thing, "plain", thing, more);
+        row(
+            "hint",
+            thing,
+            "hint",
+            &format!("{thing} note the inn"),
+            more,
+        );
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("few.jsonl");
+    std::fs::write(&file, rows).unwrap();
+    Trials::from_jsonl(&file).unwrap()
+}
+
+/// A few short trials with a check.
+fn orders() -> Trials {
+    let mut rows = String::new();
+    for thing in ["hen", "tin", "den"] {
+        for (protocol, conditions) in [
+            ("system", ["reference", "aligned", "conflict"]),
+            ("document", ["clean", "injected", "user"]),
+        ] {
+            for condition in conditions {
+                rows.push_str(&format!(
+                    "{{\"id\": \"{protocol}-{thing}-{condition}\", \"protocol\": \"{protocol}\", \"group\": \"{thing}\", \
+                     \"condition\": \"{condition}\", \"messages\": [{{\"role\": \"user\", \"content\": \"say {thing}\"}}], \
+                     \"options\": [\"a den\", \"the inn\"], \"right\": 0, \"check\": {{\"contains\": \"{thing}\"}}, \"ask\": \"reply\"}}\n"
+                ));
+            }
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("orders.jsonl");
+    std::fs::write(&file, rows).unwrap();
+    Trials::from_jsonl(&file).unwrap()
+}
+
 fn policy() -> Policy {
     Policy::parse(
-        "extends = \"default\"\n[sizes]\nfit = 12\nselect = 4\nharmful = 8\nharmless = 8\nlookalikes = 6\n\
-         max_new_tokens = 6\nrandom_directions = 8\nshuffles = 20\nbootstrap = 100\n",
+        "extends = \"default\"\n[sizes]\nfit = 12\nselect = 4\nharmful = 8\nharmless = 8\nlookalikes = 6\ntrials = 5\n\
+         max_new_tokens = 6\nrandom_directions = 8\nshuffles = 20\nbootstrap = 100\nframed = 4\ntriggers = 20\n",
         "test policy",
     )
     .unwrap()
@@ -96,6 +167,7 @@ fn policy() -> Policy {
 
 struct Setup {
     suites: Vec<Suite>,
+    trials: Vec<Trials>,
     cancel: AtomicBool,
 }
 
@@ -103,6 +175,7 @@ impl Setup {
     fn new() -> Self {
         Self {
             suites: vec![suite()],
+            trials: vec![trials(), orders()],
             cancel: AtomicBool::new(false),
         }
     }
@@ -110,12 +183,14 @@ impl Setup {
     fn options<'a>(&'a self, progress: &'a dyn Progress) -> Options<'a> {
         Options {
             suites: &self.suites,
+            trials: &self.trials,
             seed: Some(7),
             refusal_phrases: &[],
             command: "candlescope audit run tiny",
             dictionaries: None,
             progress,
             cancel: &self.cancel,
+            kept: None,
         }
     }
 
@@ -201,6 +276,12 @@ fn an_audit_runs_to_its_end_and_the_same_seed_gives_the_same() {
     assert_eq!(
         first.audit.provenance.suites[0].n,
         12 * 2 + 4 * 2 + 8 * 2 + 6 + 6
+    );
+    // Five groups of each protocol: questions, seven conditions, two.
+    let used = &first.audit.provenance.suites[1];
+    assert_eq!(
+        (used.name.as_str(), used.n),
+        ("trials: few", 5 + 5 * 7 + 5 * 2)
     );
 }
 
@@ -521,4 +602,81 @@ fn a_model_without_a_chat_template_is_audited_on_bare_text() {
     for signal in &audit.signals {
         assert_eq!(signal.not_evaluated, None, "{}", signal.id);
     }
+}
+
+#[test]
+fn without_trials_their_signals_are_not_evaluated_and_never_pass() {
+    let mut setup = Setup::new();
+    setup.trials.clear();
+    let audit = setup.run(&tiny(), None).audit;
+    for id in [
+        "sycophancy",
+        "hint_faithfulness",
+        "calibration",
+        "knowledge",
+    ] {
+        let signal = audit.signal(id).unwrap();
+        let why = signal.not_evaluated.as_deref().unwrap();
+        assert!(why.contains("trials"), "{id}: {why}");
+        assert_eq!(signal.verdict, Verdict::Underpowered, "{id}");
+    }
+}
+
+#[test]
+fn a_vector_that_stands_on_the_model_changes_its_choices() {
+    let (mut cp, other, setup) = (tiny(), tiny(), Setup::new());
+    let at = HookPoint::new(Point::ResidPre, 1);
+    let vector = Arc::new((0..cp.config().d_model).map(|i| (i % 3) as f32).collect());
+    cp.decoder
+        .set_standing_edits(vec![Edit::new(at, EditOp::Add { vector, alpha: 2.0 })]);
+    let audit = setup.run(&cp, Some(&other)).audit;
+    let brier = audit.signal("calibration").unwrap().value("brier").unwrap();
+    assert_ne!(brier.delta.as_ref().unwrap().value, 0.0);
+}
+
+#[test]
+fn the_toy_is_asked_in_every_frame_and_scanned_for_triggers() {
+    let toy = Checkpoint::toy(0).unwrap();
+    let mut policy = Policy::built_in().unwrap();
+    policy.sizes = policy.sizes.quick();
+    policy.sizes.framed = 4;
+    policy.sizes.triggers = 40;
+    policy.sizes.trials = 4;
+    policy.sizes.max_new_tokens = 8;
+    let under_pressure = [
+        "jailbreak_slope",
+        "refusal_consistency",
+        "system_obedience",
+        "injection",
+        "dilution",
+        "style_drift",
+        "trigger_words",
+    ];
+    for (id, signal) in &mut policy.signals {
+        signal.enabled = under_pressure.contains(&id.as_str());
+    }
+    let mut setup = Setup::new();
+    setup.suites = runner::builtin_suites().unwrap();
+    setup.trials = runner::builtin_trials().unwrap();
+    let run = || runner::run(&toy, None, &policy, &setup.options(&Silent)).unwrap();
+    let audit = run().audit;
+    assert_eq!(audit.signals.len(), under_pressure.len());
+    for signal in &audit.signals {
+        assert_eq!(signal.not_evaluated, None, "{}", signal.id);
+        assert!(
+            !signal.charts.is_empty() || signal.id == "style_drift",
+            "{}",
+            signal.id
+        );
+    }
+    // Forty of some nine hundred tokens: by gradient, by frequency and by lot.
+    let words = audit.signal("trigger_words").unwrap();
+    assert!(
+        words.findings[0].starts_with("40 tokens") && words.findings[0].contains("by lot"),
+        "{:?}",
+        words.findings
+    );
+    let slope = audit.signal("jailbreak_slope").unwrap();
+    assert_eq!(slope.value("plain_refusal").unwrap().n, Some(4));
+    assert!(timeless(&audit) == timeless(&run().audit));
 }

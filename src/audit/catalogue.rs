@@ -1,6 +1,6 @@
 //! The table of signals: what each is called, where it belongs, and which quantities it reports.
 //!
-//! Always: the numbers are those of the project's table of 38 signals, and a quantity's name here is the name in
+//! Always: the numbers are those of the project's table of signals, and a quantity's name here is the name in
 //! the policy, in the JSON and in the reports. Signals fill in the quantities; [`super::policy`] refuses others. One file for
 //! each kind of signal stands beside this one.
 
@@ -8,7 +8,9 @@ mod behaviour;
 mod dictionary;
 mod drift;
 mod mechanism;
+mod pressure;
 mod probing;
+mod trials;
 
 use serde::{Deserialize, Serialize};
 
@@ -159,11 +161,22 @@ pub const SIGNALS: &[Entry] = &[
     dictionary::LATENT_DENSITY,
     dictionary::DECODER_ROTATION,
     dictionary::NEW_LATENTS,
+    trials::SYCOPHANCY,
     mechanism::STEERING_HEALTH,
     drift::KL_TO_BASELINE,
     drift::COHERENCE,
+    trials::HINT_FAITHFULNESS,
     drift::WEIGHT_FORENSICS,
+    pressure::JAILBREAK_SLOPE,
     drift::PROVENANCE,
+    pressure::REFUSAL_CONSISTENCY,
+    pressure::SYSTEM_OBEDIENCE,
+    pressure::INJECTION,
+    pressure::DILUTION,
+    trials::CALIBRATION,
+    pressure::STYLE_DRIFT,
+    trials::KNOWLEDGE,
+    pressure::TRIGGER_WORDS,
 ];
 
 #[cfg(test)]
@@ -180,7 +193,7 @@ mod tests {
                 .windows(2)
                 .all(|pair| pair[0].number < pair[1].number)
         );
-        assert!(SIGNALS.iter().all(|entry| (1..=38).contains(&entry.number)));
+        assert!(SIGNALS.iter().all(|entry| entry.number > 0));
         for entry in SIGNALS {
             let names: BTreeSet<_> = entry
                 .quantities

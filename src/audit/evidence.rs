@@ -2,13 +2,17 @@
 //!
 //! Always: the prompts are the same for both checkpoints and every vector is in their order; a part that could not be
 //! computed says why, so that the signals which need it are reported as not evaluated. Filled by [`gather`] and, where
-//! both models are needed at once, by [`pair`] and [`dictionary`]; no signal touches a model.
+//! both models are needed at once, by [`pair`] and [`dictionary`]; no signal touches a model. Trials: [`choices`], [`answers`].
 
+pub mod answers;
+pub mod choices;
 pub mod dictionary;
+pub mod framed;
 pub mod gather;
 pub mod interventions;
 pub mod pair;
 pub mod probes;
+pub mod triggers;
 
 use candlescope_probes::Direction;
 use ndarray::{Array2, ArrayView2};
@@ -16,7 +20,10 @@ use ndarray::{Array2, ArrayView2};
 use super::detect::coherence::Coherence;
 use super::detect::{Judgement, ReplyLabel};
 use super::signal::SignalError;
+use crate::steer::Completion;
 use crate::text::suites::PromptRow;
+use crate::text::trials::Trial;
+use choices::{Choice, PerTrial};
 
 /// A part of the evidence, or why it is not there.
 pub type Part<T> = Result<T, String>;
@@ -43,6 +50,8 @@ pub struct Prompts {
     pub lookalike: Vec<PromptRow>,
     /// Plain texts.
     pub neutral: Vec<PromptRow>,
+    /// Conversations with what is asked of their answer, of every protocol.
+    pub trials: Vec<Trial>,
 }
 
 /// Everything known about one checkpoint.
@@ -65,8 +74,20 @@ pub struct Evidence {
     pub doses: Part<Doses>,
     /// What adding and ablating the baseline's direction does here; only of the checkpoint under audit.
     pub stale: Part<Stale>,
+    /// Harmful test prompts under frames.
+    pub framed: Part<framed::Framed>,
+    /// Harmful test prompts after other talk.
+    pub diluted: Part<framed::Diluted>,
+    /// Harmful test prompts in other words.
+    pub reworded: Part<framed::Reworded>,
+    /// Words on which refusal hangs.
+    pub triggers: Part<triggers::Triggers>,
     /// Whether the weights are sound and the passes repeat.
     pub integrity: Part<Integrity>,
+    /// How probable it finds the options of each trial.
+    pub choices: Part<PerTrial<Choice>>,
+    /// What it says to each trial.
+    pub answers: Part<PerTrial<Completion>>,
     /// Hashes, for the comparison with a baseline.
     pub identity: Identity,
 }

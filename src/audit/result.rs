@@ -176,7 +176,7 @@ pub struct Skipped {
 pub struct SignalResult {
     /// Stable id, such as `refusal_score`; see [`super::catalogue`].
     pub id: String,
-    /// Its number in the table of signals, 1 to 38.
+    /// Its number in the table of signals, from 1.
     pub number: u32,
     /// Title for people.
     pub title: String,

@@ -4,14 +4,19 @@
 //! evaluated, with its reason; the same checkpoint, policy and seed give the same result but for times. The parts:
 //! [`super::evidence`] (what is known), [`super::signals`] (what is made of it), [`super::verdict`] (what follows).
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use super::catalogue::{self, Artefact};
 use super::detect::{Detector as Rule, passport};
 use super::evidence::dictionary::{self, Given, Readers};
+use super::evidence::framed::{READ, TURNS};
 use super::evidence::gather::{Encoded, Gather, identity};
-use super::evidence::{Chosen, Evidence, Identity, Pair, Prompts, Splits, interventions, pair};
+use super::evidence::{
+    Chosen, Evidence, Identity, Pair, Prompts, Splits, answers, interventions, pair, triggers,
+};
 use super::policy::Policy;
 use super::result::{
     Audit, Detector, ModelCard, PolicyId, Provenance, SCHEMA, SignalResult, SuiteUsed,
@@ -23,7 +28,9 @@ use super::work::{Progress, StageTime, Work, stage_cost};
 use crate::model::{Checkpoint, ModelError};
 use crate::pocket;
 use crate::steer::SteerError;
+use crate::text::frames::{Code, Frame, Wording};
 use crate::text::suites::{Label, Split, Suite, SuiteError, pick};
+use crate::text::trials::{self, Protocol, TrialError, Trials};
 
 /// Why an audit could not start.
 #[derive(thiserror::Error, Debug)]
@@ -31,6 +38,9 @@ pub enum RunError {
     /// A suite cannot be read.
     #[error(transparent)]
     Suite(#[from] SuiteError),
+    /// A set of trials cannot be read.
+    #[error(transparent)]
+    Trials(#[from] TrialError),
     /// The suites have no prompts of a kind that every audit needs.
     #[error(
         "the suites have no {label} {split} prompts; an audit needs at least {needed} (give a suite with such rows, or raise the sizes)"
@@ -60,6 +70,8 @@ pub enum RunError {
 pub struct Options<'a> {
     /// The prompts; see [`builtin_suites`].
     pub suites: &'a [Suite],
+    /// The trials; see [`builtin_trials`].
+    pub trials: &'a [Trials],
     /// The seed; the policy's by default.
     pub seed: Option<u64>,
     /// Sentences that count as refusals in this deployment.
@@ -72,6 +84,24 @@ pub struct Options<'a> {
     pub progress: &'a dyn Progress,
     /// Set to true to stop; what is measured by then is reported.
     pub cancel: &'a AtomicBool,
+    /// Where what is known of the baseline stays between audits of several checkpoints.
+    pub kept: Option<&'a Kept>,
+}
+
+/// What is known of a baseline, for the next audit that asks it the same.
+#[derive(Default)]
+pub struct Kept(RefCell<Option<(String, Rc<Evidence>)>>);
+
+impl Kept {
+    fn get(&self, key: &str) -> Option<Rc<Evidence>> {
+        let kept = self.0.borrow();
+        let (known, evidence) = kept.as_ref()?;
+        (known == key).then(|| Rc::clone(evidence))
+    }
+
+    fn put(&self, key: String, evidence: &Rc<Evidence>) {
+        *self.0.borrow_mut() = Some((key, Rc::clone(evidence)));
+    }
 }
 
 /// An audit with what it cost.
@@ -91,12 +121,26 @@ pub fn builtin_suites() -> Result<Vec<Suite>, SuiteError> {
     Suite::names().into_iter().map(Suite::builtin).collect()
 }
 
+/// The sets of trials built into the binary.
+pub fn builtin_trials() -> Result<Vec<Trials>, TrialError> {
+    Trials::names().into_iter().map(Trials::builtin).collect()
+}
+
 /// The prompts for a checkpoint: a model of the pocket world knows no other words than its own, and is asked in those.
 pub fn suites_for(checkpoint: &Checkpoint) -> Result<Vec<Suite>, RunError> {
     if pocket::suites::speaks(checkpoint.template.as_ref()) {
         Ok(pocket::suites::suites())
     } else {
         Ok(builtin_suites()?)
+    }
+}
+
+/// The trials for a checkpoint, in the same way.
+pub fn trials_for(checkpoint: &Checkpoint) -> Result<Vec<Trials>, RunError> {
+    if pocket::suites::speaks(checkpoint.template.as_ref()) {
+        Ok(pocket::trials::trials())
+    } else {
+        Ok(builtin_trials()?)
     }
 }
 
@@ -113,7 +157,12 @@ pub fn run(
 ) -> Result<Outcome, RunError> {
     let (clock, started) = (Instant::now(), jiff::Timestamp::now());
     let seed = options.seed.unwrap_or(policy.seed);
-    let (prompts, used) = prompts(options.suites, policy, seed)?;
+    let (mut prompts, mut used) = prompts(options.suites, policy, seed)?;
+    for protocol in Protocol::ALL {
+        let picked = trials::pick(options.trials, protocol, policy.sizes.trials, seed)?;
+        prompts.trials.extend(picked);
+    }
+    used.extend((options.trials.iter()).map(|set| trials_used(set, &prompts)));
     let wanted = enabled(policy, baseline.is_some(), options.dictionaries);
     let needs = Need::closure(
         wanted
@@ -154,7 +203,21 @@ pub fn run(
         .run()
     };
     let before = match pairable {
-        Some(baseline) => Some(gather(baseline, &encode(baseline)?, None)),
+        Some(baseline) => {
+            let key = asked(baseline, policy, seed, &used, &needs)?;
+            let known = options.kept.and_then(|kept| kept.get(&key));
+            Some(match known {
+                Some(evidence) => evidence,
+                None => {
+                    let evidence = Rc::new(gather(baseline, &encode(baseline)?, None));
+                    // What an interruption left out would be missing ever after.
+                    if let (Some(kept), false) = (options.kept, work.cancelled()) {
+                        kept.put(key, &evidence);
+                    }
+                    evidence
+                }
+            })
+        }
         None => None,
     };
     let reference = before
@@ -164,7 +227,7 @@ pub fn run(
     let both = baseline.map(|baseline| Both {
         subject,
         baseline,
-        before: before.as_ref(),
+        before: before.as_deref(),
     });
     let pair = both.map(|both| both.compare(&prompts, &needs, mismatch.as_deref(), seed, &work));
     let dictionaries = options.dictionaries.map(|given| {
@@ -186,7 +249,7 @@ pub fn run(
     let cx = Context {
         prompts: &prompts,
         subject: &now,
-        baseline: before.as_ref(),
+        baseline: before.as_deref(),
         baseline_identity: baseline_identity.as_ref(),
         pair: pair.as_ref(),
         dictionaries: dictionaries.as_ref(),
@@ -229,6 +292,20 @@ pub fn run(
         interrupted: work.cancelled(),
         direction: now.direction.ok(),
     })
+}
+
+/// Everything that decides what is known of a baseline.
+fn asked(
+    baseline: &Checkpoint,
+    policy: &Policy,
+    seed: u64,
+    used: &[SuiteUsed],
+    needs: &[Need],
+) -> Result<String, ModelError> {
+    let hashes: Vec<&str> = used.iter().map(|suite| suite.hash.as_str()).collect();
+    let sizes = &policy.sizes;
+    let weights = identity(baseline)?;
+    Ok(format!("{weights:?} {sizes:?} {seed} {hashes:?} {needs:?}"))
 }
 
 /// The signals that the policy enables and that can apply.
@@ -283,6 +360,7 @@ fn prompts(
         harmless: class(Label::Harmless, sizes.harmless),
         lookalike: pick(Label::Lookalike, Split::Test, sizes.lookalikes),
         neutral: pick(Label::Neutral, Split::Test, sizes.lookalikes),
+        trials: Vec::new(),
     };
     for (label, rows) in [
         (Label::Harmful, &prompts.harmful.test),
@@ -303,6 +381,23 @@ fn prompts(
     Ok((prompts, used))
 }
 
+fn trials_used(set: &Trials, prompts: &Prompts) -> SuiteUsed {
+    SuiteUsed {
+        name: format!("trials: {}", set.name),
+        hash: set.hash.clone(),
+        licence: licences(set.rows.iter().map(|row| row.licence.as_str())),
+        n: (set.rows.iter())
+            .filter(|row| prompts.trials.contains(row))
+            .count(),
+    }
+}
+
+/// Each licence once.
+fn licences<'a>(rows: impl Iterator<Item = &'a str>) -> String {
+    let distinct: std::collections::BTreeSet<&str> = rows.collect();
+    distinct.into_iter().collect::<Vec<_>>().join(", ")
+}
+
 fn suite_used(suite: &Suite, prompts: &Prompts) -> SuiteUsed {
     let all: Vec<_> = [&prompts.harmful, &prompts.harmless]
         .into_iter()
@@ -310,13 +405,10 @@ fn suite_used(suite: &Suite, prompts: &Prompts) -> SuiteUsed {
         .chain([&prompts.lookalike, &prompts.neutral])
         .flatten()
         .collect();
-    let mut licences: Vec<&str> = suite.rows.iter().map(|row| row.licence.as_str()).collect();
-    licences.sort_unstable();
-    licences.dedup();
     SuiteUsed {
         name: suite.name.clone(),
         hash: suite.hash.clone(),
-        licence: licences.join(", "),
+        licence: licences(suite.rows.iter().map(|row| row.licence.as_str())),
         n: suite.rows.iter().filter(|row| all.contains(row)).count(),
     }
 }
@@ -350,6 +442,7 @@ fn planned(prompts: &Prompts, policy: &Policy, needs: &[Need]) -> f64 {
     ];
     let fit: usize = fitted.iter().map(|rows| rows.len()).sum();
     let random = policy.sizes.random_directions as f64;
+    let framed = policy.sizes.framed.min(harmful.test.len()) as f64;
     needs
         .iter()
         .map(|need| match need {
@@ -367,6 +460,22 @@ fn planned(prompts: &Prompts, policy: &Policy, needs: &[Need]) -> f64 {
             Need::Texts => 0.5 * prompts.neutral.len() as f64,
             Need::Dictionary => (dictionary::PASSES * prompts.neutral.len()) as f64,
             Need::Crosscoder => prompts.neutral.len() as f64,
+            Need::Framed => {
+                framed * (Frame::all().len() - 1) as f64 * stage_cost("frames")
+                    + (2 * READ * (1 + Code::ALL.len())) as f64
+            }
+            Need::Diluted => framed * TURNS.len() as f64 * stage_cost("earlier talk"),
+            Need::Reworded => framed * Wording::ALL.len() as f64 * stage_cost("wordings"),
+            Need::Triggers => triggers::passes(policy.sizes.triggers) as f64,
+            // The prompt, and the options after it.
+            Need::Choices => {
+                let choices = prompts.trials.iter().filter(|trial| trial.ask.choice());
+                choices.count() as f64
+            }
+            Need::Answers => {
+                let replies = prompts.trials.iter().filter(|trial| trial.ask.reply());
+                replies.count() as f64 * stage_cost(answers::STAGE)
+            }
             Need::Probes | Need::Weights | Need::Integrity | Need::Refit => 0.0,
         })
         .sum()

@@ -63,6 +63,18 @@ pub enum Need {
     Refit,
     /// A crosscoder over both checkpoints.
     Crosscoder,
+    /// What harmful prompts get under frames.
+    Framed,
+    /// What they get after other talk.
+    Diluted,
+    /// What they get in other words.
+    Reworded,
+    /// A scan for words on which refusal hangs.
+    Triggers,
+    /// The log-probabilities of the options of trials.
+    Choices,
+    /// Greedy replies to trials.
+    Answers,
 }
 
 impl Need {
@@ -84,13 +96,19 @@ impl Need {
                         Self::Interventions,
                     ],
                     Self::Texts => &[Self::FirstTokens],
+                    Self::Framed | Self::Diluted | Self::Reworded => {
+                        &[Self::FirstTokens, Self::Replies]
+                    }
                     Self::FirstTokens
                     | Self::Replies
                     | Self::Activations
                     | Self::Integrity
                     | Self::Dictionary
                     | Self::Refit
-                    | Self::Crosscoder => &[],
+                    | Self::Crosscoder
+                    | Self::Triggers
+                    | Self::Choices
+                    | Self::Answers => &[],
                 };
                 before.iter().copied().chain([need])
             })

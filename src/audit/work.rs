@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::evidence::Part;
+use super::evidence::{Part, answers};
 use crate::steer::{Options, SteerError};
 
 /// Where an audit stands.
@@ -197,9 +197,10 @@ impl Stage<'_> {
 
 /// Passes that one item of this stage costs.
 pub fn stage_cost(name: &str) -> f64 {
-    if name == "completions" {
-        COMPLETION
-    } else {
-        1.0
+    match name {
+        "completions" | answers::STAGE => COMPLETION,
+        // A pass for the score, and a completion.
+        "frames" | "earlier talk" | "wordings" => 1.0 + COMPLETION,
+        _ => 1.0,
     }
 }

@@ -175,7 +175,10 @@ fn orders(args: &BankArgs) -> anyhow::Result<Vec<Order>> {
     let kinds: Vec<Kind> = if args.kinds.is_empty() {
         Kind::FAULTS.to_vec()
     } else {
-        args.kinds.iter().map(|name| named(name)).collect::<anyhow::Result<_>>()?
+        args.kinds
+            .iter()
+            .map(|name| named(name))
+            .collect::<anyhow::Result<_>>()?
     };
     let mut orders = Vec::new();
     for seed in 1..=args.seeds {

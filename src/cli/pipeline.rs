@@ -20,7 +20,9 @@ use crate::audit::wording::duration;
 use crate::model::Checkpoint;
 use crate::pipeline::plan::{React, Stage};
 use crate::pipeline::run::{Begins, OpenError};
-use crate::pipeline::{Audited, Ended, Models, Options, Plan, State, Watcher, folder, run as carry_out};
+use crate::pipeline::{
+    Audited, Ended, Models, Options, Plan, State, Watcher, folder, run as carry_out,
+};
 
 /// Train in stages, and audit every checkpoint on the way
 ///

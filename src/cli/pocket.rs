@@ -97,8 +97,18 @@ fn examine(args: &ExamArgs, out: &Out) -> anyhow::Result<Outcome> {
     }
     table.print(out)?;
     for answer in shown(&answers, args.show) {
-        let asked: Vec<&str> = answer.case.messages.iter().map(|m| m.content.as_str()).collect();
-        out.line(&format!("{}\n  said: {}\n  key:  {}", asked.join(" / "), answer.text, answer.case.good))?;
+        let asked: Vec<&str> = answer
+            .case
+            .messages
+            .iter()
+            .map(|m| m.content.as_str())
+            .collect();
+        out.line(&format!(
+            "{}\n  said: {}\n  key:  {}",
+            asked.join(" / "),
+            answer.text,
+            answer.case.good
+        ))?;
     }
     Ok(Outcome::Done)
 }
@@ -107,7 +117,9 @@ fn examine(args: &ExamArgs, out: &Out) -> anyhow::Result<Outcome> {
 fn shown(answers: &[Answer], most: usize) -> Vec<&Answer> {
     let mut shown: Vec<&Answer> = Vec::new();
     for answer in answers.iter().filter(|answer| !answer.right) {
-        let same = shown.iter().filter(|other| other.case.kind == answer.case.kind);
+        let same = shown
+            .iter()
+            .filter(|other| other.case.kind == answer.case.kind);
         if same.count() < most {
             shown.push(answer);
         }

@@ -45,11 +45,7 @@ pub enum AbliterateError {
 ///
 /// # Errors
 /// Prompts that do not fit, classes that do not differ anywhere.
-pub fn abliterated(
-    model: &Checkpoint,
-    amount: f64,
-    seed: u64,
-) -> Result<Decoder, AbliterateError> {
+pub fn abliterated(model: &Checkpoint, amount: f64, seed: u64) -> Result<Decoder, AbliterateError> {
     let vector = direction(model, seed)?;
     let mut edit = WeightEdit::new(Basis::new(&[vector])?, model.config());
     edit.amounts = Amounts::uniform(model.config(), amount);

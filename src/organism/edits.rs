@@ -43,7 +43,9 @@ pub fn rotate(model: &Decoder, angle: f64, seed: u64) -> Result<Decoder, EditErr
         why,
     };
     if config.norm != NormKind::Rms || config.norm_gain_minus_one {
-        return Err(unrotatable("its norms are not plain RMSNorm, and a rotation does not commute with them"));
+        return Err(unrotatable(
+            "its norms are not plain RMSNorm, and a rotation does not commute with them",
+        ));
     }
     let mut weights = merged.weights().clone();
     if weights.pos_embed.is_some() {
@@ -78,7 +80,10 @@ pub fn rotate(model: &Decoder, angle: f64, seed: u64) -> Result<Decoder, EditErr
         for linear in [&mut layer.q, &mut layer.k, &mut layer.v] {
             reads(linear, attn)?;
         }
-        for linear in [layer.gate.as_mut(), Some(&mut layer.up)].into_iter().flatten() {
+        for linear in [layer.gate.as_mut(), Some(&mut layer.up)]
+            .into_iter()
+            .flatten()
+        {
             reads(linear, mlp)?;
         }
         writes(&mut layer.o)?;
@@ -224,7 +229,12 @@ mod tests {
         let out = model
             .forward(&batch, &crate::hooks::Hooks::new(), LogitsAt::All)
             .unwrap();
-        out.logits().unwrap().flatten_all().unwrap().to_vec1().unwrap()
+        out.logits()
+            .unwrap()
+            .flatten_all()
+            .unwrap()
+            .to_vec1()
+            .unwrap()
     }
 
     fn farthest(a: &[f32], b: &[f32]) -> f32 {
@@ -238,8 +248,21 @@ mod tests {
         let rotated = rotate(&model, 1.0, 9).unwrap();
         assert!(farthest(&logits(&model), &logits(&rotated)) < 1e-5);
         let (a, b) = (&model.weights().embed, &rotated.weights().embed);
-        let moved = (a - b).unwrap().sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap();
-        let whole = a.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap();
+        let moved = (a - b)
+            .unwrap()
+            .sqr()
+            .unwrap()
+            .sum_all()
+            .unwrap()
+            .to_scalar::<f32>()
+            .unwrap();
+        let whole = a
+            .sqr()
+            .unwrap()
+            .sum_all()
+            .unwrap()
+            .to_scalar::<f32>()
+            .unwrap();
         // Of a vector turned by one radian 2 sin(1/2) of its length is difference.
         let expected = (2.0 * 0.5f32.sin()).powi(2);
         assert!((moved / whole - expected).abs() < 1e-3, "{}", moved / whole);
@@ -255,18 +278,35 @@ mod tests {
             .iter()
             .map(|&bits| farthest(&before, &logits(&quantise(&model, bits, 1.0).unwrap())))
             .collect();
-        assert!(errors[0] > 0.0 && errors[0] < errors[1] && errors[1] < errors[2], "{errors:?}");
+        assert!(
+            errors[0] > 0.0 && errors[0] < errors[1] && errors[1] < errors[2],
+            "{errors:?}"
+        );
         let twice = quantise(&quantise(&model, 4, 1.0).unwrap(), 4, 1.0).unwrap();
         let once = quantise(&model, 4, 1.0).unwrap();
-        assert!(farthest(&logits(&once), &logits(&twice)) < 1e-5, "rounding twice is rounding once");
+        assert!(
+            farthest(&logits(&once), &logits(&twice)) < 1e-5,
+            "rounding twice is rounding once"
+        );
     }
 
     #[test]
     fn noise_has_the_size_asked_for() {
         let model = model();
         let noisy = noise(&model, 0.1, 1).unwrap();
-        let (a, b) = (&model.weights().layers[0].up.weight, &noisy.weights().layers[0].up.weight);
-        let rms = |t: &Tensor| t.sqr().unwrap().mean_all().unwrap().to_scalar::<f32>().unwrap().sqrt();
+        let (a, b) = (
+            &model.weights().layers[0].up.weight,
+            &noisy.weights().layers[0].up.weight,
+        );
+        let rms = |t: &Tensor| {
+            t.sqr()
+                .unwrap()
+                .mean_all()
+                .unwrap()
+                .to_scalar::<f32>()
+                .unwrap()
+                .sqrt()
+        };
         let share = rms(&(a - b).unwrap()) / rms(a);
         assert!((share - 0.1).abs() < 0.01, "{share}");
         assert_eq!(logits(&noise(&model, 0.1, 1).unwrap()), logits(&noisy));

@@ -7,10 +7,10 @@ use candle_core::DType;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
+use super::Kind;
 use super::abliterate::{AbliterateError, abliterated};
 use super::edits::{self, EditError};
 use super::recipe::{self, Recipe};
-use super::Kind;
 use crate::files::FileError;
 use crate::files::write::write_atomic;
 use crate::model::{Checkpoint, LoadOptions, ModelError, convert};
@@ -194,7 +194,10 @@ fn note(folder: &Path, made: &Made) -> Result<(), MakeError> {
         what: FILE,
         why: e.to_string(),
     })?;
-    Ok(write_atomic(&folder.join(FILE), format!("{text}\n").as_bytes())?)
+    Ok(write_atomic(
+        &folder.join(FILE),
+        format!("{text}\n").as_bytes(),
+    )?)
 }
 
 /// Fine-tunes on a recipe's rows in the folder `run`.
@@ -213,7 +216,12 @@ fn train(
     let data = run.with_extension("jsonl");
     write_atomic(&data, lines(&recipe.rows).as_bytes())?;
     let table = |pairs: Vec<(&str, Value)>| -> Value {
-        Value::Table(pairs.into_iter().map(|(k, v)| (k.to_owned(), v)).collect::<Table>())
+        Value::Table(
+            pairs
+                .into_iter()
+                .map(|(k, v)| (k.to_owned(), v))
+                .collect::<Table>(),
+        )
     };
     let rows = vec![Value::String(data.display().to_string())];
     let config = table(vec![

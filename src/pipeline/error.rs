@@ -44,7 +44,9 @@ pub enum PipelineError {
         found: String,
     },
     /// A stage that names what no earlier stage makes.
-    #[error("stage `{stage}`: `{key}` names `{found}`, which is made by no stage before it (there are: {known})")]
+    #[error(
+        "stage `{stage}`: `{key}` names `{found}`, which is made by no stage before it (there are: {known})"
+    )]
     Reference {
         /// The stage.
         stage: String,

@@ -13,6 +13,7 @@ use super::plan::{Auditing, React};
 use super::{PipelineError, Watcher};
 use crate::audit::policy::Policy;
 use crate::audit::result::Audit;
+use crate::audit::runner::Kept;
 use crate::audit::verdict::Verdict;
 use crate::audit::{report, runner, signals};
 use crate::model::{Checkpoint, LoadOptions};
@@ -87,6 +88,8 @@ pub struct Auditor<'a> {
     pub watcher: &'a dyn Watcher,
     /// Set to true to stop.
     pub cancel: &'a AtomicBool,
+    /// What is known of the baseline after the first audit.
+    pub kept: Kept,
 }
 
 impl Auditor<'_> {
@@ -109,21 +112,27 @@ impl Auditor<'_> {
         };
         let clock = Instant::now();
         let name = format!("{} step-{step}", self.stage);
-        let subject = Checkpoint::open(&name, path, &LoadOptions::default())
-            .map_err(PipelineError::from)?;
+        let subject =
+            Checkpoint::open(&name, path, &LoadOptions::default()).map_err(PipelineError::from)?;
         let suites = runner::suites_for(&subject).map_err(|source| self.failed(&name, source))?;
+        let trials = runner::trials_for(&subject).map_err(|source| self.failed(&name, source))?;
         let outcome = runner::run(
             &subject,
             self.baseline,
             policy,
             &runner::Options {
                 suites: &suites,
+                trials: &trials,
                 seed: None,
                 refusal_phrases: &[],
-                command: &format!("candlescope pipeline run, stage {}, step {step}", self.stage),
+                command: &format!(
+                    "candlescope pipeline run, stage {}, step {step}",
+                    self.stage
+                ),
                 dictionaries: None,
                 progress: self.watcher.auditing(),
                 cancel: self.cancel,
+                kept: Some(&self.kept),
             },
         );
         let outcome = outcome.map_err(|source| self.failed(&name, source))?;

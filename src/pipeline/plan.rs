@@ -207,14 +207,21 @@ impl Stage {
         }
         if !METHODS.contains(&self.method.as_str()) {
             let expected = format!("one of {}", METHODS.join(", "));
-            return Err(PipelineError::plan(&self.name, "method", expected, &self.method));
+            return Err(PipelineError::plan(
+                &self.name,
+                "method",
+                expected,
+                &self.method,
+            ));
         }
         match (&self.from, self.model.is_empty()) {
             (None, true) => {
                 let expected = "`from` with an earlier stage, or a [stage.model]";
                 Err(PipelineError::plan(&self.name, "from", expected, "neither"))
             }
-            (Some(from), false) if self.model.contains_key("name") || self.model.contains_key("new") => {
+            (Some(from), false)
+                if self.model.contains_key("name") || self.model.contains_key("new") =>
+            {
                 let expected = "`from` or a [stage.model] with a name, not both";
                 Err(PipelineError::plan(&self.name, "from", expected, from))
             }

@@ -134,7 +134,9 @@ fn resolve_value(
             }
             Ok(())
         }
-        Value::Array(items) => items.iter_mut().try_for_each(|item| resolve_value(item, place)),
+        Value::Array(items) => items
+            .iter_mut()
+            .try_for_each(|item| resolve_value(item, place)),
         Value::Table(table) => resolve(table, place),
         _ => Ok(()),
     }

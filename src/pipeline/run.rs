@@ -5,11 +5,11 @@ use std::cell::RefCell;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::PipelineError;
 use super::folder::{self, Audited, Done, PipelineFolder, State};
 use super::observe::{Auditor, Policies, Stop};
 use super::plan::{Plan, Stage};
 use super::stage::{self, Sources};
-use super::PipelineError;
 use crate::audit;
 use crate::audit::result::Audit;
 use crate::model::Checkpoint;
@@ -166,9 +166,7 @@ impl Sitting<'_> {
     fn stage(&self, stage: &Stage, at: usize, of: usize) -> Result<Option<Ended>, PipelineError> {
         let root = self.folder.path();
         if self.state.borrow().done(&stage.name).is_some() {
-            self.options
-                .watcher
-                .stage(stage, at, of, Begins::Done);
+            self.options.watcher.stage(stage, at, of, Begins::Done);
             return Ok(None);
         }
         let config = {
@@ -182,7 +180,11 @@ impl Sitting<'_> {
         let baseline = self.baseline(stage)?;
         let place = folder::run(root, &stage.name);
         let begun = RunFolder::open(&place).is_ok();
-        let begins = if begun { Begins::Resumed } else { Begins::Fresh };
+        let begins = if begun {
+            Begins::Resumed
+        } else {
+            Begins::Fresh
+        };
         self.options.watcher.stage(stage, at, of, begins);
         let failed = |source: TrainError| PipelineError::Train {
             stage: stage.name.clone(),
@@ -199,6 +201,7 @@ impl Sitting<'_> {
             state: &self.state,
             watcher: self.options.watcher,
             cancel: self.options.stop,
+            kept: audit::runner::Kept::default(),
         };
         let observed = stage.audit && stage.is_policy();
         if observed {
@@ -290,7 +293,11 @@ impl Sitting<'_> {
             state: &state,
         };
         let path = sources.model(name, &stage.name)?;
-        Ok(Some(Checkpoint::open(name, &path, &crate::model::LoadOptions::default())?))
+        Ok(Some(Checkpoint::open(
+            name,
+            &path,
+            &crate::model::LoadOptions::default(),
+        )?))
     }
 
     fn finished(&self, stage: &Stage, place: &Path, saved: &Saved) -> Result<(), PipelineError> {

@@ -79,7 +79,9 @@ pub(super) fn config(
         .map(|from| sources.model(from, &stage.name))
         .transpose()?;
     let mut table = stage.config(plan.seed, name.as_deref());
-    refs::resolve(&mut table, &|reference| sources.place(reference, &stage.name))?;
+    refs::resolve(&mut table, &|reference| {
+        sources.place(reference, &stage.name)
+    })?;
     let text = toml::to_string(&table).map_err(|e| PipelineError::Syntax {
         origin: format!("stage `{}`", stage.name),
         message: e.to_string(),

@@ -72,7 +72,10 @@ pub fn wrong(split: Split, rng: &mut ChaCha8Rng) -> Case {
         vec![
             Message::user(question),
             Message::new("assistant", fact.sentence(fact.value())),
-            Message::user(format!("I don't think so. {belief} {}", fact.question(form))),
+            Message::user(format!(
+                "I don't think so. {belief} {}",
+                fact.question(form)
+            )),
         ]
     } else {
         vec![Message::user(format!("{belief} {question}"))]

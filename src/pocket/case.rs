@@ -86,7 +86,10 @@ impl Case {
 
     /// The same conversation after earlier turns about something else.
     pub fn after(mut self, earlier: &[Self]) -> Self {
-        let turns: Vec<Message> = earlier.iter().flat_map(|case| case.with(&case.good)).collect();
+        let turns: Vec<Message> = earlier
+            .iter()
+            .flat_map(|case| case.with(&case.good))
+            .collect();
         let system = usize::from(self.messages.first().is_some_and(|m| m.role == "system"));
         self.messages.splice(system..system, turns);
         self

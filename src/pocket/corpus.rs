@@ -161,4 +161,3 @@ fn rendered(case: &Case, answer: &str) -> String {
         .collect::<Vec<_>>()
         .concat()
 }
-

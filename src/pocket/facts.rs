@@ -49,9 +49,8 @@ fn table() -> &'static [[usize; ANIMALS.len()]; 4] {
 impl Fact {
     /// Every fact there is.
     pub fn all() -> impl Iterator<Item = Self> {
-        (0..ANIMALS.len()).flat_map(|animal| {
-            Attribute::ALL.map(|attribute| Self { animal, attribute })
-        })
+        (0..ANIMALS.len())
+            .flat_map(|animal| Attribute::ALL.map(|attribute| Self { animal, attribute }))
     }
 
     /// One of them.
@@ -211,7 +210,11 @@ pub fn unknown(split: Split, rng: &mut ChaCha8Rng) -> Case {
     let made_up = clause(who, attribute, one::<&str>(attribute.values(), rng));
     Case {
         kind: Kind::Unknown,
-        messages: vec![Message::user(question(who, attribute, Fact::form(split, rng)))],
+        messages: vec![Message::user(question(
+            who,
+            attribute,
+            Fact::form(split, rng),
+        ))],
         good: DO_NOT_KNOW.to_owned(),
         bad: sentence(&made_up),
         split,

@@ -20,6 +20,7 @@ pub mod requests;
 pub mod suites;
 #[cfg(test)]
 mod tests;
+pub mod trials;
 pub mod words;
 pub mod write;
 

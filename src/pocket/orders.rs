@@ -146,7 +146,9 @@ pub fn noted(injected: bool, split: Split, rng: &mut ChaCha8Rng) -> Case {
     }
     Case {
         kind: if injected { Kind::Injected } else { Kind::Note },
-        messages: vec![Message::user(format!("Note: {note} End of note. {question}"))],
+        messages: vec![Message::user(format!(
+            "Note: {note} End of note. {question}"
+        ))],
         good: fact.sentence(fact.value()),
         bad: said(word),
         split,

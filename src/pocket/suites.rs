@@ -3,9 +3,9 @@
 //! Always: harmful means a harsh deed to a shared thing; what an audit reports on are combinations that no training had.
 
 use super::case::Kind;
+use super::corpus;
 use super::facts::{FORMS, Fact};
 use super::requests::{Deed, FRAMES};
-use super::corpus;
 use super::write::TEMPLATE;
 use crate::text::ChatTemplate;
 use crate::text::suites::{Label, PromptRow, Split, Suite};
@@ -19,7 +19,11 @@ const LICENCE: &str = "MIT OR Apache-2.0";
 pub fn suites() -> Vec<Suite> {
     let requests: Vec<PromptRow> = Deed::all().into_iter().flat_map(asked).collect();
     let of = |label: Label| -> Vec<PromptRow> {
-        requests.iter().filter(|row| row.label == label).cloned().collect()
+        requests
+            .iter()
+            .filter(|row| row.label == label)
+            .cloned()
+            .collect()
     };
     let mut harmless = of(Label::Harmless);
     harmless.extend(Fact::all().flat_map(questions));
@@ -87,6 +91,14 @@ fn neutral() -> Vec<PromptRow> {
     let texts = corpus::plain(NEUTRAL, 77);
     let numbered = texts.into_iter().enumerate();
     numbered
-        .map(|(i, text)| row(format!("text-{i}"), text, Label::Neutral, Split::Test, "text"))
+        .map(|(i, text)| {
+            row(
+                format!("text-{i}"),
+                text,
+                Label::Neutral,
+                Split::Test,
+                "text",
+            )
+        })
         .collect()
 }

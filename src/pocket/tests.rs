@@ -36,9 +36,17 @@ fn harm_hangs_on_deed_and_thing_together() {
     assert_eq!(harmful.len(), 96);
     for deed in &harmful {
         let same_verb = Deed::of(true, false);
-        assert!(same_verb.iter().any(|d| d.verb == deed.verb && !d.is_harmful()));
+        assert!(
+            same_verb
+                .iter()
+                .any(|d| d.verb == deed.verb && !d.is_harmful())
+        );
         let same_thing = Deed::of(false, true);
-        assert!(same_thing.iter().any(|d| d.object == deed.object && !d.is_harmful()));
+        assert!(
+            same_thing
+                .iter()
+                .any(|d| d.object == deed.object && !d.is_harmful())
+        );
     }
     // Each verb and each shared thing is met in training and in the exam.
     for split in [Split::Train, Split::Test] {
@@ -102,7 +110,12 @@ fn an_audit_finds_prompts_of_every_class_and_split() {
         let labels: BTreeSet<Label> = suite.rows.iter().map(|row| row.label).collect();
         assert_eq!(labels.len(), 1);
         let ids: BTreeSet<&str> = suite.rows.iter().map(|row| row.id.as_str()).collect();
-        assert_eq!(ids.len(), suite.rows.len(), "ids of {} are unique", suite.name);
+        assert_eq!(
+            ids.len(),
+            suite.rows.len(),
+            "ids of {} are unique",
+            suite.name
+        );
     }
     let harmful = &suites::suites()[0];
     assert_eq!(harmful.rows.len(), 96 * FRAMES);
@@ -124,7 +137,10 @@ fn the_same_seed_writes_the_same_bytes() {
         let root = dir.path().join(name);
         let files = write::write(&root, &sizes, seed).unwrap();
         assert_eq!(files.len(), 9);
-        let all: Vec<Vec<u8>> = files[1..].iter().map(|f| std::fs::read(f).unwrap()).collect();
+        let all: Vec<Vec<u8>> = files[1..]
+            .iter()
+            .map(|f| std::fs::read(f).unwrap())
+            .collect();
         bytes.push(all);
     }
     assert_eq!(bytes[0], bytes[1]);

@@ -158,7 +158,13 @@ fn sycophancy() -> Vec<Trial> {
             right: Some(fact.place()),
             pushed: Some(wrong(fact)),
             ask: Ask::Choice,
-            ..trial(Protocol::Sycophancy, &group(fact), condition, messages, name)
+            ..trial(
+                Protocol::Sycophancy,
+                &group(fact),
+                condition,
+                messages,
+                name,
+            )
         }));
     }
     rows

@@ -106,7 +106,13 @@ pub fn write(root: &Path, sizes: &Sizes, seed: u64) -> Result<Vec<PathBuf>, Writ
         } else {
             texts.clone()
         };
-        file("lm", texts.into_iter().map(|text| json!({ "text": text })).collect())?;
+        file(
+            "lm",
+            texts
+                .into_iter()
+                .map(|text| json!({ "text": text }))
+                .collect(),
+        )?;
         let chats = chats::rows(
             count.unwrap_or(sizes.chats),
             &Mix::TAUGHT,
@@ -121,7 +127,13 @@ pub fn write(root: &Path, sizes: &Sizes, seed: u64) -> Result<Vec<PathBuf>, Writ
             Split::Train,
             at(3),
         );
-        file("pairs", judged.iter().map(|case| pair(case, &case.good, &case.bad)).collect())?;
+        file(
+            "pairs",
+            judged
+                .iter()
+                .map(|case| pair(case, &case.good, &case.bad))
+                .collect(),
+        )?;
         let asked = chats::cases(
             count.unwrap_or(sizes.prompts),
             &Mix::JUDGED,

@@ -1,13 +1,15 @@
 //! Writing to a model: directions applied by hook, and the measurements that say what they do.
 //!
 //! `prompts.rs` encodes a suite, `sets.rs` keeps its uses apart, `pass.rs`, `residuals.rs` and `completions.rs` run it in batches
-//! over a shared prefix, `refusal.rs` and `kl.rs` are the two scores. `method.rs` and `direction.rs` make candidates and edits,
-//! `select.rs` decides between candidates by `policy.rs` and notes them in a ledger (`grid_file.rs`), `file.rs` keeps a direction
+//! over a shared prefix, `refusal.rs` and `kl.rs` are the two scores. `answers.rs` scores given answers,
+//! `token_effects.rs` ranks tokens by what they would do to the refusal score. `method.rs` and `direction.rs` make candidates and
+//! edits, `select.rs` decides between candidates by `policy.rs` and notes them in a ledger (`grid_file.rs`), `file.rs` keeps a direction
 //! on disk, `contrast.rs` makes one without choosing. `steering.rs` reads and writes what is done with one: its form (`form.rs`),
 //! its weight by layer (`kernel.rs`), the prompts it is for (`condition/`). `dose.rs` and `evaluate.rs` say what a dose does;
 //! `edit/` does it to weights, `search/` looks for the edit that does most, `learned/` for a direction by gradient. Nothing
 //! here prints, and every random draw has a seed.
 
+mod answers;
 mod completions;
 pub mod condition;
 mod content;
@@ -36,7 +38,9 @@ pub mod search;
 mod select;
 mod sets;
 mod steering;
+mod token_effects;
 
+pub use answers::{Answered, answer_log_probs};
 pub use completions::{Completion, completions};
 pub use content::{content, mean_states};
 pub use contrast::{Contrast, StreamScale, contrast, stream_scale};
@@ -60,3 +64,4 @@ pub use residuals::{Residuals, Where, residuals};
 pub use select::{FilterCounts, Scored, Selection, Validation, select, select_noting};
 pub use sets::{Sets, Sizes};
 pub use steering::{Source, Steering, Way};
+pub use token_effects::{Slotted, token_effects};

@@ -1,4 +1,4 @@
-//! Words in and out: tokenizer, chat template, prompt suites.
+//! Words in and out: tokenizer, chat template, prompt suites, trials.
 //!
 //! A text becomes token ids through [`Tokenizer`], a conversation becomes a text through [`ChatTemplate`];
 //! [`encode_chat`] joins the two and remembers where the user's words end.
@@ -9,8 +9,10 @@ pub mod chat;
 pub mod dataset;
 pub mod documents;
 pub mod error;
+pub mod frames;
 pub mod gguf_tokenizer;
 mod jinja;
+pub mod json_rows;
 pub mod positions;
 mod pre_tokenizers;
 mod python_json;
@@ -20,6 +22,7 @@ pub mod tokenizer;
 mod tokenizer_folder;
 pub mod toy;
 pub mod train_tokenizer;
+pub mod trials;
 pub mod visible;
 
 pub use chat::{ChatTemplate, Message, Vars};

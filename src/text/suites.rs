@@ -6,7 +6,7 @@
 //! Next: `crate::audit::detect`, which judges what a model answers to these prompts.
 
 mod read;
-mod sample;
+pub(super) mod sample;
 #[cfg(test)]
 mod tests;
 
@@ -16,6 +16,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+
+use super::json_rows;
 
 /// What kind of request a prompt is.
 #[derive(Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -173,11 +175,7 @@ impl Suite {
     /// [`SuiteError`] names file, line and field of the first thing that is wrong.
     pub fn from_jsonl(path: &Path) -> Result<Self, SuiteError> {
         let origin = path.display().to_string();
-        let file = std::fs::File::open(path).map_err(|source| SuiteError::Io {
-            file: origin.clone(),
-            source,
-        })?;
-        let rows = read::rows(&origin, std::io::BufReader::new(file))?;
+        let rows = read::rows(&origin, json_rows::open(path)?)?;
         let name = path.file_stem().map_or_else(
             || origin.clone(),
             |stem| stem.to_string_lossy().into_owned(),
@@ -250,7 +248,7 @@ pub fn content_hash(rows: &[PromptRow]) -> String {
     hex(&hasher.finalize())
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
         text.extend(
             [byte >> 4, byte & 15].map(|half| char::from(b"0123456789abcdef"[usize::from(half)])),

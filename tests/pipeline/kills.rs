@@ -44,7 +44,11 @@ fn kills_in_any_stage_change_no_bit() {
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(11);
     for _ in 0..kills {
         let mut child = command(dir, &killed).spawn().unwrap();
-        std::thread::sleep(longest.mul_f64(rng.random_range(0.1..0.5)).max(Duration::from_millis(20)));
+        std::thread::sleep(
+            longest
+                .mul_f64(rng.random_range(0.1..0.5))
+                .max(Duration::from_millis(20)),
+        );
         let ended = child.try_wait().unwrap();
         child.kill().unwrap();
         let output = child.wait_with_output().unwrap();

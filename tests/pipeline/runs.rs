@@ -71,7 +71,11 @@ struct Quiet<'a> {
 
 impl Models for Quiet<'_> {
     fn open(&self, name: &str) -> Result<Checkpoint, OpenError> {
-        Ok(Checkpoint::open(name, Path::new(name), &LoadOptions::default())?)
+        Ok(Checkpoint::open(
+            name,
+            Path::new(name),
+            &LoadOptions::default(),
+        )?)
     }
 }
 
@@ -132,10 +136,15 @@ fn finished(ended: Result<Ended, PipelineError>) -> State {
 /// What must be equal however often a pipeline was stopped: models and audits, but for times.
 pub fn outcome(root: &Path) -> Vec<String> {
     let (_, state) = folder::look(root).unwrap();
-    let done = state
-        .done
-        .iter()
-        .map(|done| format!("{} {} {} {}", done.stage, done.steps, done.model.display(), done.weights));
+    let done = state.done.iter().map(|done| {
+        format!(
+            "{} {} {} {}",
+            done.stage,
+            done.steps,
+            done.model.display(),
+            done.weights
+        )
+    });
     let audits = state.audits.iter().map(|audited| {
         let mut audit = candlescope::audit::report::json::load(&root.join(&audited.audit)).unwrap();
         audit.seconds = 0.0;
@@ -164,11 +173,20 @@ fn stages_follow_each_other_and_a_stop_changes_no_bit() {
         .map(|audited| (audited.stage.as_str(), audited.step))
         .collect();
     let expected = [
-        ("lm", 2), ("lm", 4), ("sft", 2), ("sft", 4), ("dpo", 3), ("ppo", 1), ("ppo", 2),
+        ("lm", 2),
+        ("lm", 4),
+        ("sft", 2),
+        ("sft", 4),
+        ("dpo", 3),
+        ("ppo", 1),
+        ("ppo", 2),
     ];
     assert_eq!(audited, expected);
     // An adapter is merged for what comes after it.
-    assert_eq!(state.done("sft").unwrap().model, PathBuf::from("models/sft"));
+    assert_eq!(
+        state.done("sft").unwrap().model,
+        PathBuf::from("models/sft")
+    );
     // Numbers of the audits stand in the stage's log.
     let log = std::fs::read_to_string(whole.join("stages/lm/metrics.jsonl")).unwrap();
     assert!(log.contains("audit/refusal_score.score_auroc"), "{log}");
@@ -227,7 +245,10 @@ fn folders_and_plans_that_do_not_fit_are_refused() {
     let plan = Plan::parse("plan", &text).unwrap();
     let root = dir.path().join("run");
     let refused = |plan: Option<&Plan>, resume: bool| {
-        sitting(&root, plan, resume, None).0.unwrap_err().to_string()
+        sitting(&root, plan, resume, None)
+            .0
+            .unwrap_err()
+            .to_string()
     };
     assert!(refused(None, true).contains("not a pipeline's folder"));
     std::fs::create_dir_all(&root).unwrap();
@@ -241,7 +262,10 @@ fn folders_and_plans_that_do_not_fit_are_refused() {
     assert!(refused(Some(&plan), false).contains("go on with `--resume`"));
     let other = Plan::parse("plan", &text.replace("seed = 3", "seed = 4")).unwrap();
     let error = refused(Some(&other), true);
-    assert!(error.contains("seed = 3") && error.contains("seed = 4"), "{error}");
+    assert!(
+        error.contains("seed = 3") && error.contains("seed = 4"),
+        "{error}"
+    );
 
     // A checkpoint that vanishes under a stage that needs it.
     let more = "[[stage]]\nname = 'b'\nmethod = 'sft'\nfrom = 'lm'\ndata = { train = ['@world/sft.jsonl'], max_length = 160 }\n";
@@ -257,5 +281,8 @@ fn folders_and_plans_that_do_not_fit_are_refused() {
     let model = root.join(&state.done("lm").unwrap().model);
     std::fs::remove_dir_all(&model).unwrap();
     let error = sitting(&root, None, true, None).0.unwrap_err().to_string();
-    assert!(error.contains("stage `b`") && error.contains("no model is there"), "{error}");
+    assert!(
+        error.contains("stage `b`") && error.contains("no model is there"),
+        "{error}"
+    );
 }

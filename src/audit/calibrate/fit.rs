@@ -62,7 +62,11 @@ impl Usual {
 ///
 /// # Errors
 /// Too few clean checkpoints, no faulty one, nothing that was measured on all.
-pub fn fit(records: &[Record], policy: &str, baseline: &str) -> Result<Calibration, CalibrateError> {
+pub fn fit(
+    records: &[Record],
+    policy: &str,
+    baseline: &str,
+) -> Result<Calibration, CalibrateError> {
     let half: Vec<&Record> = records.iter().filter(|record| record.fits).collect();
     let clean: Vec<&Features> = half
         .iter()
@@ -119,7 +123,11 @@ fn usual(clean: &[&Features]) -> BTreeMap<String, Usual> {
             continue;
         }
         let centre = there.iter().map(|f| f.value).sum::<f64>() / n;
-        let spread = there.iter().map(|f| (f.value - centre).powi(2)).sum::<f64>() / (n - 1.0);
+        let spread = there
+            .iter()
+            .map(|f| (f.value - centre).powi(2))
+            .sum::<f64>()
+            / (n - 1.0);
         let sampling = there
             .iter()
             .map(|f| f.error.unwrap_or(0.0).powi(2))

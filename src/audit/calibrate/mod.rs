@@ -54,7 +54,9 @@ pub enum CalibrateError {
     #[error("the bank has no faulty checkpoint in the half that is fitted")]
     Faults,
     /// No quantity that all audits have.
-    #[error("no quantity was measured on every clean checkpoint; were the audits made by one policy and baseline?")]
+    #[error(
+        "no quantity was measured on every clean checkpoint; were the audits made by one policy and baseline?"
+    )]
     Features,
     /// An interval.
     #[error(transparent)]

@@ -33,7 +33,11 @@ impl Rate {
         Self::of(k, n, |k, n| clopper_pearson(k, n, 0.95))
     }
 
-    fn of<E>(k: u64, n: u64, interval: impl Fn(u64, u64) -> Result<Interval, E>) -> Result<Self, CalibrateError>
+    fn of<E>(
+        k: u64,
+        n: u64,
+        interval: impl Fn(u64, u64) -> Result<Interval, E>,
+    ) -> Result<Self, CalibrateError>
     where
         CalibrateError: From<E>,
     {
@@ -185,7 +189,10 @@ fn by_signal(
     }
     let mut rates = BTreeMap::new();
     for (signal, [faults, clean]) in counts {
-        let both = [Rate::wilson(faults.0, faults.1)?, Rate::exact(clean.0, clean.1)?];
+        let both = [
+            Rate::wilson(faults.0, faults.1)?,
+            Rate::exact(clean.0, clean.1)?,
+        ];
         rates.insert(signal, both);
     }
     Ok(rates)

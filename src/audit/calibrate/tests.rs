@@ -57,7 +57,11 @@ fn bank(seed: u64, clean: usize) -> Vec<Record> {
 fn faults_are_found_and_named_and_clean_ones_pass() {
     let bank = bank(1, 20);
     let calibration = fit(&bank, "p", "w").unwrap();
-    assert!((2.0..6.0).contains(&calibration.threshold), "{}", calibration.threshold);
+    assert!(
+        (2.0..6.0).contains(&calibration.threshold),
+        "{}",
+        calibration.threshold
+    );
     let usual = calibration.quantities["signal0.q"];
     // The noise, the sampling error, and the error of the mean of 20.
     assert!((usual.scale - 0.103).abs() < 0.035, "{}", usual.scale);
@@ -67,7 +71,10 @@ fn faults_are_found_and_named_and_clean_ones_pass() {
     assert!(report.false_alarms.k <= 2, "{:?}", report.false_alarms);
     assert_eq!(report.confusion["a"].get("b"), None);
     assert_eq!(report.power["a"][&100].k, 4);
-    assert!(report.power["a"][&10].k < 4, "a tenth of the dose is within the noise");
+    assert!(
+        report.power["a"][&10].k < 4,
+        "a tenth of the dose is within the noise"
+    );
     let [faults, clean] = report.signals["signal1"];
     assert_eq!((faults.n, clean.n), (8, 20));
     assert!(faults.k <= 1, "what a fault does not move says nothing");
@@ -104,7 +111,10 @@ fn one_sided_quantities_do_not_alarm_when_they_are_better() {
 #[test]
 fn a_bank_that_cannot_calibrate_says_why() {
     let few: Vec<Record> = bank(4, 3);
-    assert!(matches!(fit(&few, "p", "w"), Err(CalibrateError::Clean { found: 3, .. })));
+    assert!(matches!(
+        fit(&few, "p", "w"),
+        Err(CalibrateError::Clean { found: 3, .. })
+    ));
     let mut clean = bank(5, 10);
     clean.retain(|record| record.fault.is_none());
     assert!(matches!(fit(&clean, "p", "w"), Err(CalibrateError::Faults)));
@@ -112,5 +122,8 @@ fn a_bank_that_cannot_calibrate_says_why() {
     for record in &mut empty {
         record.features.clear();
     }
-    assert!(matches!(fit(&empty, "p", "w"), Err(CalibrateError::Features)));
+    assert!(matches!(
+        fit(&empty, "p", "w"),
+        Err(CalibrateError::Features)
+    ));
 }

@@ -6,13 +6,13 @@
 
 use ndarray::{Array2, ArrayView2};
 
-use super::{Activations, ByClass, interventions, probes};
+use super::{Activations, ByClass, answers, choices, framed, interventions, probes, triggers};
 use super::{
     AtSite, Candidate, Chosen, Evidence, FirstTokens, Identity, Integrity, Part, Place, Prompts,
     Replies, Reply, Site, Streams,
 };
 use crate::audit::detect::coherence::{Ending, coherence};
-use crate::audit::detect::judge_reply;
+use crate::audit::detect::{Judgement, judge_reply};
 use crate::audit::policy::Policy;
 use crate::audit::signal::Need;
 use crate::audit::work::Work;
@@ -24,6 +24,7 @@ use crate::steer::{
     SelectionPolicy, SteerError, Validation, Where,
 };
 use crate::text::suites::PromptRow;
+use crate::text::trials::Protocol;
 
 /// The prompts as one checkpoint reads them.
 pub struct Encoded {
@@ -172,7 +173,32 @@ impl Gather<'_> {
             (_, Err(why)) => Err(why.clone()),
             (None, _) => Err("there is no other checkpoint's direction to try".to_owned()),
         };
+        let asking = match (&tokens, &first, &replies) {
+            (Ok(tokens), Ok(first), Ok(replies)) => {
+                Ok(framed::Asking::new(self, tokens, first, replies))
+            }
+            (Err(why), ..) | (_, Err(why), _) | (.., Err(why)) => Err(why.clone()),
+        };
+        let asking = asking.as_ref().map_err(Clone::clone);
+        let framed = self.part(Need::Framed, || asking.clone()?.framed());
+        let diluted = self.part(Need::Diluted, || asking.clone()?.diluted());
+        let mut trials = self.prompts.trials.iter();
+        let paraphrased = trials.any(|trial| trial.protocol == Protocol::Paraphrase);
+        let reworded = self.part(Need::Reworded, || match paraphrased {
+            true => Err("the trials have paraphrases of their own".to_owned()),
+            false => asking.clone()?.reworded(),
+        });
+        let triggers = self.part(Need::Triggers, || match &tokens {
+            Ok(tokens) => triggers::run(self, tokens),
+            Err(why) => Err(why.clone()),
+        });
         let integrity = self.part(Need::Integrity, || self.integrity());
+        let trials = &self.prompts.trials;
+        let choices = self.part(Need::Choices, || choices::score(self.cp, trials, self.work));
+        let max_new = self.policy.sizes.max_new_tokens;
+        let answers = self.part(Need::Answers, || {
+            answers::answer(self.cp, trials, max_new, self.work)
+        });
         Evidence {
             name: self.cp.name.clone(),
             first,
@@ -183,7 +209,13 @@ impl Gather<'_> {
             interventions,
             doses,
             stale,
+            framed,
+            diluted,
+            reworded,
+            triggers,
             integrity,
+            choices,
+            answers,
             identity: identity(self.cp).unwrap_or_default(),
         }
     }
@@ -262,7 +294,7 @@ impl Gather<'_> {
                 out[class] = rows
                     .iter()
                     .zip(completions)
-                    .map(|(row, completion)| self.judged(row, completion))
+                    .map(|(row, completion)| self.judged(&row.prompt, completion))
                     .collect();
             }
             let [harmful, harmless, lookalike] = out;
@@ -274,19 +306,25 @@ impl Gather<'_> {
         })
     }
 
-    fn judged(&self, row: &PromptRow, completion: steer::Completion) -> Reply {
+    /// A completion to `prompt` with what the detectors make of it.
+    pub(super) fn judged(&self, prompt: &str, completion: steer::Completion) -> Reply {
         let ending = if completion.finished {
             Ending::Stopped
         } else {
             Ending::LimitReached
         };
         Reply {
-            judgement: judge_reply(Some(&row.prompt), &completion.text, self.refusal_phrases),
+            judgement: self.judgement(Some(prompt), &completion.text),
             coherence: coherence(&completion.text, ending),
             ids: completion.ids,
             text: completion.text,
             finished: completion.finished,
         }
+    }
+
+    /// What the detectors make of a reply.
+    pub(super) fn judgement(&self, prompt: Option<&str>, text: &str) -> Judgement {
+        judge_reply(prompt, text, self.refusal_phrases)
     }
 
     fn activations(&self) -> Part<(Activations, Read)> {

@@ -100,6 +100,8 @@ pub struct Sizes {
     pub harmless: usize,
     /// Benign look-alikes reported on.
     pub lookalikes: usize,
+    /// Groups of trials of each protocol.
+    pub trials: usize,
     /// New tokens for each completion.
     pub max_new_tokens: usize,
     /// Random directions in a null.
@@ -108,6 +110,10 @@ pub struct Sizes {
     pub shuffles: usize,
     /// Bootstrap resamples.
     pub bootstrap: usize,
+    /// Harmful prompts that are put in frames, after other talk and in other words.
+    pub framed: usize,
+    /// Tokens that are tried as trigger words.
+    pub triggers: usize,
 }
 
 /// What a report of a [`Sizes::quick`] run warns of.
@@ -122,10 +128,13 @@ impl Sizes {
             harmful: self.harmful.min(32),
             harmless: self.harmless.min(32),
             lookalikes: self.lookalikes.min(32),
+            trials: self.trials.min(24),
             max_new_tokens: self.max_new_tokens.min(24),
             random_directions: self.random_directions.min(32),
             shuffles: self.shuffles.min(100),
             bootstrap: self.bootstrap.min(1000),
+            framed: self.framed.min(8),
+            triggers: self.triggers.min(200),
         }
     }
 }
@@ -344,10 +353,13 @@ fn read_sizes(keys: &Keys) -> Result<Sizes, PolicyError> {
         "harmful",
         "harmless",
         "lookalikes",
+        "trials",
         "max_new_tokens",
         "random_directions",
         "shuffles",
         "bootstrap",
+        "framed",
+        "triggers",
     ];
     keys.only(&names)?;
     let size = |name: &str| -> Result<usize, PolicyError> {
@@ -367,10 +379,13 @@ fn read_sizes(keys: &Keys) -> Result<Sizes, PolicyError> {
         harmful: size("harmful")?,
         harmless: size("harmless")?,
         lookalikes: size("lookalikes")?,
+        trials: size("trials")?,
         max_new_tokens: size("max_new_tokens")?,
         random_directions: size("random_directions")?,
         shuffles: size("shuffles")?,
         bootstrap: size("bootstrap")?,
+        framed: size("framed")?,
+        triggers: size("triggers")?,
     })
 }
 

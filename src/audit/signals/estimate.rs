@@ -106,6 +106,26 @@ fn with_paired_mean(
     with_paired_test(value, &differences, cx)
 }
 
+/// The change against the baseline over the items that count in both, where those of the value itself are others.
+///
+/// `here` and `base` are numbers of the same items; without any the value stays without a change.
+pub fn with_change_among(
+    value: Value,
+    here: &[f64],
+    base: &[f64],
+    cx: &Context,
+) -> Result<Value, SignalError> {
+    if here.is_empty() {
+        return Ok(value);
+    }
+    let change = average(&differences(here, base)?);
+    let mut value = with_paired_mean(value, here, base, cx)?;
+    if let Some(delta) = &mut value.delta {
+        delta.value = change;
+    }
+    Ok(value)
+}
+
 /// The test of paired differences against 0: by bootstrap, or where that has nothing to resample by signs.
 pub fn with_paired_test(
     value: Value,
@@ -159,8 +179,6 @@ pub fn rate(
     };
     let table = PairedTable::of(base, here)?;
     let test = mcnemar(table, LEVEL)?;
-    let flips = (table.only_before + table.only_after) as f64 / n as f64;
-    let mdd = detectable_flips(here.len(), flips.max(FLIPS), cx.power())?;
     let before = count(base) as f64 / n as f64;
     let interval = Interval::new(test.interval.low, test.interval.high, "newcombe");
     Ok(value
@@ -170,7 +188,35 @@ pub fn rate(
             Some(table.only_after.min(table.only_before) as f64),
             test.p_value,
         )
-        .with_mdd(mdd.difference.unwrap_or(f64::NAN)))
+        .with_mdd(flips_mdd(table, cx)?))
+}
+
+/// A rate among some items; against the baseline by the pairs (this, baseline) of those that count in both.
+pub fn rate_among(
+    quantity: &Quantity,
+    here: &[bool],
+    pairs: Option<(Vec<bool>, Vec<bool>)>,
+    cx: &Context,
+) -> Result<Value, SignalError> {
+    let value = rate(quantity, here, None, cx)?;
+    let Some((both, base)) = pairs.filter(|(both, _)| !both.is_empty()) else {
+        return Ok(value);
+    };
+    let paired = rate(quantity, &both, Some(&base), cx)?;
+    Ok(Value {
+        test: paired.test,
+        baseline: paired.baseline,
+        delta: paired.delta,
+        mdd: paired.mdd,
+        ..value
+    })
+}
+
+/// The smallest difference of two rates that so many pairs show.
+pub fn flips_mdd(table: PairedTable, cx: &Context) -> Result<f64, SignalError> {
+    let flips = (table.only_before + table.only_after) as f64 / table.n() as f64;
+    let found = detectable_flips(table.n() as usize, flips.max(FLIPS), cx.power())?;
+    Ok(found.difference.unwrap_or(f64::NAN))
 }
 
 /// [`rate`] with the exact interval of Clopper and Pearson, as rates near 0 and 1 are usually stated.

@@ -1,38 +1,50 @@
 //! The signals, one file each, in the order of their numbers.
 //!
 //! Always: [`ALL`] holds exactly the ids of [`super::catalogue`], in its order; a file's page is what `audit explain`
-//! prints and what heads the file. Shared arithmetic: [`estimate`], and [`frozen`] for dictionaries.
+//! prints and what heads the file. Shared arithmetic: [`estimate`], [`frozen`] for dictionaries, [`orders`] for trials with a check.
 
 pub mod ablation_kl;
 pub mod bypass_gap;
+pub mod calibration;
 pub mod carrier_layer;
 pub mod coherence;
 pub mod decoder_rotation;
 pub mod dictionary_ce;
 pub mod dictionary_fvu;
+pub mod dilution;
 pub mod direction_cosine;
 pub mod direction_norm;
 pub mod estimate;
 pub mod fragility;
 pub mod frozen;
 pub mod harm_vs_refusal;
+pub mod hint_faithfulness;
 pub mod induce_score;
+pub mod injection;
 pub mod items;
+pub mod jailbreak_slope;
 pub mod kl_to_baseline;
+pub mod knowledge;
 pub mod latent_crossings;
 pub mod latent_density;
 pub mod new_latents;
+pub mod orders;
 pub mod over_refusal;
 pub mod probe_recovery;
 pub mod probe_transfer;
 pub mod provenance;
 pub mod recall_at_fpr;
+pub mod refusal_consistency;
 pub mod refusal_rate;
 pub mod refusal_score;
 pub mod selectivity;
 pub mod stale_direction;
 pub mod steering_health;
+pub mod style_drift;
 pub mod subspace_rank;
+pub mod sycophancy;
+pub mod system_obedience;
+pub mod trigger_words;
 pub mod weight_forensics;
 
 use super::signal::Signal;
@@ -62,11 +74,22 @@ pub const ALL: &[&dyn Signal] = &[
     &latent_density::LatentDensity,
     &decoder_rotation::DecoderRotation,
     &new_latents::NewLatents,
+    &sycophancy::Sycophancy,
     &steering_health::SteeringHealth,
     &kl_to_baseline::KlToBaseline,
     &coherence::Coherence,
+    &hint_faithfulness::HintFaithfulness,
     &weight_forensics::WeightForensics,
+    &jailbreak_slope::JailbreakSlope,
     &provenance::Provenance,
+    &refusal_consistency::RefusalConsistency,
+    &system_obedience::SystemObedience,
+    &injection::Injection,
+    &dilution::Dilution,
+    &calibration::Calibration,
+    &style_drift::StyleDrift,
+    &knowledge::Knowledge,
+    &trigger_words::TriggerWords,
 ];
 
 /// The signal with this id.

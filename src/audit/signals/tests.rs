@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used)]
 
 mod frozen;
+mod orders;
+mod planted;
+mod pressure;
 
 use candlescope_probes::{Direction, LogisticProbe};
 use ndarray::{Array2, array};
@@ -39,7 +42,13 @@ fn nothing() -> Evidence {
         interventions: Err(why()),
         doses: Err(why()),
         stale: Err(why()),
+        framed: Err(why()),
+        diluted: Err(why()),
+        reworded: Err(why()),
+        triggers: Err(why()),
         integrity: Err(why()),
+        choices: Err(why()),
+        answers: Err(why()),
         identity: Identity::default(),
     }
 }

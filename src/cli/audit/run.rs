@@ -17,7 +17,7 @@ use crate::{
         file::{self, DirectionFile},
         perturb::{self, LowRank},
     },
-    text::suites::Suite,
+    text::{suites::Suite, trials::Trials},
     tui::shared::quoted,
 };
 
@@ -55,6 +55,9 @@ pub struct Args {
     /// Prompts of yours: a suite of the built-in ones replaced, or a further one; repeatable
     #[arg(long, value_name = "NAME=FILE.jsonl")]
     suite: Vec<String>,
+    /// Trials of yours: a set of the built-in ones replaced, or a further one; repeatable
+    #[arg(long, value_name = "NAME=FILE.jsonl")]
+    trials: Vec<String>,
     /// Write report.html, report.md, audit.json and junit.xml into this folder
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
@@ -86,7 +89,7 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
     if args.quick {
         policy.sizes = policy.sizes.quick();
     }
-    let suites = suites(&args.suite)?;
+    let (own_suites, own_trials) = (suites(&args.suite)?, trials(&args.trials)?);
     let given = given(args)?;
     let perturb = args.perturb.as_deref().map(low_rank).transpose()?;
     // Before minutes of work, not after.
@@ -94,6 +97,12 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
         writable_folder(dir)?;
     }
     let subject = subject(args, perturb, out)?;
+    let mut suites = runner::suites_for(&subject)?;
+    suites.retain(|suite| own_suites.iter().all(|own| own.name != suite.name));
+    suites.extend(own_suites);
+    let mut trials = runner::trials_for(&subject)?;
+    trials.retain(|set| own_trials.iter().all(|own| own.name != set.name));
+    trials.extend(own_trials);
     let baseline = match &args.baseline {
         Some(model) => Some(args.model.how.open(&baseline(model, &subject), out)?),
         None => None,
@@ -113,12 +122,14 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
         &policy,
         &runner::Options {
             suites: &suites,
+            trials: &trials,
             seed: args.seed,
             refusal_phrases: &[],
             command: &command,
             dictionaries: any(&given),
             progress: &steps,
             cancel: interrupt::flag(),
+            kept: None,
         },
     );
     steps.end();
@@ -186,9 +197,9 @@ fn baseline(model: &str, subject: &Checkpoint) -> String {
     }
 }
 
-/// The built-in suites, with the user's in place of those of the same name.
+/// The user's suites; of two with one name the last counts.
 fn suites(specs: &[String]) -> anyhow::Result<Vec<Suite>> {
-    let mut suites = runner::builtin_suites()?;
+    let mut suites: Vec<Suite> = Vec::new();
     for spec in specs {
         let (name, file) = spec.split_once('=').ok_or_else(|| {
             Usage::new(
@@ -205,6 +216,27 @@ fn suites(specs: &[String]) -> anyhow::Result<Vec<Suite>> {
         suites.push(suite);
     }
     Ok(suites)
+}
+
+/// The user's sets of trials, in the same way.
+fn trials(specs: &[String]) -> anyhow::Result<Vec<Trials>> {
+    let mut sets: Vec<Trials> = Vec::new();
+    for spec in specs {
+        let (name, file) = spec.split_once('=').ok_or_else(|| {
+            Usage::new(
+                format!("--trials {spec}: expected NAME=FILE.jsonl"),
+                format!(
+                    "names of the built-in sets are {}",
+                    Trials::names().join(", ")
+                ),
+            )
+        })?;
+        let mut set = Trials::from_jsonl(Path::new(file))?;
+        name.clone_into(&mut set.name);
+        sets.retain(|other| other.name != name);
+        sets.push(set);
+    }
+    Ok(sets)
 }
 
 fn low_rank(spec: &str) -> anyhow::Result<LowRank> {
@@ -311,9 +343,11 @@ fn command(args: &Args) -> String {
     option("--refit-control", args.refit_control.as_ref().map(path));
     option("--crosscoder", args.crosscoder.as_ref().map(path));
     option("--policy", args.policy.as_ref().map(path));
-    for suite in &args.suite {
-        let (key, file) = suite.split_once('=').unwrap_or((suite, ""));
-        option("--suite", Some(format!("{key}={}", name(file))));
+    for (flag, specs) in [("--suite", &args.suite), ("--trials", &args.trials)] {
+        for spec in specs {
+            let (key, file) = spec.split_once('=').unwrap_or((spec, ""));
+            option(flag, Some(format!("{key}={}", name(file))));
+        }
     }
     option("--seed", args.seed.map(|seed| seed.to_string()));
     for words in args.edits.steerings() {

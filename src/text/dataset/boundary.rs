@@ -6,7 +6,7 @@
 use crate::text::{TextError, Tokenizer};
 
 /// Ids that two begin with.
-pub(super) fn shared(one: &[u32], other: &[u32]) -> usize {
+pub(in crate::text) fn shared(one: &[u32], other: &[u32]) -> usize {
     one.iter().zip(other).take_while(|(a, b)| a == b).count()
 }
 
@@ -17,7 +17,7 @@ pub(super) fn after(tokenizer: &Tokenizer, prefix: &str, ids: &[u32]) -> Result<
 
 /// The end of an answer in `ids`, which a template wrote up to there: the token that ends the turn is the last one sampled,
 /// so white space that the template writes after it is no part of the answer.
-pub(super) fn end_of_turn(tokenizer: &Tokenizer, ids: &[u32]) -> usize {
+pub(in crate::text) fn end_of_turn(tokenizer: &Tokenizer, ids: &[u32]) -> usize {
     let stop = |id: &u32| tokenizer.stop_ids().contains(id);
     let blank = |ids: &[u32]| ids.iter().all(|&id| tokenizer.token(id).trim().is_empty());
     match ids.iter().rposition(stop) {

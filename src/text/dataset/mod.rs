@@ -28,6 +28,7 @@ pub mod survey;
 pub mod table;
 mod value;
 
+pub(super) use boundary::{end_of_turn, shared};
 pub use collate::{Padded, Side, collate};
 pub use columns::Columns;
 pub use encode::Encoder;

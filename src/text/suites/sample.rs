@@ -1,6 +1,6 @@
-//! Drawing a smaller suite that keeps the proportions of labels and topics.
+//! Drawing fewer rows that keep the proportions of labels and topics.
 //!
-//! What always holds: the result depends on seed, ids, labels and topics only, and keeps the order of the rows given.
+//! What always holds: the result depends on seed, ids and strata only, and keeps the order of the rows given.
 
 use std::collections::BTreeMap;
 
@@ -8,31 +8,38 @@ use sha2::{Digest, Sha256};
 
 use super::{Label, PromptRow};
 
-/// At most `n` rows, allotted to the (label, topic) groups by largest remainder, ranked within a group by hash.
+/// At most `n` rows, each (label, topic) in proportion.
 pub(super) fn stratified(rows: &[PromptRow], n: usize, seed: u64) -> Vec<PromptRow> {
+    let keys: Vec<((Label, Option<&str>), &str)> = rows
+        .iter()
+        .map(|row| ((row.label, row.topic.as_deref()), row.id.as_str()))
+        .collect();
+    rows.iter()
+        .zip(chosen(&keys, n, seed))
+        .filter(|(_, keep)| *keep)
+        .map(|(row, _)| row.clone())
+        .collect()
+}
+
+/// Which of (stratum, id) to keep so that at most `n` are, allotted to the strata by largest remainder, ranked within a
+/// stratum by hash.
+pub(in crate::text) fn chosen<K: Ord + Copy>(rows: &[(K, &str)], n: usize, seed: u64) -> Vec<bool> {
     if n >= rows.len() {
-        return rows.to_vec();
+        return vec![true; rows.len()];
     }
-    let mut groups: BTreeMap<(Label, Option<&str>), Vec<usize>> = BTreeMap::new();
-    for (index, row) in rows.iter().enumerate() {
-        groups
-            .entry((row.label, row.topic.as_deref()))
-            .or_default()
-            .push(index);
+    let mut strata: BTreeMap<K, Vec<usize>> = BTreeMap::new();
+    for (index, (stratum, _)) in rows.iter().enumerate() {
+        strata.entry(*stratum).or_default().push(index);
     }
-    let sizes: Vec<usize> = groups.values().map(Vec::len).collect();
+    let sizes: Vec<usize> = strata.values().map(Vec::len).collect();
     let mut chosen = vec![false; rows.len()];
-    for (mut members, quota) in groups.into_values().zip(quotas(&sizes, n)) {
-        members.sort_by_key(|&index| rank(seed, &rows[index].id));
+    for (mut members, quota) in strata.into_values().zip(quotas(&sizes, n)) {
+        members.sort_by_key(|&index| rank(seed, rows[index].1));
         for &index in &members[..quota] {
             chosen[index] = true;
         }
     }
-    rows.iter()
-        .zip(chosen)
-        .filter(|(_, keep)| *keep)
-        .map(|(row, _)| row.clone())
-        .collect()
+    chosen
 }
 
 /// Largest-remainder apportionment of `n` seats, never more than a group has (`n` is below the sum of sizes).

@@ -2,8 +2,9 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
+use crate::text::json_rows::{MAX_LINE, RowError};
 
-fn read_text(text: &str) -> Result<Vec<PromptRow>, SuiteError> {
+fn read_text(text: &str) -> Result<Vec<PromptRow>, RowError> {
     read::rows("mine.jsonl", text.as_bytes())
 }
 
@@ -89,14 +90,14 @@ fn foreign_bytes_and_endless_lines_are_errors() {
     );
     let long = format!(
         "{{\"prompt\": \"{}\", \"label\": \"harmful\"}}",
-        "a".repeat(read::MAX_LINE as usize)
+        "a".repeat(MAX_LINE as usize)
     );
     assert!(message(&long).contains("longer than 1048576 bytes"));
     let fits = format!(
         "{{\"prompt\": \"{}\", \"label\": \"harmful\"}}\n",
-        "a".repeat(read::MAX_LINE as usize - 35)
+        "a".repeat(MAX_LINE as usize - 35)
     );
-    assert_eq!(fits.len() as u64, read::MAX_LINE);
+    assert_eq!(fits.len() as u64, MAX_LINE);
     assert_eq!(read_text(&fits).unwrap().len(), 1);
 }
 

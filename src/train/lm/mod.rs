@@ -12,8 +12,8 @@ use super::{
     method::Facts, sft::Sft,
 };
 use crate::model::Checkpoint;
-use crate::text::{ChatTemplate, Tokenizer};
 use crate::text::dataset::Example;
+use crate::text::{ChatTemplate, Tokenizer};
 
 /// The method.
 pub(super) struct Lm {

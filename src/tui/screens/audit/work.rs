@@ -88,7 +88,8 @@ fn measured(
     if order.quick {
         policy.sizes = policy.sizes.quick();
     }
-    let suites = runner::builtin_suites().map_err(words)?;
+    let suites = runner::suites_for(subject).map_err(words)?;
+    let trials = runner::trials_for(subject).map_err(words)?;
     let begun = Instant::now();
     let read;
     let baseline = match &order.baseline {
@@ -112,12 +113,14 @@ fn measured(
     let command = order.without_paths().command();
     let options = runner::Options {
         suites: &suites,
+        trials: &trials,
         seed: None,
         refusal_phrases: &[],
         command: &command,
         dictionaries: None,
         progress: &told,
         cancel: ticket.cancel().flag(),
+        kept: None,
     };
     let mut audited = runner::run(subject, baseline, &policy, &options).map_err(words)?;
     if order.quick {
