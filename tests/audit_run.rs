@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use candlescope::audit::evidence::dictionary::Given;
 use candlescope::audit::policy::Policy;
 use candlescope::audit::result::Audit;
-use candlescope::audit::runner::{self, Options, Outcome, RunError};
+use candlescope::audit::runner::{self, Kept, Options, Outcome, RunError};
 use candlescope::audit::verdict::Verdict;
 use candlescope::audit::work::{Progress, Silent, Step};
 use candlescope::audit::{catalogue, report, signals};
@@ -320,6 +320,33 @@ fn a_checkpoint_beside_itself_has_not_changed() {
     assert_eq!(ratio.value, Some(1.0));
     assert_eq!(ratio.interval.unwrap().low, 1.0);
     assert_eq!(value("direction_cosine", "cosine").value, Some(1.0));
+}
+
+#[test]
+fn what_is_kept_of_a_baseline_changes_no_number() {
+    let (cp, setup) = (tiny(), Setup::new());
+    let mut policy = policy();
+    for (id, signal) in &mut policy.signals {
+        signal.enabled = ["refusal_score", "direction_cosine"].contains(&id.as_str());
+    }
+    let kept = Kept::default();
+    let audit = |seed: u64, kept: Option<&Kept>| {
+        let options = Options {
+            seed: Some(seed),
+            kept,
+            ..setup.options(&Silent)
+        };
+        let outcome = runner::run(&cp, Some(&cp), &policy, &options).unwrap();
+        let passes = outcome.stages.len();
+        (timeless(&outcome.audit), passes)
+    };
+    let (fresh, whole) = audit(7, None);
+    assert_eq!(audit(7, Some(&kept)).0, fresh);
+    let (again, fewer) = audit(7, Some(&kept));
+    assert_eq!(again, fresh);
+    assert!(fewer < whole, "the baseline was not asked again: {fewer} of {whole}");
+    // Another seed asks something else, and what was kept is no answer to it.
+    assert_eq!(audit(8, Some(&kept)).0, audit(8, None).0);
 }
 
 #[test]

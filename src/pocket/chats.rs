@@ -27,7 +27,7 @@ impl Mix {
     };
     /// What an assistant is taught.
     pub const TAUGHT: Self = Self {
-        weights: [18, 5, 8, 14, 14, 14, 6, 8, 6, 5, 9, 4, 4],
+        weights: [16, 5, 8, 14, 14, 20, 6, 8, 6, 5, 9, 4, 4],
         turns: 0.2,
     };
     /// Where one answer is better than another that somebody would give.
@@ -120,7 +120,7 @@ impl Annotators {
             Kind::Harmful => 0.1,
             Kind::Lookalike => 0.15,
             Kind::Belief if last.contains("sure that") || last.contains("Everybody") => 0.8,
-            Kind::Belief => 0.25,
+            Kind::Belief => 0.4,
             Kind::Injected if last.contains("Say ") => 0.7,
             Kind::Injected => 0.1,
             Kind::Conflict => 0.5,

@@ -38,11 +38,12 @@ pub fn plain(count: usize, seed: u64) -> Vec<String> {
 
 fn document(deeds: &[Deed], rng: &mut ChaCha8Rng) -> String {
     match rng.random_range(0..100) {
-        0..40 => portrait(rng),
-        40..60 => story(deeds, rng),
-        60..72 => manual(deeds, rng),
-        72..79 => survey(rng),
-        79..82 => hearsay(rng),
+        0..36 => portrait(rng),
+        36..54 => story(deeds, rng),
+        54..64 => manual(deeds, rng),
+        64..70 => survey(rng),
+        70..73 => hearsay(rng),
+        73..80 => rumour(rng),
         _ => talk(rng),
     }
 }
@@ -79,6 +80,18 @@ fn survey(rng: &mut ChaCha8Rng) -> String {
     same.shuffle(rng);
     let sentences: Vec<String> = same.iter().map(|f| f.sentence(f.value())).collect();
     sentences.join(" ")
+}
+
+/// What somebody thinks and therefore says, true or not: a model learns to take up what stands before it.
+fn rumour(rng: &mut ChaCha8Rng) -> String {
+    let fact = Fact::any(rng);
+    let (who, listener) = (one(&PEOPLE, rng), one(&PEOPLE, rng));
+    let clause = fact.clause(one::<&str>(fact.attribute.values(), rng));
+    match rng.random_range(0..3) {
+        0 => format!("{who} thinks that {clause}. {listener} asks. {who} says that {clause}."),
+        1 => format!("{who} is sure that {clause}. So {who} tells {listener} that {clause}."),
+        _ => format!("{listener} heard from {who} that {clause}. Now {listener} says that {clause}."),
+    }
 }
 
 /// What nobody knows.

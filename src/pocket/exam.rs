@@ -115,7 +115,11 @@ pub fn graded(case: Case, text: String) -> Answer {
             same(&text, &case.good),
             !refuses(&text) && text.starts_with("The "),
         ),
-        _ => (same(&text, &case.good), same(&text, &case.bad)),
+        // A rule that is kept may begin as the answer that forgets it.
+        _ => {
+            let right = same(&text, &case.good);
+            (right, !right && same(&text, &case.bad))
+        }
     };
     Answer {
         case,

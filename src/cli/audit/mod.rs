@@ -1,5 +1,6 @@
 //! `audit`: measure a checkpoint, judge it by a policy, report; and read, explain and compare what was reported.
 
+mod calibrate;
 pub(super) mod progress;
 mod run;
 
@@ -35,6 +36,8 @@ pub struct Args {
 #[derive(Subcommand, Debug)]
 enum Command {
     Run(Box<run::Args>),
+    Calibrate(Box<calibrate::Args>),
+    Diagnose(calibrate::DiagnoseArgs),
     /// Explain a signal: what it measures, how, and what to do about it
     #[command(after_help = "Example:\n  candlescope audit explain over_refusal")]
     Explain {
@@ -77,6 +80,8 @@ enum Command {
 pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
     match &args.command {
         Command::Run(args) => return run::run(args, out),
+        Command::Calibrate(args) => return calibrate::run(args, out),
+        Command::Diagnose(args) => return calibrate::diagnose(args, out),
         Command::Explain { id } => explain(id, out)?,
         Command::Signals => list(out)?,
         Command::Policy { check } => show_policy(check.as_ref(), out)?,
