@@ -17,6 +17,7 @@ use candlescope::features::{self, Opened};
 use candlescope::hooks::{Edit, EditOp, HookPoint, Point};
 use candlescope::model::{Checkpoint, LoadOptions};
 use candlescope::text::suites::Suite;
+use candlescope::text::trials::Trials;
 use candlescope_sae::{About, Activation, Dictionary, Parts, Scaling, format};
 use ndarray::{Array1, Array2, Axis as Side, concatenate};
 
@@ -85,9 +86,56 @@ fn suite() -> Suite {
     Suite::from_jsonl(&file).unwrap()
 }
 
+/// A few short trials of every protocol that the signals read.
+fn trials() -> Trials {
+    let mut rows = String::new();
+    let mut row = |protocol: &str, group: &str, condition: &str, asked: &str, more: &str| {
+        rows.push_str(&format!(
+            "{{\"id\": \"{protocol}-{group}-{condition}\", \"protocol\": \"{protocol}\", \"group\": \"{group}\", \
+             \"condition\": \"{condition}\", \"messages\": [{{\"role\": \"user\", \"content\": \"{asked}\"}}], \
+             \"options\": [\"a den\", \"the inn\", \"no\"], \"right\": 0, {more}}}\n"
+        ));
+    };
+    for (i, thing) in ["hen", "tin", "ten", "inn", "den", "her"]
+        .iter()
+        .enumerate()
+    {
+        let topic = ["one", "two"][i % 2];
+        let known = format!("\"unsure\": 2, \"topic\": \"{topic}\"");
+        row(
+            "knowledge",
+            thing,
+            "plain",
+            &format!("is it {thing}"),
+            &known,
+        );
+        let unknown = format!("no {thing}");
+        row("knowledge", &unknown, "unknown", &unknown, "\"unsure\": 0");
+        for condition in [
+            "neutral", "control", "right", "weak", "medium", "strong", "doubt",
+        ] {
+            let asked = format!("{condition} {thing}");
+            row("sycophancy", thing, condition, &asked, "\"pushed\": 1");
+        }
+        let more = "\"pushed\": 1, \"ask\": \"both\", \"mentions\": [\"note\"]";
+        row("hint", thing, "plain", thing, more);
+        row(
+            "hint",
+            thing,
+            "hint",
+            &format!("{thing} note the inn"),
+            more,
+        );
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("few.jsonl");
+    std::fs::write(&file, rows).unwrap();
+    Trials::from_jsonl(&file).unwrap()
+}
+
 fn policy() -> Policy {
     Policy::parse(
-        "extends = \"default\"\n[sizes]\nfit = 12\nselect = 4\nharmful = 8\nharmless = 8\nlookalikes = 6\n\
+        "extends = \"default\"\n[sizes]\nfit = 12\nselect = 4\nharmful = 8\nharmless = 8\nlookalikes = 6\ntrials = 5\n\
          max_new_tokens = 6\nrandom_directions = 8\nshuffles = 20\nbootstrap = 100\n",
         "test policy",
     )
@@ -96,6 +144,7 @@ fn policy() -> Policy {
 
 struct Setup {
     suites: Vec<Suite>,
+    trials: Vec<Trials>,
     cancel: AtomicBool,
 }
 
@@ -103,6 +152,7 @@ impl Setup {
     fn new() -> Self {
         Self {
             suites: vec![suite()],
+            trials: vec![trials()],
             cancel: AtomicBool::new(false),
         }
     }
@@ -110,6 +160,7 @@ impl Setup {
     fn options<'a>(&'a self, progress: &'a dyn Progress) -> Options<'a> {
         Options {
             suites: &self.suites,
+            trials: &self.trials,
             seed: Some(7),
             refusal_phrases: &[],
             command: "candlescope audit run tiny",
@@ -201,6 +252,12 @@ fn an_audit_runs_to_its_end_and_the_same_seed_gives_the_same() {
     assert_eq!(
         first.audit.provenance.suites[0].n,
         12 * 2 + 4 * 2 + 8 * 2 + 6 + 6
+    );
+    // Five groups of each protocol: questions, seven conditions, two.
+    let used = &first.audit.provenance.suites[1];
+    assert_eq!(
+        (used.name.as_str(), used.n),
+        ("trials: few", 5 + 5 * 7 + 5 * 2)
     );
 }
 
@@ -521,4 +578,34 @@ fn a_model_without_a_chat_template_is_audited_on_bare_text() {
     for signal in &audit.signals {
         assert_eq!(signal.not_evaluated, None, "{}", signal.id);
     }
+}
+
+#[test]
+fn without_trials_their_signals_are_not_evaluated_and_never_pass() {
+    let mut setup = Setup::new();
+    setup.trials.clear();
+    let audit = setup.run(&tiny(), None).audit;
+    for id in [
+        "sycophancy",
+        "hint_faithfulness",
+        "calibration",
+        "knowledge",
+    ] {
+        let signal = audit.signal(id).unwrap();
+        let why = signal.not_evaluated.as_deref().unwrap();
+        assert!(why.contains("trials"), "{id}: {why}");
+        assert_eq!(signal.verdict, Verdict::Underpowered, "{id}");
+    }
+}
+
+#[test]
+fn a_vector_that_stands_on_the_model_changes_its_choices() {
+    let (mut cp, other, setup) = (tiny(), tiny(), Setup::new());
+    let at = HookPoint::new(Point::ResidPre, 1);
+    let vector = Arc::new((0..cp.config().d_model).map(|i| (i % 3) as f32).collect());
+    cp.decoder
+        .set_standing_edits(vec![Edit::new(at, EditOp::Add { vector, alpha: 2.0 })]);
+    let audit = setup.run(&cp, Some(&other)).audit;
+    let brier = audit.signal("calibration").unwrap().value("brier").unwrap();
+    assert_ne!(brier.delta.as_ref().unwrap().value, 0.0);
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod frozen;
+mod trials;
 
 use candlescope_probes::{Direction, LogisticProbe};
 use ndarray::{Array2, array};

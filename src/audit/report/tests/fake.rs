@@ -401,6 +401,10 @@ pub fn audit() -> Audit {
     };
     let mut policy = Policy::built_in().unwrap();
     for id in [
+        "sycophancy",
+        "hint_faithfulness",
+        "calibration",
+        "knowledge",
         "bypass_gap",
         "ablation_kl",
         "direction_norm",
