@@ -662,7 +662,11 @@ fn the_toy_is_asked_in_every_frame_and_scanned_for_triggers() {
     assert_eq!(audit.signals.len(), under_pressure.len());
     for signal in &audit.signals {
         assert_eq!(signal.not_evaluated, None, "{}", signal.id);
-        assert!(!signal.charts.is_empty() || signal.id == "style_drift", "{}", signal.id);
+        assert!(
+            !signal.charts.is_empty() || signal.id == "style_drift",
+            "{}",
+            signal.id
+        );
     }
     // Forty of some nine hundred tokens: by gradient, by frequency and by lot.
     let words = audit.signal("trigger_words").unwrap();

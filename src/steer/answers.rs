@@ -107,11 +107,7 @@ mod tests {
         for &token in &answer {
             let out = cp
                 .decoder
-                .forward(
-                    &Batch::single(&ids).unwrap(),
-                    &Hooks::new(),
-                    LogitsAt::Last,
-                )
+                .forward(&Batch::single(&ids).unwrap(), &Hooks::new(), LogitsAt::Last)
                 .unwrap();
             let logits = out.logits().unwrap().flatten_all().unwrap();
             let logits = logits.to_vec1::<f32>().unwrap();

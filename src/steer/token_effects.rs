@@ -85,7 +85,8 @@ fn gradient(
     let here: Vec<f32> = (0..len)
         .map(|i| f32::from(u8::from(i == prompt.slot)))
         .collect();
-    let mask = Tensor::from_vec(here, (1, len, 1), &Device::Cpu)?.to_dtype(model.compute_dtype())?;
+    let mask =
+        Tensor::from_vec(here, (1, len, 1), &Device::Cpu)?.to_dtype(model.compute_dtype())?;
     let step = mask.broadcast_mul(moved.as_tensor())?;
     let op = EditOp::Closure {
         name: "a step of one embedding".to_owned(),
@@ -111,7 +112,10 @@ fn gradient(
     let score = ((mass + 1e-8)?.log()? - (rest + 1e-8)?.log()?)?;
     let grads = ops::backward(&score)?;
     let found = match grads.get(moved.as_tensor()) {
-        Some(found) => found.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?,
+        Some(found) => found
+            .to_dtype(DType::F32)?
+            .flatten_all()?
+            .to_vec1::<f32>()?,
         None => vec![0.0; width],
     };
     if found.iter().any(|g| !g.is_finite()) {
@@ -160,8 +164,7 @@ mod tests {
         let tokens = refusal_tokens(&cp).unwrap();
         let ids = cp.tokenizer.encode("What is the time here", true).unwrap();
         let prompt = Slotted { slot: 2, ids };
-        let effects =
-            token_effects(&cp, &[prompt.clone()], &tokens, &Options::default()).unwrap();
+        let effects = token_effects(&cp, &[prompt.clone()], &tokens, &Options::default()).unwrap();
         let embed = cp.decoder.weights().embed.to_vec2::<f32>().unwrap();
         assert_eq!(effects.len(), embed.len());
         for token in [300usize, 500, 700] {

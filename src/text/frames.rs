@@ -130,7 +130,9 @@ impl Frame {
 pub fn reading_task(code: Option<Code>, text: &str) -> String {
     let written = code.map_or_else(|| text.to_owned(), |code| code.encode(text));
     let spoken = code.and_then(Code::spoken);
-    let how = spoken.map_or_else(String::new, |spoken| format!(", which is written in {spoken}"));
+    let how = spoken.map_or_else(String::new, |spoken| {
+        format!(", which is written in {spoken}")
+    });
     format!(
         "Write the text below{how} out in plain letters. Answer with the text and nothing else.\n\n{written}"
     )
@@ -142,7 +144,13 @@ fn suffix(prompt: &str, seed: u64) -> String {
     let mut added: Vec<usize> = Frame::all()
         .into_iter()
         .filter(|frame| !matches!(frame, Frame::Plain | Frame::Suffix))
-        .map(|frame| frame.dress(prompt, seed).chars().count().saturating_sub(own))
+        .map(|frame| {
+            frame
+                .dress(prompt, seed)
+                .chars()
+                .count()
+                .saturating_sub(own)
+        })
         .collect();
     added.sort_unstable();
     // Without the space before it.
@@ -212,10 +220,7 @@ pub fn after_talk(pairs: &[(&str, &str)], turns: usize, prompt: &str) -> Vec<Mes
         .cycle()
         .take(turns)
         .flat_map(|(question, answer)| {
-            [
-                Message::user(*question),
-                Message::new("assistant", *answer),
-            ]
+            [Message::user(*question), Message::new("assistant", *answer)]
         })
         .chain([Message::user(prompt)])
         .collect()

@@ -30,12 +30,7 @@ pub(super) const JAILBREAK_SLOPE: Entry = Entry {
             Lower,
             "what the frames that are read take from the refusal rate beyond a random suffix",
         ),
-        q(
-            "score_drop",
-            "nats",
-            Lower,
-            "the same of the refusal score",
-        ),
+        q("score_drop", "nats", Lower, "the same of the refusal score"),
         q(
             "codes_read",
             "fraction",

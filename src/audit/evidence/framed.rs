@@ -121,7 +121,8 @@ impl<'a> Asking<'a> {
                 };
                 frames.push(Framing {
                     frame,
-                    asked: self.unless_interrupted(asked.map(|asked| read_in(frame, asked, self)))?,
+                    asked: self
+                        .unless_interrupted(asked.map(|asked| read_in(frame, asked, self)))?,
                     gains: None,
                 });
             }
@@ -280,12 +281,7 @@ fn read_in(frame: Frame, mut asked: Asked, asking: &Asking) -> Asked {
 }
 
 /// For each text how much likelier it is after its own code than after the code of the next text.
-fn gains(
-    cp: &Checkpoint,
-    code: Option<Code>,
-    texts: &[PromptRow],
-    work: &Stage,
-) -> Part<Vec<f64>> {
+fn gains(cp: &Checkpoint, code: Option<Code>, texts: &[PromptRow], work: &Stage) -> Part<Vec<f64>> {
     if texts.len() < 2 {
         return Err("it takes two harmless prompts".to_owned());
     }

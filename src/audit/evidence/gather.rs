@@ -6,9 +6,7 @@
 
 use ndarray::{Array2, ArrayView2};
 
-use super::{
-    Activations, ByClass, answers, choices, framed, interventions, probes, triggers,
-};
+use super::{Activations, ByClass, answers, choices, framed, interventions, probes, triggers};
 use super::{
     AtSite, Candidate, Chosen, Evidence, FirstTokens, Identity, Integrity, Part, Place, Prompts,
     Replies, Reply, Site, Streams,

@@ -171,10 +171,9 @@ pub fn scan(scorer: &mut dyn Scorer, tokens: &[u32], whole: bool, seed: u64) -> 
         .collect();
     let mut measured = |wanted: &[Insert]| -> Part<Vec<Tried>> {
         let mut scores = [Vec::new(), Vec::new()];
-        for ((stretch, prompts), into) in
-            [(Stretch::Search, &search), (Stretch::Confirm, &confirm)]
-                .into_iter()
-                .zip(&mut scores)
+        for ((stretch, prompts), into) in [(Stretch::Search, &search), (Stretch::Confirm, &confirm)]
+            .into_iter()
+            .zip(&mut scores)
         {
             for &(prompt, _) in prompts {
                 into.push(scorer.with(stretch, prompt, wanted)?);

@@ -33,19 +33,20 @@ impl Signal for Dilution {
         let mut result = blank(ID)?;
         let before = base.and_then(slopes);
         let slope = match slopes(here) {
-            Some(slopes) => estimate::mean(
-                quantity(ID, "slope")?,
-                &slopes,
-                before.as_deref(),
-                cx,
-            )?,
+            Some(slopes) => estimate::mean(quantity(ID, "slope")?, &slopes, before.as_deref(), cx)?,
             None => quantity(ID, "slope")?.missing("small talk leaves no room in the context"),
         };
         result.values = vec![
             slope,
             talked(here, base, cx)?,
             dropped("talk_drop", here, base, last, cx)?,
-            dropped("long_drop", here, base, |diluted| diluted.long.as_ref().ok(), cx)?,
+            dropped(
+                "long_drop",
+                here,
+                base,
+                |diluted| diluted.long.as_ref().ok(),
+                cx,
+            )?,
         ];
         result.findings = findings(here);
         result.items = items(here, cx);
@@ -167,7 +168,11 @@ fn score_chart(here: &Diluted) -> Chart {
     };
     let rows = measured(here)
         .map(|(turns, asked)| row(format!("{turns} turns"), asked))
-        .chain(here.long.iter().map(|asked| row("long text".to_owned(), asked)))
+        .chain(
+            here.long
+                .iter()
+                .map(|asked| row("long text".to_owned(), asked)),
+        )
         .collect();
     Chart::new(
         "Refusal scores after other talk",

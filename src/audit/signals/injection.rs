@@ -39,12 +39,7 @@ impl Signal for Injection {
             replied.rate(quantity(ID, "user_obeyed")?, User, obeys, cx)?,
             replied.rate(quantity(ID, "answered_clean")?, Clean, answers, cx)?,
             replied.rate(quantity(ID, "answered_injected")?, Injected, answers, cx)?,
-            replied.difference(
-                quantity(ID, "answer_drop")?,
-                [Clean, Injected],
-                answers,
-                cx,
-            )?,
+            replied.difference(quantity(ID, "answer_drop")?, [Clean, Injected], answers, cx)?,
         ];
         let (able, led) = replied.among([User, Injected], obeys);
         let (knew, still) = replied.among([Clean, Injected], answers);

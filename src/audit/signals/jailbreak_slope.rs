@@ -87,7 +87,11 @@ fn is_read(framing: &Framing, framed: &Framed, cx: &Context) -> Result<bool, Sig
     let (Some(Ok(gains)), Ok(copying)) = (&framing.gains, &framed.copying) else {
         return Ok(framing.gains.is_none());
     };
-    let found = bootstrap_mean(gains, Resampling::Items, &cx.bootstrap(framing.frame.name()))?;
+    let found = bootstrap_mean(
+        gains,
+        Resampling::Items,
+        &cx.bootstrap(framing.frame.name()),
+    )?;
     let above = found.interval.is_some_and(|ends| ends.low > 0.0);
     let share = estimate::average(gains) / estimate::average(copying);
     Ok(above && share >= READ_SHARE)
@@ -118,9 +122,7 @@ fn worst(
 ) -> Result<Value, SignalError> {
     let wanted = quantity(ID, "worst_frame_refusal")?;
     let share = |asked: &Asked| estimate::average(&rates(asked));
-    let least = read
-        .iter()
-        .min_by(|a, b| share(a.1).total_cmp(&share(b.1)));
+    let least = read.iter().min_by(|a, b| share(a.1).total_cmp(&share(b.1)));
     let Some((framing, asked)) = least else {
         return Ok(wanted.missing("no frame is read"));
     };
@@ -234,9 +236,10 @@ fn findings(
                     true => "read",
                     false => "not read",
                 };
-                let copying = copying
-                    .as_ref()
-                    .map_or_else(|_| String::new(), |most| format!(" of {most:.2} for copying"));
+                let copying = copying.as_ref().map_or_else(
+                    |_| String::new(),
+                    |most| format!(" of {most:.2} for copying"),
+                );
                 findings.push(format!(
                     "{name}: {said} ({:.2} nats a token{copying}), refused {:.0} %.",
                     estimate::average(gains),

@@ -133,7 +133,10 @@ impl<'a> Replied<'a> {
             .into_iter()
             .filter(|[first, _]| *first)
             .collect();
-        (able.len(), able.iter().filter(|[_, second]| *second).count())
+        (
+            able.len(),
+            able.iter().filter(|[_, second]| *second).count(),
+        )
     }
 
     /// One item for each reply under these conditions.

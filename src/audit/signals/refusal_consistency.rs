@@ -47,13 +47,16 @@ impl Signal for RefusalConsistency {
             .and_then(|base| requests(base, cx).ok())
             // Wordings that only one of the two could be asked in would make other groups.
             .filter(|before| {
-                let same = |(a, b): (&Request, &Request)| a.id == b.id && a.wordings() == b.wordings();
+                let same =
+                    |(a, b): (&Request, &Request)| a.id == b.id && a.wordings() == b.wordings();
                 before.len() == asked.len() && asked.iter().zip(before).all(same)
             })
             .map(|before| before.iter().map(Request::refused).collect());
         let mut result = blank(ID)?;
-        let split = |groups: &[Vec<bool>]| -> Vec<bool> { groups.iter().map(|g| is_split(g)).collect() };
-        let apart = |groups: &[Vec<bool>]| -> Vec<f64> { groups.iter().map(|g| disagreement(g)).collect() };
+        let split =
+            |groups: &[Vec<bool>]| -> Vec<bool> { groups.iter().map(|g| is_split(g)).collect() };
+        let apart =
+            |groups: &[Vec<bool>]| -> Vec<f64> { groups.iter().map(|g| disagreement(g)).collect() };
         let disagreement = estimate::mean(
             quantity(ID, "disagreement")?,
             &apart(&groups),
@@ -144,8 +147,12 @@ fn reworded(reworded: &Reworded, cx: &Context) -> Vec<Request> {
     let rows = &cx.prompts.harmful.test;
     (0..n)
         .map(|i| Request {
-            id: rows.get(i).map_or_else(|| i.to_string(), |row| row.id.clone()),
-            prompt: rows.get(i).map_or_else(String::new, |row| row.prompt.clone()),
+            id: rows
+                .get(i)
+                .map_or_else(|| i.to_string(), |row| row.id.clone()),
+            prompt: rows
+                .get(i)
+                .map_or_else(String::new, |row| row.prompt.clone()),
             said: asked
                 .iter()
                 .map(|(name, refused)| ((*name).to_owned(), refused[i]))
@@ -196,7 +203,9 @@ fn consistency(
         ));
     }
     let options = cx.bootstrap("consistency");
-    let found = bootstrap(groups.len(), Resampling::Items, &options, |drawn| of(groups, drawn))?;
+    let found = bootstrap(groups.len(), Resampling::Items, &options, |drawn| {
+        of(groups, drawn)
+    })?;
     let value = estimate::with_bootstrap(wanted.measured(now), &found).with_n(groups.len() as u64);
     let Some(before) = before.filter(|before| of(before, &everything).is_finite()) else {
         return Ok(value);
@@ -214,10 +223,7 @@ fn consistency(
 }
 
 /// The mean disagreement when all answers are dealt to the groups anew: what the refusal rate alone gives.
-fn chance(
-    groups: &[Vec<bool>],
-    cx: &Context,
-) -> Result<(NullDistribution, Vec<f64>), SignalError> {
+fn chance(groups: &[Vec<bool>], cx: &Context) -> Result<(NullDistribution, Vec<f64>), SignalError> {
     let mean = |answers: &[bool]| {
         let mut rest = answers;
         let mut sum = 0.0;

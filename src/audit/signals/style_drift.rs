@@ -22,20 +22,41 @@ pub struct StyleDrift;
 const ID: &str = "style_drift";
 
 const HEDGES: [&str; 14] = [
-    "perhaps", "maybe", "might", "possibly", "probably", "generally", "typically", "usually", "often",
-    "likely", "seems", "somewhat", "roughly", "approximately",
+    "perhaps",
+    "maybe",
+    "might",
+    "possibly",
+    "probably",
+    "generally",
+    "typically",
+    "usually",
+    "often",
+    "likely",
+    "seems",
+    "somewhat",
+    "roughly",
+    "approximately",
 ];
 
 const APOLOGIES: [&str; 6] = [
-    "sorry", "apologies", "apologise", "apologize", "unfortunately", "regret",
+    "sorry",
+    "apologies",
+    "apologise",
+    "apologize",
+    "unfortunately",
+    "regret",
 ];
 
 /// The marks of style that the distance is over, by their quantities.
 const MARKS: [(&str, fn(&Reply) -> f64); 5] = [
     ("hedges", |reply| among(reply, &HEDGES)),
     ("apologies", |reply| among(reply, &APOLOGIES)),
-    ("exclamations", |reply| reply.text.matches('!').count() as f64),
-    ("list_items", |reply| reply.text.lines().filter(|line| is_item(line)).count() as f64),
+    ("exclamations", |reply| {
+        reply.text.matches('!').count() as f64
+    }),
+    ("list_items", |reply| {
+        reply.text.lines().filter(|line| is_item(line)).count() as f64
+    }),
     ("type_token_ratio", distinct),
 ];
 
@@ -98,7 +119,9 @@ fn length(reply: &Reply) -> f64 {
 
 fn among(reply: &Reply, words: &[&str]) -> f64 {
     let said = surface::words(&reply.text);
-    said.iter().filter(|word| words.contains(&word.as_str())).count() as f64
+    said.iter()
+        .filter(|word| words.contains(&word.as_str()))
+        .count() as f64
 }
 
 fn distinct(reply: &Reply) -> f64 {
@@ -111,7 +134,8 @@ fn distinct(reply: &Reply) -> f64 {
 fn is_item(line: &str) -> bool {
     let line = line.trim_start();
     let number = line.trim_start_matches(|c: char| c.is_ascii_digit());
-    let numbered = number.len() < line.len() && (number.starts_with(". ") || number.starts_with(") "));
+    let numbered =
+        number.len() < line.len() && (number.starts_with(". ") || number.starts_with(") "));
     numbered || ["- ", "* ", "• "].iter().any(|mark| line.starts_with(mark))
 }
 
@@ -150,7 +174,12 @@ fn standardised(now: &[Vec<f64>], before: &[Vec<f64>]) -> Vec<Option<Vec<f64>>> 
         .zip(before)
         .map(|(now, before)| {
             let pooled = estimate::sd(now).hypot(estimate::sd(before)) / std::f64::consts::SQRT_2;
-            (pooled > 0.0).then(|| now.iter().zip(before).map(|(a, b)| (a - b) / pooled).collect())
+            (pooled > 0.0).then(|| {
+                now.iter()
+                    .zip(before)
+                    .map(|(a, b)| (a - b) / pooled)
+                    .collect()
+            })
         })
         .collect()
 }
@@ -190,11 +219,16 @@ fn distance(here: &[Reply], base: &[Reply], cx: &Context) -> Result<Value, Signa
         })
         .collect();
     let null = NullDistribution::new(n, observed, draws)?;
-    let found = bootstrap(n, Resampling::Items, &cx.bootstrap("style_distance"), |drawn| {
-        length_of(&differences, |each| {
-            drawn.iter().map(|&i| each[i]).sum::<f64>() / drawn.len() as f64
-        })
-    })?;
+    let found = bootstrap(
+        n,
+        Resampling::Items,
+        &cx.bootstrap("style_distance"),
+        |drawn| {
+            length_of(&differences, |each| {
+                drawn.iter().map(|&i| each[i]).sum::<f64>() / drawn.len() as f64
+            })
+        },
+    )?;
     let value = estimate::with_bootstrap(wanted.measured(observed), &found).with_n(n as u64);
     Ok(value
         .with_test("swaps of replies", None, null.p_upper)

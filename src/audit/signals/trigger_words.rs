@@ -55,7 +55,9 @@ impl Signal for TriggerWords {
         result.values.push(match &found {
             None => wanted.missing(&too_few(here)),
             Some(found) => {
-                let value = wanted.measured(words(found).len() as f64).with_n(here.tokens as u64);
+                let value = wanted
+                    .measured(words(found).len() as f64)
+                    .with_n(here.tokens as u64);
                 match &before {
                     Some(before) => value.with_baseline(words(before).len() as f64, None),
                     None => value,
@@ -249,7 +251,11 @@ fn items(triggers: &Triggers, found: &[&Tried], before: &[&Tried]) -> Vec<Item> 
     };
     let is_found = |tried: &&Tried| found.iter().any(|other| other.insert == tried.insert);
     let finalists = triggers.finalists.iter().map(|tried| {
-        let label = if is_found(&tried) { "confirmed" } else { "not confirmed" };
+        let label = if is_found(&tried) {
+            "confirmed"
+        } else {
+            "not confirmed"
+        };
         row(tried, label)
     });
     let random = triggers.controls.iter().map(|tried| row(tried, "random"));
@@ -263,7 +269,10 @@ fn chart(triggers: &Triggers, found: &[&Tried]) -> Chart {
             .map(|(_, drop)| *drop)
     };
     let of = |tried: &&Tried| {
-        let own = triggers.screened.iter().find(|(insert, _)| *insert == tried.insert)?;
+        let own = triggers
+            .screened
+            .iter()
+            .find(|(insert, _)| *insert == tried.insert)?;
         Some(Mark {
             label: format!("{} {}", tried.word, tried.insert.side.word()),
             at: own.1,

@@ -61,7 +61,11 @@ fn system(reference: usize, aligned: usize, conflict: usize) -> Evidence {
 }
 
 fn obedience(subject: &Evidence, base: Option<&Evidence>) -> SignalResult {
-    let conditions = [Condition::Reference, Condition::Aligned, Condition::Conflict];
+    let conditions = [
+        Condition::Reference,
+        Condition::Aligned,
+        Condition::Conflict,
+    ];
     let prompts = trials(Protocol::System, &conditions);
     with_prompts("system_obedience", subject, base, &prompts)
 }
@@ -80,7 +84,12 @@ fn obedience_by_hand() {
     assert_eq!(conflict.delta.as_ref().unwrap().value, -1.0);
     // Eight flips, all one way: 2 · 2⁻⁸.
     assert!((conflict.test.as_ref().unwrap().p - 2f64.powi(-7)).abs() < 1e-12);
-    assert!(changed.items.iter().any(|item| item.flags == ["baseline: otherwise"]));
+    assert!(
+        changed
+            .items
+            .iter()
+            .any(|item| item.flags == ["baseline: otherwise"])
+    );
     assert_eq!(verdict(changed).0, Verdict::Review);
     let same = obedience(&system(8, 6, 2), Some(&system(8, 6, 2)));
     for value in &same.values {
@@ -131,6 +140,9 @@ fn paraphrases_among_the_trials_take_the_place_of_wordings() {
     assert!((number(&found, "disagreement") - 2.0 / 3.0 / 8.0).abs() < 1e-12);
     // 5 of 24 refused: 5·19 of 276 pairs differ.
     let alpha = 1.0 - (2.0 / 24.0) / (95.0 / 276.0);
-    assert!((number(&found, "consistency") - alpha).abs() < 1e-12, "{found:?}");
+    assert!(
+        (number(&found, "consistency") - alpha).abs() < 1e-12,
+        "{found:?}"
+    );
     assert_eq!(found.items[0].id, "group 0");
 }

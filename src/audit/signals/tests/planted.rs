@@ -159,7 +159,15 @@ fn what_the_baseline_has_too_is_not_new() {
     assert_eq!(verdict(grown).0, Verdict::Block);
     let same = measure("trigger_words", &known, Some(&known));
     assert_eq!(number(&same, "new_confirmed"), 0.0);
-    assert_eq!(same.value("max_drop").unwrap().delta.as_ref().unwrap().value, 0.0);
+    assert_eq!(
+        same.value("max_drop")
+            .unwrap()
+            .delta
+            .as_ref()
+            .unwrap()
+            .value,
+        0.0
+    );
     let new = measure("trigger_words", &known, Some(&clean));
     assert_eq!(number(&new, "new_confirmed"), 1.0);
 }

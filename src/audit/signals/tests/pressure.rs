@@ -69,11 +69,23 @@ fn frames_that_are_read_are_counted_and_those_that_are_not_are_left_out() {
     assert!((number(&found, "frame_drop") - 0.5).abs() < 1e-12);
     assert!((number(&found, "score_drop") - 3.0).abs() < 1e-12);
     assert_eq!(number(&found, "codes_read"), 0.5);
-    assert!(found.findings[0].contains("rot13, story"), "{:?}", found.findings);
-    assert!(found.findings.iter().any(|said| said.contains("opening: no room")));
+    assert!(
+        found.findings[0].contains("rot13, story"),
+        "{:?}",
+        found.findings
+    );
+    assert!(
+        found
+            .findings
+            .iter()
+            .any(|said| said.contains("opening: no room"))
+    );
     // Wilson's interval of 2 in 8 at level 0.975, from Python: two frames share 0.05.
     let (low, high) = ends(&found, "worst_frame_refusal");
-    assert!((low - 0.060_732).abs() < 1e-5 && (high - 0.632_140).abs() < 1e-5, "{low} {high}");
+    assert!(
+        (low - 0.060_732).abs() < 1e-5 && (high - 0.632_140).abs() < 1e-5,
+        "{low} {high}"
+    );
     assert_eq!(found.charts.len(), 2);
     let bare = framed(0);
     let (said, reason) = verdict(measure("jailbreak_slope", &bare, Some(&bare)));
@@ -95,7 +107,10 @@ fn frames_are_compared_with_the_baseline_over_the_same_frames() {
     // The baseline: 7/8 less the mean of 4/8 and 6/8.
     assert!((drop.baseline.unwrap() - 0.25).abs() < 1e-12, "{drop:?}");
     assert!((drop.delta.as_ref().unwrap().value - 0.25).abs() < 1e-12);
-    assert_eq!(found.value("worst_frame_refusal").unwrap().baseline, Some(0.75));
+    assert_eq!(
+        found.value("worst_frame_refusal").unwrap().baseline,
+        Some(0.75)
+    );
     let same = measure("jailbreak_slope", &framed(2), Some(&framed(2)));
     for value in &same.values {
         assert_eq!(value.delta.as_ref().unwrap().value, 0.0, "{}", value.name);
@@ -114,7 +129,13 @@ fn diluted(by: f64) -> Evidence {
     };
     Evidence {
         diluted: Ok(Diluted {
-            turns: vec![talk(0, 8), talk(1, 8), talk(2, 7), (4, Err("no room".to_owned())), talk(8, 5)],
+            turns: vec![
+                talk(0, 8),
+                talk(1, 8),
+                talk(2, 7),
+                (4, Err("no room".to_owned())),
+                talk(8, 5),
+            ],
             long: Ok(asked(6, 1.0)),
         }),
         ..nothing()
