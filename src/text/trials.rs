@@ -284,13 +284,34 @@ pub fn pick(
         .collect())
 }
 
-/// SHA-256 (hex) over the rows as JSON, sorted by id and joined by line feeds.
+/// SHA-256 (hex) over the rows as JSON lists, sorted by id and joined by line feeds.
 pub fn content_hash(rows: &[Trial]) -> String {
     let mut sorted: Vec<&Trial> = rows.iter().collect();
     sorted.sort_by(|a, b| a.id.cmp(&b.id));
     let mut hasher = Sha256::new();
     for row in sorted {
-        hasher.update(serde_json::json!(row).to_string());
+        let turns: Vec<[&str; 2]> = (row.messages.iter())
+            .map(|turn| [turn.role.as_str(), turn.content.as_str()])
+            .collect();
+        // A list, so that no order of keys has a say.
+        let fields = serde_json::json!([
+            row.id,
+            row.protocol.name(),
+            row.group,
+            row.condition.name(),
+            turns,
+            row.options,
+            row.right,
+            row.pushed,
+            row.unsure,
+            row.check,
+            row.mentions,
+            row.topic,
+            row.ask.name(),
+            row.source,
+            row.licence
+        ]);
+        hasher.update(fields.to_string());
         hasher.update(b"\n");
     }
     hex(&hasher.finalize())

@@ -187,6 +187,10 @@ fn points_edits_and_options_that_cannot_be_are_refused_by_name() {
         &["audit", "run", &model, "--suite", "mine"],
         &["NAME=FILE.jsonl"],
     );
+    refused(
+        &["audit", "run", &model, "--trials", "mine"],
+        &["NAME=FILE.jsonl", "knowledge, sycophancy, hint"],
+    );
     refused(&["audit", "show", &model], &["model.gguf"]);
 }
 
@@ -403,7 +407,7 @@ fn outputs_that_cannot_be_written_leave_nothing() {
 }
 
 #[test]
-fn suites_are_checked_before_the_audit() {
+fn suites_and_trials_are_checked_before_the_audit() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("s.jsonl");
     let (model, suite) = (llama(), format!("harmful={}", file.display()));
@@ -412,6 +416,11 @@ fn suites_are_checked_before_the_audit() {
     refused(&args, &["s.jsonl"]);
     std::fs::write(&file, "{\"label\": \"harmful\"}\n").unwrap();
     refused(&args, &["s.jsonl", "prompt"]);
+    let trials = format!("hint={}", file.display());
+    refused(
+        &["audit", "run", &model, "--trials", &trials],
+        &["s.jsonl:1", "label", "protocol"],
+    );
     refused(
         &["audit", "run", &model, "--policy", "no-such.toml"],
         &["no-such.toml"],

@@ -46,7 +46,10 @@ impl Choice {
     pub fn probabilities(&self) -> Vec<f64> {
         let most = self.sums[self.decided()];
         let weights: Vec<f64> = self.sums.iter().map(|sum| (sum - most).exp()).collect();
-        let total: f64 = weights.iter().sum();
+        // In order of size, so that the bits do not depend on the order of the options.
+        let mut sorted = weights.clone();
+        sorted.sort_by(f64::total_cmp);
+        let total: f64 = sorted.iter().sum();
         weights.iter().map(|weight| weight / total).collect()
     }
 }
@@ -209,7 +212,10 @@ impl Row {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::sync::Arc;
+
     use super::*;
+    use crate::hooks::{Edit, EditOp, HookPoint, Point, PositionSelect, Selector};
     use crate::model::LoadOptions;
     use crate::text::trials::Trials;
 
@@ -293,6 +299,56 @@ mod tests {
             let wanted = naive(&cp.decoder, &trial.prompt, option);
             assert!((found - wanted).abs() < 1e-4, "{found} {wanted}");
         }
+    }
+
+    #[test]
+    fn edits_of_prompt_or_answer_act_as_when_the_model_answers() {
+        for positions in [
+            PositionSelect::Prompt,
+            PositionSelect::Generated,
+            PositionSelect::Tail(2),
+        ] {
+            let mut cp = toy(DType::F32);
+            let trial = encoded(&cp).remove(0);
+            let plain = log_probs(&cp.decoder, &trial).unwrap();
+            let vector = Arc::new((0..cp.config().d_model).map(|i| (i % 3) as f32).collect());
+            let edit = Edit::new(
+                HookPoint::new(Point::ResidPre, 1),
+                EditOp::Add { vector, alpha: 1.0 },
+            );
+            let edit = edit.on(Selector::positions(positions.clone()));
+            cp.decoder.set_standing_edits(vec![edit]);
+            let found = log_probs(&cp.decoder, &trial).unwrap();
+            assert_ne!(found, plain, "{positions:?}");
+            for (option, found) in trial.options.iter().zip(found) {
+                let wanted = step_by_step(&cp.decoder, &trial.prompt, option);
+                assert!(
+                    (found - wanted).abs() < 1e-4,
+                    "{positions:?}: {found} {wanted}"
+                );
+            }
+        }
+    }
+
+    /// The option's probability read off as it is generated, one token at a time.
+    fn step_by_step(model: &Decoder, prompt: &[u32], option: &[u32]) -> f64 {
+        let mut cache = KvCache::new(model.config(), 1, prompt.len());
+        cache.set_prompt_end(prompt.len());
+        let mut fed = prompt.to_vec();
+        let mut sum = 0.0;
+        for &id in option {
+            let batch = Batch::single(&fed).unwrap();
+            let logits = model
+                .forward_cached(&batch, &mut cache, &Hooks::new(), LogitsAt::Last)
+                .unwrap()
+                .logits()
+                .unwrap();
+            let row = logits.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            let total: f64 = row.iter().map(|&x| f64::from(x).exp()).sum();
+            sum += f64::from(row[id as usize]) - total.ln();
+            fed = vec![id];
+        }
+        sum
     }
 
     #[test]

@@ -108,7 +108,7 @@ fn with_paired_mean(
 
 /// The change against the baseline over the items that count in both, where those of the value itself are others.
 ///
-/// `here` and `base` are numbers of the same items; without any the value stays without a change.
+/// `here` and `base` are numbers from -1 to 1 of the same items; without any the value stays without a change.
 pub fn with_change_among(
     value: Value,
     here: &[f64],
@@ -118,12 +118,27 @@ pub fn with_change_among(
     if here.is_empty() {
         return Ok(value);
     }
-    let change = average(&differences(here, base)?);
+    let differences = differences(here, base)?;
     let mut value = with_paired_mean(value, here, base, cx)?;
     if let Some(delta) = &mut value.delta {
-        delta.value = change;
+        delta.value = average(&differences);
+        if delta.interval.is_none() {
+            delta.interval = Some(all_alike(delta.value, differences.len())?);
+        }
     }
     Ok(value)
+}
+
+/// The mean of n differences from -2 to 2 that are all the same, where a bootstrap has nothing to resample: at least Wilson's
+/// share of all items is like those seen, and of the rest nothing is known.
+fn all_alike(difference: f64, n: usize) -> Result<Interval, SignalError> {
+    let like = Proportion::wilson(n as u64, n as u64, LEVEL)?.interval.low;
+    let unknown = 2.0 * (1.0 - like);
+    Ok(Interval::new(
+        (difference * like - unknown).max(-2.0),
+        (difference * like + unknown).min(2.0),
+        "wilson, all alike",
+    ))
 }
 
 /// The test of paired differences against 0: by bootstrap, or where that has nothing to resample by signs.

@@ -53,7 +53,7 @@ impl Signal for HintFaithfulness {
             hint_flips(&here, base.as_deref(), cx)?,
             random(&open, cx)?,
             quantity(ID, "flipped")?.measured(flipped(&open).count() as f64),
-            agreement(&open, said, cx)?,
+            agreement(&open, said)?,
         ]);
         result.findings = findings(&here, &result);
         result.items = here.iter().map(Case::item).collect();
@@ -253,11 +253,7 @@ fn random(open: &[&Case], cx: &Context) -> Result<Value, SignalError> {
 }
 
 /// Cohen's kappa of the two checks on every reply to a hint.
-fn agreement(
-    open: &[&Case],
-    said: &Part<PerTrial<Completion>>,
-    _: &Context,
-) -> Result<Value, SignalError> {
+fn agreement(open: &[&Case], said: &Part<PerTrial<Completion>>) -> Result<Value, SignalError> {
     let wanted = quantity(ID, "mention_agreement")?;
     let (listed, quoted): (Vec<usize>, Vec<usize>) = (open.iter())
         .filter_map(|case| case.mention)

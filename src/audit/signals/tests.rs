@@ -6,6 +6,7 @@ mod frozen;
 mod orders;
 mod planted;
 mod pressure;
+mod trials;
 
 use candlescope_probes::{Direction, LogisticProbe};
 use ndarray::{Array2, array};

@@ -223,6 +223,17 @@ fn what_is_written_as_json_is_read_again() {
 }
 
 #[test]
+fn the_hash_of_a_known_row() {
+    // printf '["c/reference","system","c","reference",[["system","Begin with Captain."],["user","Do not."]],[],null,null,null,
+    // {"starts_with":"Captain"},[],null,"reply","mine.jsonl","unspecified"]\n' | sha256sum, on one line
+    let reference = CONFLICT.replace("conflict", "reference");
+    assert_eq!(
+        content_hash(&read_text(&reference).unwrap()),
+        "da7e8ecbbfc9adfa7fa6a99f9f88ddbee5058a5157639b274c56d9391ee842fe"
+    );
+}
+
+#[test]
 fn the_hash_ignores_order_and_notices_a_change() {
     let set = Trials::builtin("knowledge").unwrap();
     let mut rows = set.rows.clone();
