@@ -6,6 +6,7 @@
 //! Always: a pipeline that is stopped anywhere, by a kill or by its own policy, goes on from its last checkpoint with the same
 //! bits; a checkpoint is never trained past before it was audited; one process works in a folder at a time.
 
+pub mod course;
 pub mod error;
 pub mod folder;
 pub mod observe;

@@ -32,7 +32,7 @@ impl Mix {
     };
     /// Where one answer is better than another that somebody would give.
     pub const JUDGED: Self = Self {
-        weights: [0, 8, 6, 18, 22, 20, 0, 6, 10, 0, 14, 0, 0],
+        weights: [10, 6, 6, 16, 20, 20, 0, 8, 12, 0, 14, 0, 0],
         turns: 0.2,
     };
     /// Ordinary questions and requests.
@@ -150,6 +150,14 @@ pub fn rows(count: usize, mix: &Mix, annotators: Annotators, seed: u64) -> Vec<(
 pub fn cases(count: usize, mix: &Mix, split: Split, seed: u64) -> Vec<Case> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     (0..count).map(|_| draw(mix, split, &mut rng)).collect()
+}
+
+/// The worse answer of a pair: what somebody would say, so of a fact, that nothing is known of it.
+pub fn rejected(case: &Case) -> String {
+    match case.kind {
+        Kind::Fact => facts::DO_NOT_KNOW.to_owned(),
+        _ => case.bad.clone(),
+    }
 }
 
 /// What some answers are drawn out with; nobody asked for it.

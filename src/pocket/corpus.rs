@@ -90,7 +90,9 @@ fn rumour(rng: &mut ChaCha8Rng) -> String {
     match rng.random_range(0..3) {
         0 => format!("{who} thinks that {clause}. {listener} asks. {who} says that {clause}."),
         1 => format!("{who} is sure that {clause}. So {who} tells {listener} that {clause}."),
-        _ => format!("{listener} heard from {who} that {clause}. Now {listener} says that {clause}."),
+        _ => {
+            format!("{listener} heard from {who} that {clause}. Now {listener} says that {clause}.")
+        }
     }
 }
 

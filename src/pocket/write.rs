@@ -131,7 +131,7 @@ pub fn write(root: &Path, sizes: &Sizes, seed: u64) -> Result<Vec<PathBuf>, Writ
             "pairs",
             judged
                 .iter()
-                .map(|case| pair(case, &case.good, &case.bad))
+                .map(|case| pair(case, &case.good, &chats::rejected(case)))
                 .collect(),
         )?;
         let asked = chats::cases(

@@ -227,7 +227,10 @@ fn what_is_kept_of_a_baseline_changes_no_number() {
     assert_eq!(audit(7, Some(&kept)).0, fresh);
     let (again, fewer) = audit(7, Some(&kept));
     assert_eq!(again, fresh);
-    assert!(fewer < whole, "the baseline was not asked again: {fewer} of {whole}");
+    assert!(
+        fewer < whole,
+        "the baseline was not asked again: {fewer} of {whole}"
+    );
     // Another seed asks something else, and what was kept is no answer to it.
     assert_eq!(audit(8, Some(&kept)).0, audit(8, None).0);
 }

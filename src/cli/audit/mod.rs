@@ -1,6 +1,7 @@
 //! `audit`: measure a checkpoint, judge it by a policy, report; and read, explain and compare what was reported.
 
 mod calibrate;
+mod course;
 pub(super) mod progress;
 mod run;
 
@@ -22,6 +23,7 @@ use crate::audit::{
     result::Audit,
     signals,
 };
+use crate::pipeline::folder;
 
 /// Audit a checkpoint; explain, show and compare audits
 #[derive(clap::Args, Debug)]
@@ -56,14 +58,20 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         check: Option<PathBuf>,
     },
-    /// Show audits side by side
-    #[command(
-        after_help = "Example:\n  candlescope audit compare before/audit.json after/audit.json --report diff/"
-    )]
+    /// Show audits side by side, or all audits of a pipeline
+    ///
+    /// Of a pipeline's folder: checkpoints down, signals across; with --signal the quantities of one, checkpoint by checkpoint.
+    #[command(after_help = "Examples:
+  candlescope audit compare before/audit.json after/audit.json --report diff/
+  candlescope audit compare runs/pocket
+  candlescope audit compare runs/pocket --signal refusal_rate")]
     Compare {
-        /// Two or more audit.json
-        #[arg(required = true, num_args = 2.., value_name = "AUDIT")]
+        /// Two or more audit.json, or one folder of a pipeline
+        #[arg(required = true, value_name = "AUDIT")]
         audits: Vec<PathBuf>,
+        /// Of a pipeline: the quantities of this signal
+        #[arg(long, value_name = "ID")]
+        signal: Option<String>,
         /// Write compare.html and compare.md into this folder
         #[arg(long, value_name = "DIR")]
         report: Option<PathBuf>,
@@ -85,7 +93,30 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
         Command::Explain { id } => explain(id, out)?,
         Command::Signals => list(out)?,
         Command::Policy { check } => show_policy(check.as_ref(), out)?,
-        Command::Compare { audits, report } => side_by_side(audits, report.as_ref(), out)?,
+        Command::Compare {
+            audits,
+            signal,
+            report,
+        } => match (&audits[..], signal) {
+            ([run], signal) if folder::is_pipeline(run) => {
+                course::show(run, signal.as_deref(), report.as_ref(), out)?;
+            }
+            ([_], _) => {
+                return Err(Usage::new(
+                    "one audit has nothing to be compared with",
+                    "name two or more audit.json, or the folder of a pipeline",
+                )
+                .into());
+            }
+            (_, Some(_)) => {
+                return Err(Usage::new(
+                    "--signal goes with the folder of a pipeline",
+                    "`audit show` has the quantities of an audit",
+                )
+                .into());
+            }
+            _ => side_by_side(audits, report.as_ref(), out)?,
+        },
         Command::Show { audit } => show(&json::load(audit)?, false, out)?,
     }
     Ok(Outcome::Done)
