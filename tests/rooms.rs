@@ -38,7 +38,7 @@ const HOUSE: &[(&str, &[&str])] = &[
         "train",
         &["files", "config", "hooks", "model", "text", "activations"],
     ),
-    ("pocket", &["files", "text", "model"]),
+    ("pocket", &["files", "hooks", "text", "model"]),
     (
         "audit",
         &[
