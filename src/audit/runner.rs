@@ -7,6 +7,7 @@
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
+use super::bundle::raw::Raw;
 use super::catalogue::{self, Artefact};
 use super::detect::{Detector as Rule, passport};
 use super::evidence::dictionary::{self, Given, Readers};
@@ -83,6 +84,8 @@ pub struct Outcome {
     pub interrupted: bool,
     /// The subject's refusal direction, if one was found.
     pub direction: Option<Chosen>,
+    /// The numbers behind it, for a bundle.
+    pub raw: Raw,
 }
 
 /// The suites built into the binary.
@@ -217,6 +220,7 @@ pub fn run(
         audit,
         stages: work.stages(),
         interrupted: work.cancelled(),
+        raw: Raw::new(&prompts, &now, before.as_ref(), pair.as_ref()),
         direction: now.direction.ok(),
     })
 }
