@@ -19,6 +19,7 @@ use super::*;
 use crate::audit::evidence::Place;
 use crate::audit::evidence::probes::{Probe, Probes};
 use crate::audit::policy::{DEFAULT, Policy};
+use crate::audit::report::json;
 use crate::audit::report::tests::fake;
 use crate::audit::result::Audit;
 use crate::files::Bytes;
@@ -142,7 +143,9 @@ fn what_is_packed_is_read_and_holds() {
     assert_eq!(wrong(&bytes), [""; 0]);
     let read = Bundle::read(&bytes).unwrap();
     assert_eq!(read, bundle);
-    assert_eq!(read.audit().unwrap(), audit());
+    // As text: a NaN in it is not equal to itself.
+    let text = json::render(&read.audit().unwrap()).unwrap();
+    assert!(text == json::render(&audit()).unwrap());
     assert_eq!(read.settings().unwrap(), settings());
     assert_eq!(read.policy().unwrap(), Policy::built_in().unwrap());
     let listed: Vec<_> = read
@@ -363,7 +366,7 @@ fn a_second_audit_is_compared_but_for_times_and_conditions() {
 #[test]
 fn probes_can_be_applied_from_their_file() {
     let bundle = packed();
-    let bytes = Bytes::from(bundle.member(PROBES).to_vec());
+    let bytes = Bytes::Owned(bundle.member(PROBES).to_vec());
     let file = SafetensorsFile::from_bytes(Path::new(PROBES), bytes).unwrap();
     let tensor = |name: &str| -> Vec<f64> {
         let name = format!("instruction.{name}");

@@ -104,7 +104,7 @@ fn row(out: &mut String, signal: &SignalResult, value: &Value) {
         )
     });
     let interval = value.interval.as_ref().map_or_else(
-        || "none: exact, or not estimated".to_owned(),
+        || "none".to_owned(),
         |interval| {
             let level = interval.level * 100.0;
             let ends = wording::interval(&value.unit, interval);

@@ -7,35 +7,57 @@
 use std::collections::BTreeMap;
 
 use candlescope_probes::stats::special::normal_quantile;
+use serde::Serialize;
 use serde_json::{Map, Value as Json, json};
 
 use super::super::measure::{Interval, Value};
 use super::super::result::{Audit, Item, ModelCard, SignalResult};
+use super::ReportError;
 
 /// The version of the format, which its readers look at first.
 const VERSION: u32 = 2;
 
+/// The log. Readers of headers alone depend on the order of its fields.
+#[derive(Serialize)]
+struct Log {
+    version: u32,
+    status: &'static str,
+    eval: Json,
+    plan: Json,
+    results: Json,
+    stats: Json,
+    samples: Json,
+}
+
 /// The log; `bundle` is the id of the evidence bundle, where there is one.
-pub fn render(audit: &Audit, bundle: Option<&str>) -> String {
+///
+/// # Errors
+/// None for an audit, whose numbers JSON can hold.
+pub fn render(audit: &Audit, bundle: Option<&str>) -> Result<String, ReportError> {
     let samples = samples(audit);
-    let log = json!({
-        "version": VERSION,
-        "status": status(audit),
-        "eval": spec(audit, &samples, bundle),
-        "plan": {
+    let log = Log {
+        version: VERSION,
+        status: status(audit),
+        eval: spec(audit, &samples, bundle),
+        plan: json!({
             "name": "candlescope audit",
             "steps": [{"solver": "generate", "params": {}, "params_passed": {}}],
             "config": {"temperature": 0.0},
-        },
-        "results": results(audit, &samples),
-        "stats": {
+        }),
+        results: results(audit, &samples),
+        stats: json!({
             "started_at": audit.started,
             "completed_at": completed(audit),
             "model_usage": {},
-        },
-        "samples": samples.iter().map(|sample| sample.json(audit)).collect::<Json>(),
-    });
-    format!("{log:#}\n")
+        }),
+        samples: samples.iter().map(|sample| sample.json(audit)).collect(),
+    };
+    serde_json::to_string_pretty(&log)
+        .map(|text| text + "\n")
+        .map_err(|error| ReportError::Foreign {
+            file: "the log".to_owned(),
+            message: error.to_string(),
+        })
 }
 
 /// An audit that was interrupted says so in its first warning.
@@ -282,7 +304,7 @@ mod tests {
     use super::*;
 
     fn log() -> Json {
-        serde_json::from_str(&render(&fake::audit(), Some("abc"))).unwrap()
+        serde_json::from_str(&render(&fake::audit(), Some("abc")).unwrap()).unwrap()
     }
 
     #[test]
@@ -309,6 +331,19 @@ mod tests {
             }
         }
         assert_eq!(log["eval"]["metadata"]["bundle"], "abc");
+    }
+
+    #[test]
+    fn fields_are_in_the_order_that_readers_of_headers_need() {
+        let text = render(&fake::audit(), None).unwrap();
+        let keys = text.lines().filter_map(|line| line.strip_prefix("  \""));
+        let keys: Vec<_> = keys.filter_map(|line| line.split('"').next()).collect();
+        assert_eq!(
+            keys,
+            [
+                "version", "status", "eval", "plan", "results", "stats", "samples"
+            ]
+        );
     }
 
     #[test]
@@ -356,7 +391,7 @@ mod tests {
             0,
             "Interrupted: what was not measured by then is not evaluated.".into(),
         );
-        let log: Json = serde_json::from_str(&render(&audit, None)).unwrap();
+        let log: Json = serde_json::from_str(&render(&audit, None).unwrap()).unwrap();
         assert_eq!(log["status"], "cancelled");
         assert_eq!(audit.verdict, Verdict::Block);
     }

@@ -50,7 +50,7 @@ struct Exported {
 pub fn run(args: &Args, out: &Out) -> anyhow::Result<()> {
     let (audit, bundle) = load(&args.audit)?;
     let text = match args.to {
-        Form::Inspect => inspect::render(&audit, bundle.as_ref().map(|named| named.id.as_str())),
+        Form::Inspect => inspect::render(&audit, bundle.as_ref().map(|named| named.id.as_str()))?,
         Form::Card => card::render(&audit, bundle.as_ref()),
     };
     if let Some(path) = &args.out {
