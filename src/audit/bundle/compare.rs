@@ -24,6 +24,9 @@ const NOTHING: &str = "nothing";
 /// The longest value that is quoted whole, in characters.
 const SHOWN: usize = 80;
 
+/// How much of a long text is quoted before the place where two of them part, in characters.
+const BEFORE: usize = 20;
+
 /// Every place where the sides differ, in the order of `bundle`.
 pub fn differences(member: &str, bundle: &Value, here: &Value) -> Vec<Difference> {
     let mut found = Found {
@@ -68,11 +71,12 @@ impl Found<'_> {
                     (Some(Value::Number(_)), Some(Value::Number(_)))
                 );
                 if number || left != right {
+                    let [bundle, here] = shown(left, right);
                     self.differences.push(Difference {
                         member: self.member.to_owned(),
                         at: at.to_owned(),
-                        bundle: shown(left),
-                        here: shown(right),
+                        bundle,
+                        here,
                     });
                 }
             }
@@ -96,15 +100,36 @@ fn same(left: &Number, right: &Number) -> bool {
     }
 }
 
-fn shown(value: Option<&Value>) -> String {
-    let Some(value) = value else {
-        return NOTHING.to_owned();
+/// Both values in words; of long ones, from a little before the place where they part.
+fn shown(bundle: Option<&Value>, here: Option<&Value>) -> [String; 2] {
+    let text = |value: Option<&Value>| -> Vec<char> {
+        value
+            .map_or_else(|| NOTHING.to_owned(), ToString::to_string)
+            .chars()
+            .collect()
     };
-    let text = value.to_string();
-    match text.char_indices().nth(SHOWN) {
-        Some((end, _)) => format!("{} […]", &text[..end]),
-        None => text,
-    }
+    let both = [text(bundle), text(here)];
+    let same = both[0]
+        .iter()
+        .zip(&both[1])
+        .take_while(|(a, b)| a == b)
+        .count();
+    let longest = both.iter().map(Vec::len).max().unwrap_or_default();
+    let start = if longest > SHOWN {
+        same.saturating_sub(BEFORE)
+    } else {
+        0
+    };
+    both.map(|text| {
+        let piece: String = text.iter().skip(start).take(SHOWN).collect();
+        let before = if start > 0 { "[…] " } else { "" };
+        let after = if text.len() > start + SHOWN {
+            " […]"
+        } else {
+            ""
+        };
+        format!("{before}{piece}{after}")
+    })
 }
 
 #[cfg(test)]
@@ -152,8 +177,19 @@ mod tests {
     }
 
     #[test]
-    fn long_values_are_cut() {
-        let found = differences("m", &json!("é".repeat(200)), &json!(""));
+    fn long_values_are_cut_to_where_they_part() {
+        let text = |end: &str| json!(format!("{}{end}{}", "é".repeat(200), "x".repeat(100)));
+        let found = differences("m", &text("this"), &text("that"));
+        assert!(
+            found[0]
+                .bundle
+                .starts_with(&format!("[…] {}is", "é".repeat(18) + "th"))
+        );
+        assert!(
+            found[0]
+                .here
+                .starts_with(&format!("[…] {}at", "é".repeat(18) + "th"))
+        );
         assert!(found[0].bundle.chars().count() < 100);
     }
 }

@@ -54,7 +54,7 @@ pub struct Signature {
     /// Whose it says it is.
     pub key: PublicKey,
     sha256: [u8; 32],
-    signature: [u8; 64],
+    made: [u8; 64],
 }
 
 /// Where the signature of a file lies: beside it, with `.sig` added.
@@ -137,7 +137,7 @@ impl SecretKey {
         Signature {
             key: self.public(),
             sha256,
-            signature: self.0.sign(&message(&sha256)).to_bytes(),
+            made: self.0.sign(&message(&sha256)).to_bytes(),
         }
     }
 }
@@ -190,7 +190,7 @@ impl Signature {
             "{TITLE}\nkey: {}\nsha256: {}\nsignature: {}\n",
             self.key,
             hex(&self.sha256),
-            hex(&self.signature)
+            hex(&self.made)
         )
     }
 
@@ -219,7 +219,7 @@ impl Signature {
         let read = Self {
             key,
             sha256: field("sha256: ").and_then(unhex)?,
-            signature: field("signature: ").and_then(unhex)?,
+            made: field("signature: ").and_then(unhex)?,
         };
         (read.render() == text).then_some(read)
     }
@@ -234,7 +234,7 @@ impl Signature {
                 hex(&sha256)
             ));
         }
-        let signature = Ed25519::from_bytes(&self.signature);
+        let signature = Ed25519::from_bytes(&self.made);
         let holds = VerifyingKey::from_bytes(&self.key.0)
             .and_then(|key| key.verify_strict(&message(&sha256), &signature));
         holds
@@ -408,7 +408,7 @@ mod tests {
         );
         // The hash without our prefix is another message.
         let plain = Signature {
-            signature: key.0.sign(&signature.sha256).to_bytes(),
+            made: key.0.sign(&signature.sha256).to_bytes(),
             ..signature.clone()
         };
         assert!(plain.problem(b"bundle").is_some());

@@ -142,6 +142,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::files::hash::sha256;
+    use proptest::prelude::*;
 
     fn two() -> Members {
         let members = [
@@ -236,6 +237,24 @@ mod tests {
         }
         assert!(refused(&[bytes.clone(), vec![0; 512]].concat()).contains("the end of the file"));
         assert!(read(&[bytes, vec![1]].concat()).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn foreign_bytes_are_an_answer_and_never_a_panic(
+            bytes in prop::collection::vec(any::<u8>(), 0..1600),
+            edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..12),
+        ) {
+            prop_assert!(read(&bytes).is_err());
+            let mut known = write(&two());
+            let end = known.len();
+            for (at, byte) in &edits {
+                known[at.index(end)] = *byte;
+            }
+            if let Ok(members) = read(&known) {
+                prop_assert_eq!(write(&members), known);
+            }
+        }
     }
 
     #[test]

@@ -230,7 +230,7 @@ fn a_manifest_that_does_not_fit_its_members_is_named() {
     assert_eq!(found.len(), 1, "{found:?}");
     assert!(found[0].starts_with("bundle.json: seed:"), "{found:?}");
     let spaced = tampered(false, |members| {
-        replace(members, MANIFEST, "{\n  \"schema\"", "{\n   \"schema\"")
+        replace(members, MANIFEST, "{\n  \"schema\"", "{\n   \"schema\"");
     });
     assert!(
         wrong(&spaced)[0].contains("the one form"),
@@ -238,7 +238,7 @@ fn a_manifest_that_does_not_fit_its_members_is_named() {
         wrong(&spaced)
     );
     let later = tampered(false, |members| {
-        replace(members, MANIFEST, "bundle/1", "bundle/2")
+        replace(members, MANIFEST, "bundle/1", "bundle/2");
     });
     assert!(
         wrong(&later)[0].contains("candlescope.bundle/2"),
@@ -250,7 +250,7 @@ fn a_manifest_that_does_not_fit_its_members_is_named() {
 #[test]
 fn another_policy_under_the_same_name_is_found_even_where_the_hashes_fit() {
     let softer = tampered(true, |members| {
-        replace(members, POLICY, "alpha = 0.05", "alpha = 0.2")
+        replace(members, POLICY, "alpha = 0.05", "alpha = 0.2");
     });
     let found = wrong(&softer);
     assert_eq!(found.len(), 1, "{found:?}");
@@ -269,7 +269,7 @@ fn another_policy_under_the_same_name_is_found_even_where_the_hashes_fit() {
         "{found:?}"
     );
     let smaller = tampered(true, |members| {
-        replace(members, POLICY, "harmful = ", "harmful = 1")
+        replace(members, POLICY, "harmful = ", "harmful = 1");
     });
     assert!(
         wrong(&smaller)[0].contains("its sizes are others"),
@@ -297,7 +297,7 @@ fn foreign_members_of_known_names_are_refused_by_name() {
         (POLICY, "alpha = 2", "policy.toml"),
     ] {
         let bytes = tampered(true, |members| {
-            drop(members.insert(name.into(), text.into()))
+            members.insert(name.into(), text.into());
         });
         let found = wrong(&bytes);
         assert!(
@@ -344,6 +344,7 @@ fn a_second_audit_is_compared_but_for_times_and_conditions() {
         "signals[{}].values[{}].value",
         signal.id, signal.values[0].name
     );
+    let signal = signal.id.clone();
     let found = recomputed(&bundle, &packed_with(&changed, &other, vec![0.6, 0.8])).unwrap();
     let places: Vec<_> = found
         .differences
@@ -360,6 +361,16 @@ fn a_second_audit_is_compared_but_for_times_and_conditions() {
         ]
     );
     assert_eq!(found.differences[3].here, "0.25");
+    assert_eq!(found.signals.iter().collect::<Vec<_>>(), [&signal]);
+
+    // The inputs first, the verdict last.
+    let mut reseeded = changed;
+    reseeded.provenance.seed += 1;
+    reseeded.reasons.push("another".into());
+    let found = recomputed(&bundle, &packed_with(&reseeded, &raw(), vec![0.6, -0.8])).unwrap();
+    let places: Vec<_> = found.differences.iter().map(|d| d.at.as_str()).collect();
+    let last = format!("reasons[{}]", audit().reasons.len());
+    assert_eq!(places, ["provenance.seed", at.as_str(), last.as_str()]);
 }
 
 /// A third party's logit, from the file alone, is the one that the probe gives.

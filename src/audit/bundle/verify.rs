@@ -3,6 +3,8 @@
 //! Always: everything is compared bit for bit but times, the names that files have on one machine, and the conditions of the
 //! run (version, threads, kernels), which are told beside the result and decide nothing.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 use serde_json::Value;
 
@@ -25,8 +27,11 @@ pub struct Condition {
 /// What a second audit says of a bundle.
 #[derive(Serialize, Clone, Debug, PartialEq, Eq, Default)]
 pub struct Recomputed {
-    /// Every value that came out otherwise, in the order of the bundle.
+    /// Every value that came out otherwise: what was audited first, then quantities, items, raw numbers, and last what is
+    /// made of them.
     pub differences: Vec<Difference>,
+    /// The signals of which a quantity or an item came out otherwise.
+    pub signals: BTreeSet<String>,
     /// What was not as when the bundle was made.
     pub conditions: Vec<Condition>,
 }
@@ -81,10 +86,39 @@ pub fn recomputed(bundle: &Bundle, again: &Bundle) -> Result<Recomputed, BundleE
     for name in [DIRECTION, PROBES] {
         found.extend(tensors(name, bundle.member(name), again.member(name)));
     }
+    found.sort_by_key(rank);
     Ok(Recomputed {
+        signals: found
+            .iter()
+            .filter_map(measured)
+            .map(str::to_owned)
+            .collect(),
         differences: found,
         conditions: conditions(bundle, again),
     })
+}
+
+/// The signal whose quantity or item a difference lies in.
+fn measured(differs: &Difference) -> Option<&str> {
+    let rest = differs.at.strip_prefix("signals[")?;
+    let (id, rest) = rest.split_once(']')?;
+    let part = rest.starts_with(".values[") || rest.starts_with(".items[");
+    (part && differs.member == AUDIT).then_some(id)
+}
+
+/// What a reader wants to know first.
+fn rank(differs: &Difference) -> u8 {
+    let input = ["subject", "baseline", "policy", "provenance"];
+    match differs.member.as_str() {
+        PROMPTS => 0,
+        AUDIT if input.iter().any(|key| differs.at.starts_with(key)) => 0,
+        AUDIT if measured(differs).is_none() => 6,
+        AUDIT if differs.at.contains("].values[") => 1,
+        AUDIT => 2,
+        EVIDENCE => 3,
+        DIRECTION => 4,
+        _ => 5,
+    }
 }
 
 fn conditions(bundle: &Bundle, again: &Bundle) -> Vec<Condition> {

@@ -3,6 +3,7 @@
 //! Always: the exit code is 0 only if everything that was asked for holds, 1 if something differs or was changed, 2 if the
 //! question could not be put; without `--model` it says that nothing was recomputed.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::Parser;
@@ -58,12 +59,15 @@ pub struct Args {
     again: Vec<String>,
 }
 
-/// Most differences and findings that are listed; all are counted.
+/// Most differences that are listed; all are counted.
 const LISTED: usize = 20;
+
+/// Most differences, and most findings, that are shown in the table.
+const SHOWN: usize = 8;
 
 /// What verification found.
 #[derive(Serialize, Default)]
-struct Verified {
+struct Verification {
     verified: bool,
     file: String,
     sha256: String,
@@ -97,6 +101,7 @@ struct Signed {
 #[derive(Serialize)]
 struct Compared {
     differences: usize,
+    signals: BTreeSet<String>,
     first: Vec<Difference>,
     conditions: Vec<Condition>,
 }
@@ -112,11 +117,11 @@ struct Again {
 pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
     let bytes = load_bundle(&args.bundle)?;
     let wanted = args.key.as_deref().map(PublicKey::named).transpose()?;
-    let mut said = Verified {
+    let mut said = Verification {
         file: run::name(&args.bundle.display().to_string()),
         sha256: sha256(&bytes),
         signature: signature(args, wanted, &bytes)?,
-        ..Verified::default()
+        ..Verification::default()
     };
     match Bundle::read(&bytes) {
         Err(error) => said.findings.push(Finding {
@@ -196,7 +201,7 @@ fn again(
     args: &Args,
     model: &str,
     bundle: &Bundle,
-    said: &mut Verified,
+    said: &mut Verification,
     out: &Out,
 ) -> anyhow::Result<()> {
     let then = bundle.settings()?;
@@ -236,6 +241,7 @@ fn again(
     found.differences.truncate(LISTED);
     said.recomputed = Some(Compared {
         differences,
+        signals: found.signals,
         first: found.differences,
         conditions: found.conditions,
     });
@@ -322,7 +328,7 @@ fn same_files(then: &[String], now: &[String]) -> anyhow::Result<()> {
     .into())
 }
 
-fn show(said: &Verified, out: &Out) -> anyhow::Result<()> {
+fn show(said: &Verification, out: &Out) -> anyhow::Result<()> {
     if out.json {
         return out.json("candlescope.audit.verify/1", said);
     }
@@ -344,7 +350,7 @@ fn show(said: &Verified, out: &Out) -> anyhow::Result<()> {
         line("id", named.id.clone());
     }
     line("integrity", integrity(said));
-    for finding in said.findings.iter().take(LISTED) {
+    for finding in said.findings.iter().take(SHOWN) {
         line("", format!("{}: {}", finding.member, finding.problem));
     }
     line(
@@ -357,7 +363,7 @@ fn show(said: &Verified, out: &Out) -> anyhow::Result<()> {
     );
     line("numbers", numbers(said));
     let first = said.recomputed.iter().flat_map(|compared| &compared.first);
-    for differs in said.another.iter().chain(first) {
+    for differs in said.another.iter().chain(first).take(SHOWN) {
         line("", difference(differs));
     }
     for other in said
@@ -380,7 +386,7 @@ fn show(said: &Verified, out: &Out) -> anyhow::Result<()> {
     table.print(out)
 }
 
-fn integrity(said: &Verified) -> String {
+fn integrity(said: &Verification) -> String {
     match (said.findings.len(), &said.bundle) {
         (0, Some(named)) => format!("whole: {} files, every hash holds", named.members),
         (0, None) => "not checked".to_owned(),
@@ -389,7 +395,7 @@ fn integrity(said: &Verified) -> String {
     }
 }
 
-fn numbers(said: &Verified) -> String {
+fn numbers(said: &Verification) -> String {
     if !said.another.is_empty() {
         return "not recomputed: this is another model than the one that was audited".to_owned();
     }
@@ -400,8 +406,19 @@ fn numbers(said: &Verified) -> String {
         None => "nothing was recomputed, because the bundle is broken".to_owned(),
         Some(compared) => match compared.differences {
             0 => "the same to the bit, all of them, made again here".to_owned(),
-            1 => "1 differs from what was made again here".to_owned(),
-            n => format!("{n} differ from what was made again here; the first are"),
+            n => {
+                let count = if n == 1 {
+                    "1 differs".to_owned()
+                } else {
+                    format!("{n} differ")
+                };
+                let signals: Vec<_> = compared.signals.iter().map(String::as_str).collect();
+                let signals = match signals.as_slice() {
+                    [] => "no quantity among them".to_owned(),
+                    ids => format!("in quantities and items of {}", ids.join(", ")),
+                };
+                format!("{count} from what was made again here; {signals}; first:")
+            }
         },
     }
 }
@@ -413,7 +430,7 @@ fn difference(differs: &Difference) -> String {
     )
 }
 
-fn conclusion(said: &Verified) -> &'static str {
+fn conclusion(said: &Verification) -> &'static str {
     match (said.verified, &said.recomputed) {
         (true, Some(_)) => "VERIFIED",
         (true, None) => "WHOLE, NOT RECOMPUTED",
