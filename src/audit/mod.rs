@@ -1,5 +1,6 @@
 //! Auditing a checkpoint: signals, statistics, gate, report.
 
+pub mod bundle;
 pub mod calibrate;
 pub mod catalogue;
 pub mod charts;

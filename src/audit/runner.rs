@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
+use super::bundle::raw::Raw;
 use super::catalogue::{self, Artefact};
 use super::detect::{Detector as Rule, passport};
 use super::evidence::dictionary::{self, Given, Readers};
@@ -114,6 +115,8 @@ pub struct Outcome {
     pub interrupted: bool,
     /// The subject's refusal direction, if one was found.
     pub direction: Option<Chosen>,
+    /// The numbers behind it, for a bundle.
+    pub raw: Raw,
 }
 
 /// The suites built into the binary.
@@ -290,6 +293,7 @@ pub fn run(
         audit,
         stages: work.stages(),
         interrupted: work.cancelled(),
+        raw: Raw::new(&prompts, &now, before.as_deref(), pair.as_ref()),
         direction: now.direction.ok(),
     })
 }

@@ -11,7 +11,7 @@ use candle_core::{DType, Device, Tensor};
 use crate::files::{
     FileError,
     safetensors::SafetensorsFile,
-    write::{WriteOptions, write_safetensors_file},
+    write::{WriteOptions, header_bytes, write_safetensors_file},
 };
 use crate::model::Fingerprint;
 
@@ -104,6 +104,35 @@ pub fn load(file: &Path, tensor: &str) -> Result<DirectionFile, FileError> {
 /// # Errors
 /// The disk refuses.
 pub fn save(file: &Path, direction: &DirectionFile) -> Result<(), FileError> {
+    let options = WriteOptions {
+        metadata: metadata(direction),
+        ..WriteOptions::default()
+    };
+    let plan = [(TENSOR.to_owned(), vec![direction.vector.len()])];
+    write_safetensors_file(file, &plan, &options, |_| {
+        Tensor::from_slice(&direction.vector, direction.vector.len(), &Device::Cpu)
+    })
+}
+
+/// The bytes that [`save`] writes.
+pub fn bytes(direction: &DirectionFile) -> Vec<u8> {
+    let mut metadata = metadata(direction);
+    metadata.insert("format".to_owned(), "pt".to_owned());
+    let data: Vec<u8> = direction
+        .vector
+        .iter()
+        .flat_map(|x| x.to_le_bytes())
+        .collect();
+    let entry = serde_json::json!({
+        "dtype": "F32", "shape": [direction.vector.len()], "data_offsets": [0, data.len()]
+    });
+    let mut header = serde_json::Map::new();
+    header.insert("__metadata__".to_owned(), serde_json::json!(metadata));
+    header.insert(TENSOR.to_owned(), entry);
+    [header_bytes(header), data].concat()
+}
+
+fn metadata(direction: &DirectionFile) -> BTreeMap<String, String> {
     let mut metadata =
         BTreeMap::from([("schema".to_owned(), "candlescope.direction/1".to_owned())]);
     let mut note = |key: &str, value: Option<String>| {
@@ -121,14 +150,7 @@ pub fn save(file: &Path, direction: &DirectionFile) -> Result<(), FileError> {
     note("reliability", direction.reliability.map(|n| n.to_string()));
     note("prompts", direction.prompts.clone());
     note("scores", direction.scores.as_ref().map(ToString::to_string));
-    let options = WriteOptions {
-        metadata,
-        ..WriteOptions::default()
-    };
-    let plan = [(TENSOR.to_owned(), vec![direction.vector.len()])];
-    write_safetensors_file(file, &plan, &options, |_| {
-        Tensor::from_slice(&direction.vector, direction.vector.len(), &Device::Cpu)
-    })
+    metadata
 }
 
 #[cfg(test)]
@@ -159,6 +181,7 @@ mod tests {
         };
         save(&file, &direction).unwrap();
         assert_eq!(load(&file, TENSOR).unwrap(), direction);
+        assert_eq!(std::fs::read(&file).unwrap(), bytes(&direction));
         let error = load(&file, "other").unwrap_err().to_string();
         assert!(error.contains("other"), "{error}");
     }

@@ -5,6 +5,7 @@
 //! Judging by it: [`super::verdict`].
 
 mod keys;
+mod text;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,6 +16,7 @@ use super::catalogue;
 use super::result::PolicyId;
 use super::verdict::Verdict;
 use keys::Keys;
+pub use text::{resolved, text_of};
 
 /// The text of the built-in policy.
 pub const DEFAULT: &str = include_str!("../../../assets/policy/default.toml");
@@ -264,12 +266,7 @@ impl Policy {
 
     /// Reads a policy file.
     pub fn load(path: &Path) -> Result<Self, PolicyError> {
-        let file = path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|source| PolicyError::Read {
-            file: file.clone(),
-            source,
-        })?;
-        Self::parse(&text, &file)
+        Self::parse(&text_of(path)?, &path.display().to_string())
     }
 
     /// Reads a policy from `text`; `file` is for messages.

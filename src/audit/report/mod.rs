@@ -1,11 +1,14 @@
 //! Reports: one evaluated audit, several ways to show it.
 //!
 //! Always: every renderer reads the same [`Audit`] and decides nothing, and all foreign text goes through [`text`]. For a
-//! person: [`html`], [`terminal`], [`markdown`]; for a machine: [`json`], [`junit`]; several audits: [`compare`].
+//! person: [`html`], [`terminal`], [`markdown`], [`card`]; for a machine: [`json`], [`junit`], [`inspect`]; several audits:
+//! [`compare`].
 
+pub mod card;
 pub mod compare;
 pub mod draw;
 pub mod html;
+pub mod inspect;
 pub mod json;
 pub mod junit;
 pub mod markdown;

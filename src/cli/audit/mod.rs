@@ -1,9 +1,14 @@
-//! `audit`: measure a checkpoint, judge it by a policy, report; and read, explain and compare what was reported.
+//! `audit`: measure a checkpoint, judge it by a policy, report; read, explain and compare what was reported; bundle its
+//! evidence, sign and verify it.
 
+mod bundle;
 mod calibrate;
 mod course;
+mod export;
+mod keys;
 pub(super) mod progress;
 mod run;
+mod verify;
 
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -25,10 +30,11 @@ use crate::audit::{
 };
 use crate::pipeline::folder;
 
-/// Audit a checkpoint; explain, show and compare audits
+/// Audit a checkpoint; explain, show, compare, verify and export audits
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   candlescope audit run smollm2-135m-instruct --report out/
+  candlescope audit verify audit.tar --model ./tuned --baseline ./base
   candlescope audit explain over_refusal")]
 pub struct Args {
     #[command(subcommand)]
@@ -83,6 +89,10 @@ enum Command {
         #[arg(value_name = "AUDIT")]
         audit: PathBuf,
     },
+    Verify(Box<verify::Args>),
+    Export(export::Args),
+    Keygen(keys::KeygenArgs),
+    Sign(keys::SignArgs),
 }
 
 pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
@@ -90,6 +100,10 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
         Command::Run(args) => return run::run(args, out),
         Command::Calibrate(args) => return calibrate::run(args, out),
         Command::Diagnose(args) => return calibrate::diagnose(args, out),
+        Command::Verify(args) => return verify::run(args, out),
+        Command::Export(args) => export::run(args, out)?,
+        Command::Keygen(args) => keys::keygen(args, out)?,
+        Command::Sign(args) => keys::sign(args, out)?,
         Command::Explain { id } => explain(id, out)?,
         Command::Signals => list(out)?,
         Command::Policy { check } => show_policy(check.as_ref(), out)?,

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{progress::Steps, show};
+use super::{bundle::Bundling, progress::Steps, show};
 use crate::{
     audit::{
         evidence::dictionary::Given,
@@ -30,55 +30,62 @@ use crate::{
   candlescope audit run ./tuned --baseline ./base --report out/
   candlescope audit run ./adapter --baseline base --report out/
   candlescope audit run ./tuned --baseline ./base --dictionary sae/
-  candlescope audit run ./tuned --policy policy.toml --suite harmful=mine.jsonl")]
+  candlescope audit run ./tuned --policy policy.toml --suite harmful=mine.jsonl
+  candlescope audit run ./tuned --baseline ./base --bundle audit.tar --sign key")]
 pub struct Args {
     #[command(flatten)]
-    model: ModelArgs,
+    pub(super) model: ModelArgs,
     /// A checkpoint to pair it with, on the same prompts; for an adapter folder `base` is its base model
     #[arg(long, value_name = "MODEL")]
     baseline: Option<String>,
     /// A dictionary that was trained on the baseline or an ancestor, to read both through: signals 18 to 21
     #[arg(long, value_name = "PATH", requires = "baseline")]
-    dictionary: Option<PathBuf>,
+    pub(super) dictionary: Option<PathBuf>,
     /// The same dictionary, trained on for a while on the checkpoint under audit: signal 22
     #[arg(long, value_name = "PATH", requires = "dictionary")]
-    refit: Option<PathBuf>,
+    pub(super) refit: Option<PathBuf>,
     /// The same dictionary, trained on for as long on the baseline, to tell what the data does
     #[arg(long, value_name = "PATH", requires = "refit")]
-    refit_control: Option<PathBuf>,
+    pub(super) refit_control: Option<PathBuf>,
     /// A crosscoder over baseline and checkpoint: signal 23
     #[arg(long, value_name = "PATH", requires = "baseline")]
-    crosscoder: Option<PathBuf>,
+    pub(super) crosscoder: Option<PathBuf>,
     /// A policy in TOML instead of the built-in one
     #[arg(long, value_name = "FILE")]
-    policy: Option<PathBuf>,
+    pub(super) policy: Option<PathBuf>,
     /// Prompts of yours: a suite of the built-in ones replaced, or a further one; repeatable
     #[arg(long, value_name = "NAME=FILE.jsonl")]
-    suite: Vec<String>,
+    pub(super) suite: Vec<String>,
     /// Trials of yours: a set of the built-in ones replaced, or a further one; repeatable
     #[arg(long, value_name = "NAME=FILE.jsonl")]
-    trials: Vec<String>,
+    pub(super) trials: Vec<String>,
     /// Write report.html, report.md, audit.json and junit.xml into this folder
     #[arg(long, value_name = "DIR")]
-    report: Option<PathBuf>,
+    pub(super) report: Option<PathBuf>,
     /// Seed of every random choice [default: the policy's]
     #[arg(long, value_name = "N")]
-    seed: Option<u64>,
+    pub(super) seed: Option<u64>,
     /// Audit the model under these; the baseline stays as it is
     #[command(flatten)]
-    edits: EditArgs,
+    pub(super) edits: EditArgs,
     /// Audit the model with a random low-rank change of its weights, to test the gate itself
     #[arg(long, value_name = "RANK:SCALE:SEED")]
-    perturb: Option<String>,
+    pub(super) perturb: Option<String>,
     /// Write the refusal direction that was found
     #[arg(long, value_name = "FILE")]
-    save_direction: Option<PathBuf>,
+    pub(super) save_direction: Option<PathBuf>,
     /// Fewer prompts, draws and tokens: a look, not a verdict to rely on
     #[arg(long)]
-    quick: bool,
+    pub(super) quick: bool,
     /// Exit code 0 whatever the verdict
     #[arg(long)]
-    exit_zero: bool,
+    pub(super) exit_zero: bool,
+    /// Write what a third party needs to check this audit and to make it again into one file; see `audit verify`
+    #[arg(long, value_name = "FILE.tar")]
+    pub(super) bundle: Option<PathBuf>,
+    /// Sign the bundle with this private key of `audit keygen`, into FILE.tar.sig
+    #[arg(long, value_name = "KEY", requires = "bundle")]
+    pub(super) sign: Option<PathBuf>,
 }
 
 pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
@@ -89,60 +96,13 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
     if args.quick {
         policy.sizes = policy.sizes.quick();
     }
-    let (own_suites, own_trials) = (suites(&args.suite)?, trials(&args.trials)?);
-    let given = given(args)?;
-    let perturb = args.perturb.as_deref().map(low_rank).transpose()?;
     // Before minutes of work, not after.
+    let bundling = Bundling::new(args)?;
     if let Some(dir) = &args.report {
         writable_folder(dir)?;
     }
-    let subject = subject(args, perturb, out)?;
-    let mut suites = runner::suites_for(&subject)?;
-    suites.retain(|suite| own_suites.iter().all(|own| own.name != suite.name));
-    suites.extend(own_suites);
-    let mut trials = runner::trials_for(&subject)?;
-    trials.retain(|set| own_trials.iter().all(|own| own.name != set.name));
-    trials.extend(own_trials);
-    let baseline = match &args.baseline {
-        Some(model) => Some(args.model.how.open(&baseline(model, &subject), out)?),
-        None => None,
-    };
-    if let (Some(dictionary), Some(baseline), false) = (
-        &given.dictionary,
-        &baseline,
-        args.edits.accept_foreign_direction,
-    ) {
-        dictionary.expect(baseline)?;
-    }
-    let steps = Steps::new(out);
-    let command = command(args);
-    let audited = runner::run(
-        &subject,
-        baseline.as_ref(),
-        &policy,
-        &runner::Options {
-            suites: &suites,
-            trials: &trials,
-            seed: args.seed,
-            refusal_phrases: &[],
-            command: &command,
-            dictionaries: any(&given),
-            progress: &steps,
-            cancel: interrupt::flag(),
-            kept: None,
-        },
-    );
-    steps.end();
-    let mut audited = audited?;
-    if args.quick {
-        audited.audit.warnings.push(policy::QUICK.to_owned());
-    }
-    if let Some(edit) = perturb {
-        audited.audit.warnings.push(format!(
-            "The checkpoint's weights were changed at random in memory: rank {}, scale {}, seed {}.",
-            edit.rank, edit.scale, edit.seed
-        ));
-    }
+    let job = Job::open(args, out)?;
+    let audited = job.run(&policy, args.seed, &command(args), out)?;
     let files = match &args.report {
         Some(dir) => report::write_all(dir, &audited.audit, &signals::pages())?,
         None => Vec::new(),
@@ -150,15 +110,104 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
     show(&audited.audit, args.report.is_some(), out)?;
     tell(&audited, &files, out);
     if let Some(path) = &args.save_direction {
-        save(path, &audited, &subject)?;
+        save(path, &audited, &job.subject)?;
     }
     if audited.interrupted {
         return Err(interrupt::Interrupted.into());
+    }
+    if let Some(bundling) = bundling {
+        bundling.write(&job, &policy, &audited, out)?;
     }
     Ok(match audited.audit.verdict.exit_code(args.exit_zero) {
         0 => Outcome::Done,
         _ => Outcome::NotPassed,
     })
+}
+
+/// All that an audit is made of, opened.
+pub(super) struct Job {
+    pub(super) subject: Checkpoint,
+    pub(super) baseline: Option<Checkpoint>,
+    given: Given,
+    suites: Vec<Suite>,
+    trials: Vec<Trials>,
+    perturb: Option<LowRank>,
+    quick: bool,
+}
+
+impl Job {
+    /// Opens what the options name.
+    pub(super) fn open(args: &Args, out: &Out) -> anyhow::Result<Self> {
+        let (own_suites, own_trials) = (suites(&args.suite)?, trials(&args.trials)?);
+        let given = given(args)?;
+        let perturb = args.perturb.as_deref().map(low_rank).transpose()?;
+        let subject = subject(args, perturb, out)?;
+        let mut suites = runner::suites_for(&subject)?;
+        suites.retain(|suite| own_suites.iter().all(|own| own.name != suite.name));
+        suites.extend(own_suites);
+        let mut trials = runner::trials_for(&subject)?;
+        trials.retain(|set| own_trials.iter().all(|own| own.name != set.name));
+        trials.extend(own_trials);
+        let baseline = match &args.baseline {
+            Some(model) => Some(args.model.how.open(&baseline(model, &subject), out)?),
+            None => None,
+        };
+        if let (Some(dictionary), Some(baseline), false) = (
+            &given.dictionary,
+            &baseline,
+            args.edits.accept_foreign_direction,
+        ) {
+            dictionary.expect(baseline)?;
+        }
+        Ok(Self {
+            subject,
+            baseline,
+            given,
+            suites,
+            trials,
+            perturb,
+            quick: args.quick,
+        })
+    }
+
+    /// Runs the audit, with the warnings that its options call for.
+    pub(super) fn run(
+        &self,
+        policy: &Policy,
+        seed: Option<u64>,
+        command: &str,
+        out: &Out,
+    ) -> anyhow::Result<runner::Outcome> {
+        let steps = Steps::new(out);
+        let audited = runner::run(
+            &self.subject,
+            self.baseline.as_ref(),
+            policy,
+            &runner::Options {
+                suites: &self.suites,
+                trials: &self.trials,
+                seed,
+                refusal_phrases: &[],
+                command,
+                dictionaries: any(&self.given),
+                progress: &steps,
+                cancel: interrupt::flag(),
+                kept: None,
+            },
+        );
+        steps.end();
+        let mut audited = audited?;
+        if self.quick {
+            audited.audit.warnings.push(policy::QUICK.to_owned());
+        }
+        if let Some(edit) = self.perturb {
+            audited.audit.warnings.push(format!(
+                "The checkpoint's weights were changed at random in memory: rank {}, scale {}, seed {}.",
+                edit.rank, edit.scale, edit.seed
+            ));
+        }
+        Ok(audited)
+    }
 }
 
 /// The checkpoint under audit with what is to be tested on it.
@@ -304,13 +353,24 @@ fn tell(audited: &runner::Outcome, files: &[PathBuf], out: &Out) {
 }
 
 fn save(path: &Path, audited: &runner::Outcome, subject: &Checkpoint) -> anyhow::Result<()> {
-    let chosen = audited.direction.as_ref().ok_or_else(|| {
+    let direction = direction(audited, subject)?.ok_or_else(|| {
         Usage::new(
             "--save-direction: no direction was found",
             "the report says why, under the signals that need one",
         )
     })?;
-    let direction = DirectionFile {
+    Ok(file::save(path, &direction)?)
+}
+
+/// The direction that was found, with what it was found on.
+pub(super) fn direction(
+    audited: &runner::Outcome,
+    subject: &Checkpoint,
+) -> anyhow::Result<Option<DirectionFile>> {
+    let Some(chosen) = &audited.direction else {
+        return Ok(None);
+    };
+    Ok(Some(DirectionFile {
         vector: chosen.direction.scaled(),
         fingerprint: Some(subject.fingerprint()?.clone()),
         layer: Some(chosen.site.layer),
@@ -319,19 +379,34 @@ fn save(path: &Path, audited: &runner::Outcome, subject: &Checkpoint) -> anyhow:
         method: Some("means".to_owned()),
         reliability: chosen.direction.reliability.map(|r| r.full),
         ..DirectionFile::default()
-    };
-    Ok(file::save(path, &direction)?)
+    }))
+}
+
+/// A file's name without its path; another word as it is.
+pub(super) fn name(spec: &str) -> String {
+    let path = Path::new(spec);
+    match path.file_name() {
+        Some(name) if path.exists() => name.to_string_lossy().into_owned(),
+        _ => spec.to_owned(),
+    }
+}
+
+/// A steering option with the name of its file instead of its path.
+pub(super) fn without_folder(words: [String; 2]) -> [String; 2] {
+    let named = Steering::from_option(&words).map(|steering| steering.without_folder().option());
+    named.unwrap_or(words)
+}
+
+/// Turned latents with the name of their dictionary instead of its path.
+pub(super) fn turned(spec: &str) -> String {
+    match spec.rsplit_once('@') {
+        Some((dictionary, edits)) => format!("{}@{edits}", name(dictionary)),
+        None => spec.to_owned(),
+    }
 }
 
 /// The command again, with names of files instead of their paths: it goes into the report.
 fn command(args: &Args) -> String {
-    let name = |spec: &str| -> String {
-        let path = Path::new(spec);
-        match path.file_name() {
-            Some(name) if path.exists() => name.to_string_lossy().into_owned(),
-            _ => spec.to_owned(),
-        }
-    };
     let mut words = vec!["candlescope audit run".to_owned(), name(&args.model.model)];
     let mut option = |flag: &str, value: Option<String>| {
         words.extend(value.map(|value| format!("{flag} {value}")));
@@ -350,16 +425,15 @@ fn command(args: &Args) -> String {
         }
     }
     option("--seed", args.seed.map(|seed| seed.to_string()));
-    for words in args.edits.steerings() {
-        let named =
-            Steering::from_option(&words).map(|steering| steering.without_folder().option());
-        let [flag, spec] = named.unwrap_or(words);
+    for [flag, spec] in args.edits.steerings().into_iter().map(without_folder) {
         option(&flag, Some(quoted(&spec)));
+    }
+    for spec in &args.edits.latents {
+        option("--latents", Some(quoted(&turned(spec))));
     }
     for (flag, specs) in [
         ("--zero", &args.edits.zero),
         ("--knockout", &args.edits.knockout),
-        ("--latents", &args.edits.latents),
     ] {
         for spec in specs {
             option(flag, Some(quoted(spec)));
