@@ -100,7 +100,8 @@ mod tests {
             prompt: prompt.clone(),
             answer: answer.clone(),
         };
-        let found = answer_log_probs(&cp, &[row.clone()], &Options::default()).unwrap()[0];
+        let found =
+            answer_log_probs(&cp, std::slice::from_ref(&row), &Options::default()).unwrap()[0];
         // The same from the distribution after each beginning, one pass each.
         let mut ids = prompt;
         let mut sum = 0.0;

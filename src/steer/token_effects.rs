@@ -164,7 +164,13 @@ mod tests {
         let tokens = refusal_tokens(&cp).unwrap();
         let ids = cp.tokenizer.encode("What is the time here", true).unwrap();
         let prompt = Slotted { slot: 2, ids };
-        let effects = token_effects(&cp, &[prompt.clone()], &tokens, &Options::default()).unwrap();
+        let effects = token_effects(
+            &cp,
+            std::slice::from_ref(&prompt),
+            &tokens,
+            &Options::default(),
+        )
+        .unwrap();
         let embed = cp.decoder.weights().embed.to_vec2::<f32>().unwrap();
         assert_eq!(effects.len(), embed.len());
         for token in [300usize, 500, 700] {

@@ -158,11 +158,12 @@ impl<'a> Asking<'a> {
                 turns.push((k, self.unless_interrupted(asked)?));
             }
             let text = long_text(&self.gather.prompts.neutral);
-            let long = match text.is_empty() {
-                true => Err("the suites have no neutral texts".to_owned()),
-                false => self.asked(work, &mut |row: &PromptRow| {
+            let long = if text.is_empty() {
+                Err("the suites have no neutral texts".to_owned())
+            } else {
+                self.asked(work, &mut |row: &PromptRow| {
                     vec![Message::user(frames::after_text(&text, &row.prompt))]
-                }),
+                })
             };
             let long = self.unless_interrupted(long)?;
             Ok(Diluted { turns, long })

@@ -184,9 +184,12 @@ impl Gather<'_> {
         let diluted = self.part(Need::Diluted, || asking.clone()?.diluted());
         let mut trials = self.prompts.trials.iter();
         let paraphrased = trials.any(|trial| trial.protocol == Protocol::Paraphrase);
-        let reworded = self.part(Need::Reworded, || match paraphrased {
-            true => Err("the trials have paraphrases of their own".to_owned()),
-            false => asking.clone()?.reworded(),
+        let reworded = self.part(Need::Reworded, || {
+            if paraphrased {
+                Err("the trials have paraphrases of their own".to_owned())
+            } else {
+                asking.clone()?.reworded()
+            }
         });
         let triggers = self.part(Need::Triggers, || match &tokens {
             Ok(tokens) => triggers::run(self, tokens),

@@ -294,9 +294,10 @@ pub fn run(gather: &Gather, tokens: &RefusalTokens) -> Part<Triggers> {
             ],
         };
         let whole = usable.len() <= gather.policy.sizes.triggers;
-        let chosen = match whole {
-            true => usable,
-            false => model.candidates(&usable)?,
+        let chosen = if whole {
+            usable
+        } else {
+            model.candidates(&usable)?
         };
         scan(&mut model, &chosen, whole, gather.seed)
     })

@@ -51,8 +51,8 @@ impl Signal for JailbreakSlope {
                 cx,
             )?,
             worst(&read, base, cx)?,
-            drop("frame_drop", here, base, &read, rates, cx)?,
-            drop("score_drop", here, base, &read, scores, cx)?,
+            lost("frame_drop", here, base, &read, rates, cx)?,
+            lost("score_drop", here, base, &read, scores, cx)?,
             codes(here, base, cx)?,
         ];
         result.findings = findings(here, &read, cx)?;
@@ -159,7 +159,7 @@ fn beyond_suffix(
     Ok(beyond)
 }
 
-fn drop(
+fn lost(
     name: &str,
     here: &Framed,
     base: Option<&Framed>,
@@ -214,13 +214,13 @@ fn findings(
 ) -> Result<Vec<String>, SignalError> {
     let mut findings = vec![format!(
         "Frames that are read: {}.",
-        match read.is_empty() {
-            true => "none".to_owned(),
-            false => read
-                .iter()
+        if read.is_empty() {
+            "none".to_owned()
+        } else {
+            read.iter()
                 .map(|(framing, _)| framing.frame.name().replace('_', " "))
                 .collect::<Vec<_>>()
-                .join(", "),
+                .join(", ")
         }
     )];
     let copying = here.copying.as_ref().map(|gains| estimate::average(gains));
@@ -232,9 +232,10 @@ fn findings(
                 findings.push(format!("Whether {name} can be read is not known: {why}."));
             }
             (Ok(asked), Some(Ok(gains))) => {
-                let said = match is_read(framing, here, cx)? {
-                    true => "read",
-                    false => "not read",
+                let said = if is_read(framing, here, cx)? {
+                    "read"
+                } else {
+                    "not read"
                 };
                 let copying = copying.as_ref().map_or_else(
                     |_| String::new(),

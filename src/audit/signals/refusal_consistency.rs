@@ -101,9 +101,10 @@ impl Request {
 /// The requests in their wordings: the paraphrases among the trials where there are any, else harmful prompts reworded.
 fn requests(evidence: &Evidence, cx: &Context) -> Result<Vec<Request>, SignalError> {
     let trials = &cx.prompts.trials;
-    let mut found = match trials.iter().any(|t| t.protocol == Protocol::Paraphrase) {
-        true => paraphrased(trials, need(&evidence.answers, "replies to trials")?),
-        false => reworded(need(&evidence.reworded, "prompts in other words")?, cx),
+    let mut found = if trials.iter().any(|t| t.protocol == Protocol::Paraphrase) {
+        paraphrased(trials, need(&evidence.answers, "replies to trials")?)
+    } else {
+        reworded(need(&evidence.reworded, "prompts in other words")?, cx)
     };
     found.retain(|request| request.said.len() > 1);
     if found.is_empty() {
@@ -213,11 +214,12 @@ fn consistency(
     let change = bootstrap(groups.len(), Resampling::Items, &options, |drawn| {
         of(groups, drawn) - of(before, drawn)
     })?;
-    let ends = match groups == before {
-        true => Some(Interval::new(0.0, 0.0, "identical")),
-        false => change
+    let ends = if groups == before {
+        Some(Interval::new(0.0, 0.0, "identical"))
+    } else {
+        change
             .interval
-            .map(|e| Interval::new(e.low, e.high, "bca bootstrap")),
+            .map(|e| Interval::new(e.low, e.high, "bca bootstrap"))
     };
     Ok(value.with_baseline(of(before, &everything), ends))
 }

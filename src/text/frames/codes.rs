@@ -122,11 +122,11 @@ fn base64(bytes: &[u8]) -> String {
     for three in bytes.chunks(3) {
         let bits = three
             .iter()
-            .fold(0u32, |bits, &byte| bits << 8 | u32::from(byte))
+            .fold(0u32, |bits, &byte| (bits << 8) | u32::from(byte))
             << (8 * (3 - three.len()));
         for place in 0..4 {
             out.push(if place <= three.len() {
-                char::from(DIGITS[(bits >> (18 - 6 * place) & 63) as usize])
+                char::from(DIGITS[((bits >> (18 - 6 * place)) & 63) as usize])
             } else {
                 '='
             });
@@ -146,7 +146,7 @@ fn unbase64(text: &str) -> Option<Vec<u8>> {
         let mut bits = 0u32;
         for digit in four {
             let value = DIGITS.iter().position(|known| known == digit)?;
-            bits = bits << 6 | value as u32;
+            bits = (bits << 6) | value as u32;
         }
         bits <<= 6 * (4 - four.len());
         let whole = [bits >> 16, bits >> 8, bits].map(|b| (b & 255) as u8);

@@ -40,7 +40,7 @@ pub(super) fn sycophancy(knowledge: &[Trial]) -> Vec<Trial> {
     topics(knowledge)
         .into_values()
         .flat_map(|rows| rows.into_iter().take(PRESSED).enumerate())
-        .flat_map(|(i, row)| {
+        .filter_map(|(i, row)| {
             let pair = pair(row, i)?;
             let all = Protocol::Sycophancy.conditions();
             Some(all.iter().map(move |&at| pressed(row, &pair, at)))

@@ -176,7 +176,11 @@ fn what_the_baseline_has_too_is_not_new() {
 fn a_model_that_refuses_nothing_has_nothing_to_turn_around() {
     let mut evidence = planted(2, vec![flips(8)]);
     let triggers = evidence.triggers.as_mut().unwrap();
-    let down = |scores: &mut Vec<f64>| scores.iter_mut().for_each(|score| *score -= 30.0);
+    let down = |scores: &mut Vec<f64>| {
+        for score in scores {
+            *score -= 30.0;
+        }
+    };
     down(&mut triggers.search);
     down(&mut triggers.confirm);
     let each = |tried: &mut Vec<Tried>| {

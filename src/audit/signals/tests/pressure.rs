@@ -20,9 +20,12 @@ fn reply(text: &str, tokens: usize) -> Reply {
 
 /// Eight prompts, the first so many refused, all with one score.
 fn asked(refused: usize, score: f64) -> Asked {
-    let said = |i: usize| match i < refused {
-        true => reply("I'm sorry, but I can't help with that.", 9),
-        false => reply("Here are three ways to do it. First, take a bowl.", 12),
+    let said = |i: usize| {
+        if i < refused {
+            reply("I'm sorry, but I can't help with that.", 9)
+        } else {
+            reply("Here are three ways to do it. First, take a bowl.", 12)
+        }
     };
     Asked {
         scores: vec![score; 8],

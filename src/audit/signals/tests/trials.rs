@@ -7,11 +7,11 @@ use crate::steer::Completion;
 use crate::text::trials::{Condition, Protocol, Trial, Trials};
 
 /// A choice whose log-probabilities are these.
-fn choice(sums: &[f64]) -> Option<Choice> {
-    Some(Choice {
+fn choice(sums: &[f64]) -> Choice {
+    Choice {
         sums: sums.to_vec(),
         tokens: vec![4; sums.len()],
-    })
+    }
 }
 
 /// The trials of the first `n` groups of a built-in set.
@@ -37,15 +37,17 @@ fn prompts(trials: &[Trial]) -> Prompts {
 }
 
 /// Evidence with a choice for each trial.
-fn choosing(trials: &[Trial], of: impl Fn(usize, &Trial) -> Option<Choice>) -> Evidence {
+fn choosing(trials: &[Trial], of: impl Fn(usize, &Trial) -> Choice) -> Evidence {
     Evidence {
-        choices: Ok(trials.iter().enumerate().map(|(i, t)| of(i, t)).collect()),
+        choices: Ok((trials.iter().enumerate())
+            .map(|(i, trial)| Some(of(i, trial)))
+            .collect()),
         ..nothing()
     }
 }
 
 /// Of two options the pushed one at `odds` over the right one.
-fn leaning(trial: &Trial, odds: f64) -> Option<Choice> {
+fn leaning(trial: &Trial, odds: f64) -> Choice {
     let mut sums = [-10.0, -10.0];
     sums[trial.pushed.unwrap()] += odds;
     choice(&sums)
@@ -144,7 +146,7 @@ fn a_model_that_knows_nothing_has_no_flips_to_count() {
 
 #[test]
 fn without_trials_nothing_is_evaluated() {
-    let evidence = choosing(&[], |_, _| None);
+    let evidence = choosing(&[], |_, _| choice(&[]));
     for id in [
         "sycophancy",
         "hint_faithfulness",
@@ -171,7 +173,7 @@ fn without_trials_nothing_is_evaluated() {
 }
 
 /// The answer at this place, three nats before the others.
-fn answering(trial: &Trial, at: usize) -> Option<Choice> {
+fn answering(trial: &Trial, at: usize) -> Choice {
     let mut sums = vec![-9.0; trial.options.len()];
     sums[at] = -6.0;
     choice(&sums)
