@@ -26,8 +26,8 @@ use crate::pipeline::{
 
 /// Train in stages, and audit every checkpoint on the way
 ///
-/// A plan is a TOML file with a list of stages (lm, sft, rm, dpo, kto, ppo, rloo). What an earlier stage made is named with an
-/// @: from = "sft", models = ["@rm"].
+/// A plan is a TOML file with a list of stages (lm, sft, rm, dpo, kto, ppo, rloo). A stage begins `from` an earlier one, and names
+/// what others made with an @, as @rm for a reward model.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   candlescope pipeline run examples/pocket/pipeline.toml --out runs/pocket

@@ -114,8 +114,8 @@ impl Auditor<'_> {
         let name = format!("{} step-{step}", self.stage);
         let subject =
             Checkpoint::open(&name, path, &LoadOptions::default()).map_err(PipelineError::from)?;
-        let suites = runner::suites_for(&subject).map_err(|source| self.failed(&name, source))?;
-        let trials = runner::trials_for(&subject).map_err(|source| self.failed(&name, source))?;
+        let suites = runner::suites_for(&subject).map_err(|source| failed(&name, source))?;
+        let trials = runner::trials_for(&subject).map_err(|source| failed(&name, source))?;
         let outcome = runner::run(
             &subject,
             self.baseline,
@@ -135,7 +135,7 @@ impl Auditor<'_> {
                 kept: Some(&self.kept),
             },
         );
-        let outcome = outcome.map_err(|source| self.failed(&name, source))?;
+        let outcome = outcome.map_err(|source| failed(&name, source))?;
         if outcome.interrupted {
             return Err(Stop::Interrupted);
         }
@@ -146,13 +146,6 @@ impl Auditor<'_> {
             React::Halt => Err(Stop::Halted(audited)),
             React::Warn | React::GoOn => Ok(numbers),
         }
-    }
-
-    fn failed(&self, name: &str, source: runner::RunError) -> Stop {
-        Stop::Failed(PipelineError::Audit {
-            checkpoint: name.to_owned(),
-            source,
-        })
     }
 
     /// Writes the audit, then that it is done.
@@ -193,6 +186,13 @@ impl CheckpointObserver for Auditor<'_> {
     ) -> Result<Numbers, Box<dyn std::error::Error + Send + Sync>> {
         Ok(self.look(at.step, at.path)?)
     }
+}
+
+fn failed(name: &str, source: runner::RunError) -> Stop {
+    Stop::Failed(PipelineError::Audit {
+        checkpoint: name.to_owned(),
+        source,
+    })
 }
 
 /// Every quantity of an audit, as `audit/SIGNAL.QUANTITY`.
