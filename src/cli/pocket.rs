@@ -1,6 +1,6 @@
 //! `pocket`: the pocket world: its data, and the exam that a model of it sits. The world is `crate::pocket`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use serde::Serialize;
@@ -8,10 +8,14 @@ use serde::Serialize;
 use super::{
     Outcome,
     args::ModelArgs,
+    failure::Usage,
     output::{Out, Table},
 };
 use crate::audit::wording::number;
+use crate::model::{Checkpoint, LoadOptions};
+use crate::pipeline::folder;
 use crate::pocket::exam::{self, Answer, Figures};
+use crate::pocket::promises::{self, Kept, Promises};
 use crate::pocket::write::{self, Sizes};
 
 /// The pocket world: a town with known truths that a tiny model learns in minutes
@@ -39,6 +43,18 @@ enum Command {
     /// Ask a model of the world what no training asked, and grade it by the answer key
     #[command(after_help = "Example:\n  candlescope pocket exam runs/pocket/models/dpo --show 2")]
     Exam(ExamArgs),
+    /// Check a pipeline's models against what its recipe promises
+    ///
+    /// Every stage that the promises name sits the exam. Exit code 0 when all are kept, 1 when one is broken.
+    #[command(after_help = "Example:
+  candlescope pocket check runs/pocket --promises examples/pocket/promises.toml")]
+    Check {
+        /// The pipeline's folder
+        run: PathBuf,
+        /// The promises
+        #[arg(long, value_name = "FILE")]
+        promises: PathBuf,
+    },
 }
 
 #[derive(clap::Args, Debug)]
@@ -63,6 +79,7 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
             Ok(Outcome::Done)
         }
         Command::Exam(args) => examine(args, out),
+        Command::Check { run, promises } => check(run, promises, out),
     }
 }
 
@@ -125,4 +142,69 @@ fn shown(answers: &[Answer], most: usize) -> Vec<&Answer> {
         }
     }
     shown
+}
+
+#[derive(Serialize)]
+struct Checked {
+    stage: String,
+    #[serde(flatten)]
+    kept: Kept,
+}
+
+fn check(run: &Path, file: &Path, out: &Out) -> anyhow::Result<Outcome> {
+    let text = std::fs::read_to_string(file).map_err(|e| {
+        Usage::new(
+            format!("{}: {e}", file.display()),
+            "--promises names a file",
+        )
+    })?;
+    let promises: Promises = toml::from_str(&text).map_err(|e| {
+        Usage::new(
+            format!("{}: {e}", file.display()),
+            "expected `each` and [stages.STAGE.KIND]",
+        )
+    })?;
+    let (_, state) = folder::look(run)?;
+    let mut all = Vec::new();
+    for (stage, bounds) in &promises.stages {
+        let done = state.done(stage).ok_or_else(|| {
+            Usage::new(
+                format!("stage `{stage}` of {} is not done", run.display()),
+                "`pipeline run --resume` goes on with it",
+            )
+        })?;
+        let path = run.join(&done.model);
+        let model = Checkpoint::open(stage, &path, &LoadOptions::default())?;
+        let figures = exam::figures(&exam::sit(&model, promises.each)?);
+        all.extend(
+            promises::held(bounds, &figures)
+                .into_iter()
+                .map(|kept| Checked {
+                    stage: stage.clone(),
+                    kept,
+                }),
+        );
+    }
+    let broken = all.iter().any(|one| !one.kept.kept);
+    if out.json {
+        out.json("candlescope.pocket.check/1", &all)?;
+    } else {
+        let mut table = Table::new(["stage", "kind", "promised", "found", "kept"]);
+        for one in &all {
+            let kind = serde_json::to_value(one.kept.kind)?;
+            table.row([
+                one.stage.clone(),
+                kind.as_str().unwrap_or_default().to_owned(),
+                one.kept.promise.clone(),
+                number("fraction", one.kept.found),
+                if one.kept.kept { "yes" } else { "no" }.to_owned(),
+            ]);
+        }
+        table.print(out)?;
+    }
+    Ok(if broken {
+        Outcome::NotPassed
+    } else {
+        Outcome::Done
+    })
 }

@@ -16,6 +16,7 @@ pub mod corpus;
 pub mod exam;
 pub mod facts;
 pub mod orders;
+pub mod promises;
 pub mod requests;
 pub mod suites;
 #[cfg(test)]
