@@ -9,6 +9,7 @@ pub mod effect;
 pub mod evidence;
 pub mod measure;
 pub mod policy;
+pub mod questions;
 pub mod report;
 pub mod result;
 pub mod runner;

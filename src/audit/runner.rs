@@ -2,7 +2,7 @@
 //!
 //! Always: what is computed is computed once and shared; a signal that fails or was interrupted is in the result as not
 //! evaluated, with its reason; the same checkpoint, policy and seed give the same result but for times. The parts:
-//! [`super::evidence`] (what is known), [`super::signals`] (what is made of it), [`super::verdict`] (what follows).
+//! [`super::questions`] (what is asked), [`super::evidence`] (what is known), [`super::signals`] (what is made of it), [`super::verdict`] (what follows).
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -19,6 +19,8 @@ use super::evidence::{
     Chosen, Evidence, Identity, Pair, Prompts, Splits, answers, interventions, pair, triggers,
 };
 use super::policy::Policy;
+pub use super::questions::{builtin_suites, builtin_trials, suites_for, trials_for};
+use super::questions::{prompts, trials_used};
 use super::result::{
     Audit, Detector, ModelCard, PolicyId, Provenance, SCHEMA, SignalResult, SuiteUsed,
 };
@@ -119,34 +121,6 @@ pub struct Outcome {
     pub raw: Raw,
 }
 
-/// The suites built into the binary.
-pub fn builtin_suites() -> Result<Vec<Suite>, SuiteError> {
-    Suite::names().into_iter().map(Suite::builtin).collect()
-}
-
-/// The sets of trials built into the binary.
-pub fn builtin_trials() -> Result<Vec<Trials>, TrialError> {
-    Trials::names().into_iter().map(Trials::builtin).collect()
-}
-
-/// The prompts for a checkpoint: a model of the pocket world knows no other words than its own, and is asked in those.
-pub fn suites_for(checkpoint: &Checkpoint) -> Result<Vec<Suite>, RunError> {
-    if pocket::suites::speaks(checkpoint.template.as_ref()) {
-        Ok(pocket::suites::suites())
-    } else {
-        Ok(builtin_suites()?)
-    }
-}
-
-/// The trials for a checkpoint, in the same way.
-pub fn trials_for(checkpoint: &Checkpoint) -> Result<Vec<Trials>, RunError> {
-    if pocket::suites::speaks(checkpoint.template.as_ref()) {
-        Ok(pocket::trials::trials())
-    } else {
-        Ok(builtin_trials()?)
-    }
-}
-
 /// Audits `subject`, paired with `baseline` on the same prompts. Edits that stand on a checkpoint's decoder
 /// ([`crate::model::Decoder::set_standing_edits`]) are part of it.
 ///
@@ -207,7 +181,13 @@ pub fn run(
     };
     let before = match pairable {
         Some(baseline) => {
-            let key = asked(baseline, policy, seed, &used, &needs)?;
+            let key = asked(
+                baseline,
+                policy,
+                seed,
+                &used,
+                (&needs, options.refusal_phrases),
+            )?;
             let known = options.kept.and_then(|kept| kept.get(&key));
             Some(match known {
                 Some(evidence) => evidence,
@@ -304,12 +284,14 @@ fn asked(
     policy: &Policy,
     seed: u64,
     used: &[SuiteUsed],
-    needs: &[Need],
+    (needs, phrases): (&[Need], &[String]),
 ) -> Result<String, ModelError> {
     let hashes: Vec<&str> = used.iter().map(|suite| suite.hash.as_str()).collect();
     let sizes = &policy.sizes;
     let weights = identity(baseline)?;
-    Ok(format!("{weights:?} {sizes:?} {seed} {hashes:?} {needs:?}"))
+    Ok(format!(
+        "{weights:?} {sizes:?} {seed} {hashes:?} {needs:?} {phrases:?}"
+    ))
 }
 
 /// The signals that the policy enables and that can apply.
@@ -344,77 +326,6 @@ fn not_evaluated(id: &str, why: String) -> SignalResult {
     let mut result = SignalResult::new(id).unwrap_or_else(|| SignalResult::unknown(id));
     result.not_evaluated = Some(why);
     result
-}
-
-/// The prompts of the suites in the policy's sizes, and which rows were used.
-fn prompts(
-    suites: &[Suite],
-    policy: &Policy,
-    seed: u64,
-) -> Result<(Prompts, Vec<SuiteUsed>), RunError> {
-    let sizes = policy.sizes;
-    let pick = |label: Label, split: Split, n: usize| pick(suites, label, split, n, seed);
-    let class = |label: Label, test: usize| Splits {
-        train: pick(label, Split::Train, sizes.fit),
-        validation: pick(label, Split::Validation, sizes.select),
-        test: pick(label, Split::Test, test),
-    };
-    let prompts = Prompts {
-        harmful: class(Label::Harmful, sizes.harmful),
-        harmless: class(Label::Harmless, sizes.harmless),
-        lookalike: pick(Label::Lookalike, Split::Test, sizes.lookalikes),
-        neutral: pick(Label::Neutral, Split::Test, sizes.lookalikes),
-        trials: Vec::new(),
-    };
-    for (label, rows) in [
-        (Label::Harmful, &prompts.harmful.test),
-        (Label::Harmless, &prompts.harmless.test),
-    ] {
-        if rows.is_empty() {
-            return Err(RunError::Empty {
-                label: label.name(),
-                split: Split::Test.name(),
-                needed: 1,
-            });
-        }
-    }
-    let used = suites
-        .iter()
-        .map(|suite| suite_used(suite, &prompts))
-        .collect();
-    Ok((prompts, used))
-}
-
-fn trials_used(set: &Trials, prompts: &Prompts) -> SuiteUsed {
-    SuiteUsed {
-        name: format!("trials: {}", set.name),
-        hash: set.hash.clone(),
-        licence: licences(set.rows.iter().map(|row| row.licence.as_str())),
-        n: (set.rows.iter())
-            .filter(|row| prompts.trials.contains(row))
-            .count(),
-    }
-}
-
-/// Each licence once.
-fn licences<'a>(rows: impl Iterator<Item = &'a str>) -> String {
-    let distinct: std::collections::BTreeSet<&str> = rows.collect();
-    distinct.into_iter().collect::<Vec<_>>().join(", ")
-}
-
-fn suite_used(suite: &Suite, prompts: &Prompts) -> SuiteUsed {
-    let all: Vec<_> = [&prompts.harmful, &prompts.harmless]
-        .into_iter()
-        .flat_map(|splits| [&splits.train, &splits.validation, &splits.test])
-        .chain([&prompts.lookalike, &prompts.neutral])
-        .flatten()
-        .collect();
-    SuiteUsed {
-        name: suite.name.clone(),
-        hash: suite.hash.clone(),
-        licence: licences(suite.rows.iter().map(|row| row.licence.as_str())),
-        n: suite.rows.iter().filter(|row| all.contains(row)).count(),
-    }
 }
 
 /// Why two checkpoints cannot be paired on the same tokens; `None` when they can.

@@ -10,8 +10,8 @@ use candlescope::model::{Checkpoint, LoadOptions};
 use candlescope::pipeline::plan::Stage;
 use candlescope::pipeline::run::{Begins, OpenError};
 use candlescope::pipeline::{
-    Audited, Ended, Models, Options, PipelineError, PipelineFolder, Plan, State, Watcher, folder,
-    run,
+    Audited, Ended, Models, Options, PipelineError, PipelineFolder, Plan, State, Watcher, course,
+    folder, run,
 };
 use candlescope::train;
 
@@ -193,7 +193,30 @@ fn stages_follow_each_other_and_a_stop_changes_no_bit() {
     // The audit of dpo is paired with what the plan says.
     let place = whole.join(&state.audited("dpo", 3).unwrap().audit);
     let audit = candlescope::audit::report::json::load(&place).unwrap();
-    assert_eq!(audit.baseline.unwrap().name, "lm");
+    assert_eq!(audit.baseline.as_ref().unwrap().name, "lm");
+
+    // The audits as one course, and one signal along it.
+    let course = course::course(&whole, &state).unwrap();
+    assert_eq!(course.signals, ["refusal_score"]);
+    let places = course
+        .checkpoints
+        .iter()
+        .map(|at| (at.stage.as_str(), at.step));
+    assert_eq!(places.collect::<Vec<_>>(), expected);
+    let along = course::along(&whole, &state, "refusal_score").unwrap();
+    let (name, line) = &along[0];
+    assert_eq!(
+        (name.as_str(), line.len()),
+        ("harmful_score", expected.len())
+    );
+    let last = audit.signal("refusal_score").unwrap();
+    let dpo = line.iter().find(|at| at.stage == "dpo").unwrap();
+    assert_eq!(dpo.value.as_ref(), last.value("harmful_score"));
+    assert!(
+        course::along(&whole, &state, "sycophancy")
+            .unwrap()
+            .is_empty()
+    );
 
     let (ended, _) = sitting(&parts, Some(&plan), false, Some(1));
     assert_eq!(ended.unwrap(), Ended::Interrupted("lm".to_owned()));
