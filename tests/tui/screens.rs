@@ -54,15 +54,18 @@ fn every_screen_in_every_state() {
                 continue;
             }
             let full = shown(id, Theme::dark(), size);
-            insta::assert_snapshot!(format!("{at}_full"), drawn(&full));
+            insta::assert_snapshot!(format!("{at}_full"), drawn(id, &full));
         }
     }
 }
 
 /// The frame, with `#` for the digits of what a probe makes of the prompt: the toy's classes lie far apart, so a logit of
 /// thousands carries the last bits of the forward pass, which are those of the processor.
-fn drawn(stage: &Stage) -> String {
+fn drawn(id: &str, stage: &Stage) -> String {
     let text = export::text(&stage.frame());
+    if id != "probes" {
+        return text;
+    }
     let lines = text.lines().map(|line| {
         if line.starts_with("│this prompt") {
             line.replace(|c: char| c.is_ascii_digit(), "#")
@@ -114,7 +117,7 @@ fn directions_are_tried_and_one_of_them_changes_the_answers() {
 fn a_probe_of_each_layer_is_judged_on_all_others() {
     let mut stage = shown("probes", Theme::dark(), (120, 40));
     press(&mut stage, "tab v v");
-    insta::assert_snapshot!("probes_120x40_carried", drawn(&stage));
+    insta::assert_snapshot!("probes_120x40_carried", drawn("probes", &stage));
 }
 
 /// A direction and a probe of the stage's model on disk.
