@@ -16,7 +16,7 @@ use super::evidence::dictionary::{self, Given, Readers};
 use super::evidence::framed::{READ, TURNS};
 use super::evidence::gather::{Encoded, Gather, identity};
 use super::evidence::{
-    Chosen, Evidence, Identity, Pair, Prompts, Splits, answers, interventions, pair, triggers,
+    Chosen, Evidence, Identity, Pair, Prompts, answers, interventions, pair, triggers,
 };
 use super::policy::Policy;
 pub use super::questions::{builtin_suites, builtin_trials, suites_for, trials_for};
@@ -29,10 +29,9 @@ use super::signals::{self, items};
 use super::verdict::{Verdict, evaluate};
 use super::work::{Progress, StageTime, Work, stage_cost};
 use crate::model::{Checkpoint, ModelError};
-use crate::pocket;
 use crate::steer::SteerError;
 use crate::text::frames::{Code, Frame, Wording};
-use crate::text::suites::{Label, Split, Suite, SuiteError, pick};
+use crate::text::suites::{Suite, SuiteError};
 use crate::text::trials::{self, Protocol, TrialError, Trials};
 
 /// Why an audit could not start.
