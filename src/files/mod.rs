@@ -8,6 +8,7 @@ pub mod folder;
 pub mod gguf;
 mod gguf_header;
 pub mod hash;
+pub mod lock;
 pub mod memory;
 pub mod safetensors;
 pub mod scan;

@@ -178,7 +178,7 @@ impl TensorSource for Scored<'_> {
 }
 
 /// A draw from the normal distribution (Box and Muller 1958).
-pub(super) fn normal(rng: &mut ChaCha8Rng) -> f64 {
+pub(crate) fn normal(rng: &mut ChaCha8Rng) -> f64 {
     use rand::Rng;
     let (u, v): (f64, f64) = (1.0 - rng.random::<f64>(), rng.random());
     (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()

@@ -8,6 +8,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::config::NormKind;
+use crate::model::score::normal;
 use crate::model::weights::{Linear, NormWeights};
 use crate::model::{Decoder, ModelError};
 
@@ -160,13 +161,6 @@ pub fn noise(model: &Decoder, scale: f64, seed: u64) -> Result<Decoder, EditErro
             .collect();
         wide + Tensor::from_vec(drawn, weight.shape().clone(), &Device::Cpu)?
     })
-}
-
-/// A standard normal number (Box and Muller 1958).
-fn normal(rng: &mut ChaCha8Rng) -> f64 {
-    let u: f64 = rng.random::<f64>().max(f64::MIN_POSITIVE);
-    let v: f64 = rng.random();
-    (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()
 }
 
 /// The model with each matrix of its blocks changed.

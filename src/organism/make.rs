@@ -163,17 +163,7 @@ pub fn make(
             keep(&run, out, &made)?;
             std::fs::remove_dir_all(&run).map_err(io(&run))?;
         }
-        None => {
-            let edited = edited(model, order)?;
-            convert::in_new_folder(out, |folder| {
-                convert::write_model(&edited.decoder, folder, DType::F32)?;
-                edited.tokenizer.save(folder).map_err(ModelError::from)?;
-                if let Some(template) = &edited.template {
-                    template.save(folder).map_err(ModelError::from)?;
-                }
-                note(folder, &made)
-            })?;
-        }
+        None => write(&edited(model, order)?, out, &made)?,
     }
     Ok(made)
 }
@@ -285,10 +275,15 @@ fn keep(run: &Path, out: &Path, made: &Made) -> Result<(), MakeError> {
         });
     };
     let trained = Checkpoint::open("organism", &last.path, &LoadOptions::default())?;
+    write(&trained, out, made)
+}
+
+/// The model with what it is, in a folder that appears whole.
+fn write(model: &Checkpoint, out: &Path, made: &Made) -> Result<(), MakeError> {
     convert::in_new_folder(out, |folder| {
-        convert::write_model(&trained.decoder, folder, DType::F32)?;
-        trained.tokenizer.save(folder).map_err(ModelError::from)?;
-        if let Some(template) = &trained.template {
+        convert::write_model(&model.decoder, folder, DType::F32)?;
+        model.tokenizer.save(folder).map_err(ModelError::from)?;
+        if let Some(template) = &model.template {
             template.save(folder).map_err(ModelError::from)?;
         }
         note(folder, made)

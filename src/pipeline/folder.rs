@@ -12,16 +12,15 @@
 //!
 //! Always: one process works here at a time; the state is written whole; what it calls done has its files on the disk.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::PipelineError;
 use super::plan::Plan;
 use crate::audit::verdict::Verdict;
-use crate::files::write::write_atomic;
+use crate::files::{lock, write::write_atomic};
 
 /// The plan.
 pub const PLAN: &str = "pipeline.toml";
@@ -30,8 +29,6 @@ pub const STATE: &str = "pipeline.json";
 /// The state's layout.
 pub const SCHEMA: &str = "candlescope.pipeline/1";
 const LOCK: &str = ".lock";
-const TRIES: u32 = 20;
-const PAUSE: Duration = Duration::from_millis(50);
 
 /// What is done.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -132,28 +129,13 @@ impl PipelineFolder {
 
     fn locked(root: &Path) -> Result<Self, PipelineError> {
         let path = root.join(LOCK);
-        let lock = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(PipelineError::io(&path, "open"))?;
-        for _ in 0..TRIES {
-            match lock.try_lock() {
-                Ok(()) => {
-                    return Ok(Self {
-                        root: root.to_path_buf(),
-                        _lock: lock,
-                    });
-                }
-                Err(TryLockError::WouldBlock) => std::thread::sleep(PAUSE),
-                Err(TryLockError::Error(error)) => {
-                    return Err(PipelineError::io(&path, "lock")(error));
-                }
-            }
-        }
-        Err(PipelineError::Busy {
+        let lock = lock::hold(&path).map_err(PipelineError::io(&path, "lock"))?;
+        let lock = lock.ok_or_else(|| PipelineError::Busy {
             path: root.to_path_buf(),
+        })?;
+        Ok(Self {
+            root: root.to_path_buf(),
+            _lock: lock,
         })
     }
 

@@ -5,12 +5,11 @@
 //! folder is trained in by one process at a time; a checkpoint is retired by renaming it away first. What a checkpoint holds
 //! is `checkpoint.rs`.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use super::TrainError;
-use crate::files::write::write_atomic;
+use crate::files::{lock, write::write_atomic};
 
 /// The resolved config.
 pub const CONFIG: &str = "run.toml";
@@ -23,9 +22,6 @@ pub const REPORT: &str = "report.json";
 /// Held locked by the process that trains.
 const LOCK: &str = ".lock";
 const CHECKPOINTS: &str = "checkpoints";
-/// How often and how long a lock is waited for; `runs list` holds it for an instant.
-const TRIES: u32 = 20;
-const PAUSE: Duration = Duration::from_millis(50);
 
 /// A run's folder.
 #[derive(Debug)]
@@ -115,28 +111,13 @@ impl RunFolder {
 
     fn locked(root: &Path) -> Result<Self, TrainError> {
         let path = root.join(LOCK);
-        let lock = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(TrainError::io(&path, "open"))?;
-        for _ in 0..TRIES {
-            match lock.try_lock() {
-                Ok(()) => {
-                    return Ok(Self {
-                        root: root.to_path_buf(),
-                        lock: Some(lock),
-                    });
-                }
-                Err(TryLockError::WouldBlock) => std::thread::sleep(PAUSE),
-                Err(TryLockError::Error(error)) => {
-                    return Err(TrainError::io(&path, "lock")(error));
-                }
-            }
-        }
-        Err(TrainError::Busy {
+        let lock = lock::hold(&path).map_err(TrainError::io(&path, "lock"))?;
+        let lock = lock.ok_or_else(|| TrainError::Busy {
             path: root.to_path_buf(),
+        })?;
+        Ok(Self {
+            root: root.to_path_buf(),
+            lock: Some(lock),
         })
     }
 
