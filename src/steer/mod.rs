@@ -1,7 +1,7 @@
 //! Writing to a model: directions applied by hook, and the measurements that say what they do.
 //!
 //! `prompts.rs` encodes a suite, `sets.rs` keeps its uses apart, `pass.rs`, `residuals.rs` and `completions.rs` run it in batches
-//! over a shared prefix, `refusal.rs` and `kl.rs` are the two scores. `answers.rs` scores given answers,
+//! over a shared prefix, `refusal.rs` and `kl.rs` are the two scores.
 //! `token_effects.rs` ranks tokens by what they would do to the refusal score. `method.rs` and `direction.rs` make candidates and
 //! edits, `select.rs` decides between candidates by `policy.rs` and notes them in a ledger (`grid_file.rs`), `file.rs` keeps a direction
 //! on disk, `contrast.rs` makes one without choosing. `steering.rs` reads and writes what is done with one: its form (`form.rs`),
@@ -9,7 +9,6 @@
 //! `edit/` does it to weights, `search/` looks for the edit that does most, `learned/` for a direction by gradient. Nothing
 //! here prints, and every random draw has a seed.
 
-mod answers;
 mod completions;
 pub mod condition;
 mod content;
@@ -40,7 +39,6 @@ mod sets;
 mod steering;
 mod token_effects;
 
-pub use answers::{Answered, answer_log_probs};
 pub use completions::{Completion, completions};
 pub use content::{content, mean_states};
 pub use contrast::{Contrast, StreamScale, contrast, stream_scale};

@@ -5,14 +5,18 @@
 //! Whether a checkpoint can read a code at all is measured on harmless prompts and without a judge: how much likelier the
 //! plain text is after its own code than after another's. The frames themselves: `crate::text::frames`.
 
+use std::sync::atomic::Ordering;
+
+use super::choices;
 use super::gather::Gather;
 use super::{FirstTokens, Part, Replies, Reply};
 use crate::audit::work::Stage;
 use crate::hooks::Hooks;
 use crate::model::{Checkpoint, ModelError};
-use crate::steer::{self, Answered, EncodedPrompt, RefusalTokens};
+use crate::steer::{self, EncodedPrompt, RefusalTokens, SteerError};
 use crate::text::frames::{self, Code, Frame, Wording};
 use crate::text::suites::PromptRow;
+use crate::text::trials::EncodedTrial;
 use crate::text::{Message, Vars};
 
 /// Harmless prompts on which reading a code is measured.
@@ -293,11 +297,9 @@ fn gains(cp: &Checkpoint, code: Option<Code>, texts: &[PromptRow], work: &Stage)
             .encode(&wanted.prompt, false)
             .map_err(|error| error.to_string())?;
         let task = Message::user(frames::reading_task(code, &shown.prompt));
-        rows.push(Answered {
-            id: wanted.id.clone(),
-            prompt: encoded(cp, &shown.id, &[task], answer.len())?.ids,
-            answer,
-        });
+        let prompt = encoded(cp, &shown.id, &[task], answer.len())?.ids;
+        let options = vec![answer];
+        rows.push((wanted.id.clone(), EncodedTrial { prompt, options }));
         Ok(())
     };
     for (i, text) in texts.iter().enumerate() {
@@ -305,7 +307,27 @@ fn gains(cp: &Checkpoint, code: Option<Code>, texts: &[PromptRow], work: &Stage)
         add(&texts[(i + 1) % texts.len()], text)?;
     }
     let found = work.run(rows.len(), |options| {
-        steer::answer_log_probs(cp, &rows, options)
+        let mut means = Vec::with_capacity(rows.len());
+        for (done, (id, row)) in rows.iter().enumerate() {
+            if options
+                .cancel
+                .is_some_and(|flag| flag.load(Ordering::Relaxed))
+            {
+                return Err(SteerError::Interrupted);
+            }
+            let mean = choices::log_probs(&cp.decoder, row)?[0] / row.options[0].len() as f64;
+            if !mean.is_finite() {
+                return Err(SteerError::NotFinite {
+                    id: id.clone(),
+                    what: "log-probability of an answer",
+                });
+            }
+            means.push(mean);
+            if let Some(progress) = options.progress {
+                progress(done + 1, rows.len());
+            }
+        }
+        Ok(means)
     })?;
     Ok(found.chunks(2).map(|pair| pair[0] - pair[1]).collect())
 }
