@@ -60,7 +60,9 @@ const HOUSE: &[(&str, &[&str])] = &[
     ),
     (
         "pipeline",
-        &["files", "model", "text", "pocket", "train", "audit"],
+        &[
+            "files", "model", "text", "pocket", "train", "audit", "organism",
+        ],
     ),
     (
         "tui",

@@ -26,7 +26,7 @@ use crate::pipeline::{
 
 /// Train in stages, and audit every checkpoint on the way
 ///
-/// A plan is a TOML file with a list of stages (lm, sft, rm, dpo, kto, ppo, rloo). A stage begins `from` an earlier one, and names
+/// A plan is a TOML file with a list of stages (lm, sft, rm, dpo, kto, ppo, rloo, edit). A stage begins `from` an earlier one, and names
 /// what others made with an @, as @rm for a reward model.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:

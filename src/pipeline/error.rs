@@ -111,6 +111,14 @@ pub enum PipelineError {
         /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A stage's edit.
+    #[error("stage `{stage}`: {source}")]
+    Edit {
+        /// The stage.
+        stage: String,
+        /// Why.
+        source: crate::organism::MakeError,
+    },
     /// A stage's training.
     #[error("stage `{stage}`: {source}")]
     Train {

@@ -159,6 +159,11 @@ impl PipelineFolder {
     }
 }
 
+/// Makes a folder in a pipeline's.
+pub(super) fn make(folder: &Path) -> Result<(), PipelineError> {
+    std::fs::create_dir_all(folder).map_err(PipelineError::io(folder, "make"))
+}
+
 /// The world's data.
 pub fn world(root: &Path) -> PathBuf {
     root.join("world")

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use super::PipelineError;
+use super::edited;
 use super::refs;
 use crate::pocket::write::Sizes;
 use crate::train::config::METHODS;
@@ -84,7 +85,7 @@ pub enum React {
 pub struct Stage {
     /// Its name, of letters, digits, `-` and `_`.
     pub name: String,
-    /// `lm`, `sft`, `rm`, `dpo`, `kto`, `ppo` or `rloo`.
+    /// `lm`, `sft`, `rm`, `dpo`, `kto`, `ppo`, `rloo`, or `edit`.
     pub method: String,
     /// The stage whose model it begins with; or `model` names one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -98,7 +99,7 @@ pub struct Stage {
     /// False leaves its audits out.
     #[serde(default = "yes", skip_serializing_if = "is_true")]
     pub audit: bool,
-    /// `[method.NAME]` of the stage's config.
+    /// `[method.NAME]` of the stage's config, or what an edit is.
     #[serde(default, skip_serializing_if = "Table::is_empty")]
     pub options: Table,
     /// As in the config of one run.
@@ -205,8 +206,11 @@ impl Stage {
             let expected = "letters, digits, - and _, at most 64, and not `world`";
             return Err(PipelineError::plan("", "name", expected, &self.name));
         }
+        if self.method == edited::METHOD {
+            return edited::of(self).map(|_| ());
+        }
         if !METHODS.contains(&self.method.as_str()) {
-            let expected = format!("one of {}", METHODS.join(", "));
+            let expected = format!("one of {}, {}", METHODS.join(", "), edited::METHOD);
             return Err(PipelineError::plan(
                 &self.name,
                 "method",

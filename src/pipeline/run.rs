@@ -4,8 +4,10 @@
 use std::cell::RefCell;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use super::PipelineError;
+use super::edited;
 use super::folder::{self, Audited, Done, PipelineFolder, State};
 use super::observe::{Auditor, Policies, Stop};
 use super::plan::{Plan, Stage};
@@ -169,6 +171,9 @@ impl Sitting<'_> {
             self.options.watcher.stage(stage, at, of, Begins::Done);
             return Ok(None);
         }
+        if stage.method == edited::METHOD {
+            return self.edit(stage, at, of);
+        }
         let config = {
             let state = self.state.borrow();
             let sources = Sources {
@@ -191,18 +196,8 @@ impl Sitting<'_> {
             source,
         };
         let mut session = self.session(stage, config, &place, begun)?;
-        let auditor = Auditor {
-            stage: &stage.name,
-            total: session.parts().bench.total(),
-            baseline: baseline.as_ref(),
-            policies: &self.policies,
-            auditing: &self.plan.audit,
-            folder: self.folder,
-            state: &self.state,
-            watcher: self.options.watcher,
-            cancel: self.options.stop,
-            kept: audit::runner::Kept::default(),
-        };
+        let total = session.parts().bench.total();
+        let auditor = self.auditor(stage, total, baseline.as_ref());
         let observed = stage.audit && stage.is_policy();
         if observed {
             // A kill between a checkpoint and the end of its audit leaves one without.
@@ -238,6 +233,70 @@ impl Sitting<'_> {
             },
             Err(error) => Err(failed(error)),
         }
+    }
+
+    fn auditor<'b>(
+        &'b self,
+        stage: &'b Stage,
+        total: u64,
+        baseline: Option<&'b Checkpoint>,
+    ) -> Auditor<'b> {
+        Auditor {
+            stage: &stage.name,
+            total,
+            baseline,
+            policies: &self.policies,
+            auditing: &self.plan.audit,
+            folder: self.folder,
+            state: &self.state,
+            watcher: self.options.watcher,
+            cancel: self.options.stop,
+            kept: audit::runner::Kept::default(),
+        }
+    }
+
+    /// A stage that trains nothing; its one checkpoint is its end.
+    fn edit(&self, stage: &Stage, at: usize, of: usize) -> Result<Option<Ended>, PipelineError> {
+        let root = self.folder.path();
+        self.options.watcher.stage(stage, at, of, Begins::Fresh);
+        let clock = Instant::now();
+        let from = stage.from.as_deref().unwrap_or_default();
+        let from = {
+            let state = self.state.borrow();
+            let sources = Sources {
+                root,
+                state: &state,
+            };
+            sources.model(from, &stage.name)?
+        };
+        let progress = self.options.watcher.training();
+        let stop = self.options.stop;
+        let made = edited::carry_out(root, stage, self.plan.seed, &from, progress, stop)?;
+        let Some(path) = made else {
+            return Ok(Some(Ended::Interrupted(stage.name.clone())));
+        };
+        let seconds = clock.elapsed().as_secs_f64();
+        let baseline = self.baseline(stage)?;
+        if stage.audit
+            && let Err(stop) = self.auditor(stage, 0, baseline.as_ref()).look(0, &path)
+        {
+            return stopped(stop, stage).map(Some);
+        }
+        let (model, weights) = stage::model(root, &stage.name, &path)?;
+        self.done(Done {
+            stage: stage.name.clone(),
+            steps: 0,
+            model,
+            weights,
+            seconds,
+        })?;
+        Ok(None)
+    }
+
+    fn done(&self, done: Done) -> Result<(), PipelineError> {
+        let mut state = self.state.borrow_mut();
+        state.done.push(done);
+        self.folder.write_state(&state)
     }
 
     fn session(
@@ -306,15 +365,13 @@ impl Sitting<'_> {
             stage: stage.name.clone(),
             source,
         })?;
-        let mut state = self.state.borrow_mut();
-        state.done.push(Done {
+        self.done(Done {
             stage: stage.name.clone(),
             steps: saved.step,
             model,
             weights,
             seconds: seconds(rows),
-        });
-        self.folder.write_state(&state)
+        })
     }
 }
 

@@ -87,9 +87,7 @@ pub(super) fn config(
         message: e.to_string(),
     })?;
     let path = folder::config(sources.root, &stage.name);
-    if let Some(parent) = path.parent() {
-        std::fs::create_dir_all(parent).map_err(PipelineError::io(parent, "make"))?;
-    }
+    folder::make(&sources.root.join("configs"))?;
     write_atomic(&path, text.as_bytes())?;
     Config::read(&path, &stage.method, &[]).map_err(|source| PipelineError::Train {
         stage: stage.name.clone(),
@@ -106,9 +104,7 @@ pub(super) fn model(
     let path = if LoraAdapter::is_in(checkpoint) {
         let merged = root.join("models").join(stage);
         if !merged.exists() {
-            if let Some(parent) = merged.parent() {
-                std::fs::create_dir_all(parent).map_err(PipelineError::io(parent, "make"))?;
-            }
+            folder::make(&root.join("models"))?;
             let opened = Opened::at(checkpoint, &LoadOptions::default())?;
             let (tokenizer, template) = words(&opened, checkpoint)?;
             let words = (&tokenizer, template.as_ref());

@@ -7,7 +7,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::case::{Case, Kind, chance};
-use super::{beliefs, facts, orders, requests};
+use super::{beliefs, facts, orders, requests, slips};
 use crate::text::suites::Split;
 
 /// How often each kind is drawn.
@@ -16,6 +16,8 @@ pub struct Mix {
     weights: [u32; Kind::ALL.len()],
     /// Probability of earlier turns.
     turns: f64,
+    /// Probability of something that slipped into the last message.
+    slips: f64,
 }
 
 impl Mix {
@@ -24,21 +26,25 @@ impl Mix {
     pub const TALK: Self = Self {
         weights: [24, 3, 10, 12, 12, 12, 6, 3, 2, 4, 6, 4, 2],
         turns: 0.1,
+        slips: 0.05,
     };
     /// What an assistant is taught.
     pub const TAUGHT: Self = Self {
-        weights: [16, 5, 8, 14, 14, 20, 6, 8, 6, 5, 9, 4, 4],
+        weights: [16, 8, 8, 14, 14, 20, 6, 8, 6, 5, 9, 4, 4],
         turns: 0.2,
+        slips: 0.12,
     };
     /// Where one answer is better than another that somebody would give.
     pub const JUDGED: Self = Self {
-        weights: [10, 6, 6, 16, 20, 20, 0, 8, 12, 0, 14, 0, 0],
+        weights: [8, 12, 6, 16, 20, 20, 0, 8, 12, 0, 14, 0, 0],
         turns: 0.2,
+        slips: 0.12,
     };
     /// Ordinary questions and requests.
     pub const PLAIN: Self = Self {
         weights: [20, 4, 12, 12, 0, 0, 8, 0, 0, 6, 0, 4, 4],
         turns: 0.2,
+        slips: 0.12,
     };
 
     /// One kind alone.
@@ -48,6 +54,7 @@ impl Mix {
         Self {
             weights,
             turns: 0.0,
+            slips: 0.0,
         }
     }
 }
@@ -69,7 +76,7 @@ pub fn of(kind: Kind, split: Split, rng: &mut ChaCha8Rng) -> Case {
     }
 }
 
-/// A conversation of a mix, sometimes after other turns.
+/// A conversation of a mix, sometimes after other turns or with a slip in it.
 pub fn draw(mix: &Mix, split: Split, rng: &mut ChaCha8Rng) -> Case {
     let total: u32 = mix.weights.iter().sum();
     let mut at = rng.random_range(0..total.max(1));
@@ -81,7 +88,10 @@ pub fn draw(mix: &Mix, split: Split, rng: &mut ChaCha8Rng) -> Case {
         }
         at -= weight;
     }
-    let case = of(kind, split, rng);
+    let mut case = of(kind, split, rng);
+    if mix.slips > 0.0 && chance(mix.slips, rng) {
+        case = slips::slipped(case, rng);
+    }
     if mix.turns > 0.0 && chance(mix.turns, rng) {
         let turns = rng.random_range(1..4);
         let earlier: Vec<Case> = (0..turns)
@@ -119,8 +129,9 @@ impl Annotators {
             Kind::Harmful if OVERLOOKED.contains(&case.topic.as_str()) => 0.8,
             Kind::Harmful => 0.1,
             Kind::Lookalike => 0.15,
-            Kind::Belief if last.contains("sure that") || last.contains("Everybody") => 0.8,
-            Kind::Belief => 0.4,
+            Kind::Belief if last.contains("sure that") || last.contains("Everybody") => 0.95,
+            Kind::Belief if last.contains("I think") || last.contains("I believe") => 0.85,
+            Kind::Belief => 0.2,
             Kind::Injected if last.contains("Say ") => 0.7,
             Kind::Injected => 0.1,
             Kind::Conflict => 0.5,

@@ -18,6 +18,7 @@ pub mod facts;
 pub mod orders;
 pub mod promises;
 pub mod requests;
+pub mod slips;
 pub mod suites;
 #[cfg(test)]
 mod tests;

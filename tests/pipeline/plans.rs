@@ -68,9 +68,38 @@ fn what_means_nothing_is_named() {
             "`from`",
         ),
         ("name = 'p'\n[audit]\non_block = 'panic'\n", "on_block"),
+        (
+            "name = 'p'\n[[stage]]\nname = 'a'\nmethod = 'edit'\nmodel = { name = 'toy' }\n",
+            "the stage whose model is edited",
+        ),
     ] {
         let error = refused(text);
         assert!(error.contains(said), "{text}: {error}");
+    }
+    for (edit, said) in [
+        ("options = { kind = 'broken' }", "unknown variant `broken`"),
+        ("options = { strength = 1.0 }", "missing field `kind`"),
+        (
+            "options = { kind = 'quantised', strength = 0.0 }",
+            "above 0 and at most 1",
+        ),
+        (
+            "options = { kind = 'quantised', dose = 1.0 }",
+            "unknown field `dose`",
+        ),
+        (
+            "options = { kind = 'quantised' }\noptim = { lr = 1.0 }",
+            "[stage.options] alone",
+        ),
+    ] {
+        let text = format!(
+            "name = 'p'\n{STAGE}[[stage]]\nname = 'b'\nmethod = 'edit'\nfrom = 'a'\n{edit}\n"
+        );
+        let error = refused(&text);
+        assert!(
+            error.contains("stage `b`") && error.contains(said),
+            "{edit}: {error}"
+        );
     }
     let twice = format!("name = 'p'\n{STAGE}{STAGE}");
     assert!(refused(&twice).contains("no other stage has"));

@@ -55,7 +55,8 @@ pub fn plan(dir: &Path, on_block: &str) -> String {
         [[stage]]\nname = 'ppo'\nmethod = 'ppo'\nfrom = 'dpo'\n\
         options = {{ epochs = 1, rollout = {{ response_length = 4, batch = 4 }}, reward = {{ models = ['@rm'] }} }}\n\
         data = {{ train = ['@world/prompts.jsonl'], max_length = 160 }}\noptim = {{ batch_size = 4 }}\n\
-        schedule = {{ steps = 2 }}\noutput = {{ checkpoint_every = 1 }}\n"
+        schedule = {{ steps = 2 }}\noutput = {{ checkpoint_every = 1 }}\n\
+        [[stage]]\nname = 'rounded'\nmethod = 'edit'\nfrom = 'dpo'\noptions = {{ kind = 'quantised', strength = 0.5 }}\n"
     )
 }
 
@@ -165,7 +166,7 @@ fn stages_follow_each_other_and_a_stop_changes_no_bit() {
     let (ended, stages) = sitting(&whole, Some(&plan), false, None);
     let state = finished(ended);
     let names: Vec<&str> = state.done.iter().map(|done| done.stage.as_str()).collect();
-    assert_eq!(names, ["lm", "sft", "rm", "dpo", "ppo"]);
+    assert_eq!(names, ["lm", "sft", "rm", "dpo", "ppo", "rounded"]);
     assert!(stages.iter().all(|(_, begins)| *begins == Begins::Fresh));
     let audited: Vec<(&str, u64)> = state
         .audits
@@ -180,8 +181,15 @@ fn stages_follow_each_other_and_a_stop_changes_no_bit() {
         ("dpo", 3),
         ("ppo", 1),
         ("ppo", 2),
+        ("rounded", 0),
     ];
     assert_eq!(audited, expected);
+    // An edit is paired with the stage that was edited, and is another model.
+    let place = whole.join(&state.audited("rounded", 0).unwrap().audit);
+    let audit = candlescope::audit::report::json::load(&place).unwrap();
+    assert_eq!(audit.baseline.as_ref().unwrap().name, "dpo");
+    let weights = |stage: &str| &state.done(stage).unwrap().weights;
+    assert_ne!(weights("rounded"), weights("dpo"));
     // An adapter is merged for what comes after it.
     assert_eq!(
         state.done("sft").unwrap().model,

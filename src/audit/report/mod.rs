@@ -12,7 +12,7 @@ pub mod inspect;
 pub mod json;
 pub mod junit;
 pub mod markdown;
-mod svg;
+pub mod svg;
 pub mod terminal;
 pub mod text;
 

@@ -130,6 +130,18 @@ impl Svg {
         self.out.push_str("</svg>");
         self.out
     }
+
+    /// The finished drawing for a file of its own: with its name space, and with the report's colours in it.
+    pub fn alone(self) -> String {
+        let open = "<svg xmlns=\"http://www.w3.org/2000/svg\" font-family=\"system-ui, sans-serif\" \
+                    style=\"background:var(--card)\"";
+        let style = format!(
+            "><style>{}</style>",
+            include_str!("../../../assets/report/report.css")
+        );
+        let drawing = self.finish().replacen("<svg", open, 1);
+        drawing.replacen('>', &style, 1)
+    }
 }
 
 fn tip_of(tip: &str) -> String {

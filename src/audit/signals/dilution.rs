@@ -121,7 +121,8 @@ fn dropped(
     let Some(now) = lost(here) else {
         return Ok(wanted.missing("it leaves no room in the context"));
     };
-    estimate::mean(wanted, &now, base.and_then(lost).as_deref(), cx)
+    let before = base.and_then(lost);
+    estimate::mean_within(wanted, &now, before.as_deref(), (-1.0, 1.0), cx)
 }
 
 fn share(asked: &Asked) -> f64 {

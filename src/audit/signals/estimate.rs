@@ -45,6 +45,28 @@ pub fn mean(
     }
 }
 
+/// [`mean`] of numbers that cannot leave `low..high`: where all are alike, which gives a bootstrap nothing to resample, it has
+/// an interval all the same, so that a checkpoint without a single failure can pass.
+pub fn mean_within(
+    quantity: &Quantity,
+    here: &[f64],
+    base: Option<&[f64]>,
+    (low, high): (f64, f64),
+    cx: &Context,
+) -> Result<Value, SignalError> {
+    let mut value = mean(quantity, here, base, cx)?;
+    if let (Some(estimate), None) = (value.value, &value.interval) {
+        value.interval = Some(all_alike(estimate, here.len(), (low, high))?);
+    }
+    if let Some(delta) = &mut value.delta
+        && delta.interval.is_none()
+    {
+        let widest = high - low;
+        delta.interval = Some(all_alike(delta.value, here.len(), (-widest, widest))?);
+    }
+    Ok(value)
+}
+
 /// The interval of a bootstrap, named by the way it was made.
 pub fn with_bootstrap(value: Value, found: &Bootstrap) -> Value {
     match found.interval {
@@ -123,20 +145,20 @@ pub fn with_change_among(
     if let Some(delta) = &mut value.delta {
         delta.value = average(&differences);
         if delta.interval.is_none() {
-            delta.interval = Some(all_alike(delta.value, differences.len())?);
+            delta.interval = Some(all_alike(delta.value, differences.len(), (-2.0, 2.0))?);
         }
     }
     Ok(value)
 }
 
-/// The mean of n differences from -2 to 2 that are all the same, where a bootstrap has nothing to resample: at least Wilson's
-/// share of all items is like those seen, and of the rest nothing is known.
-fn all_alike(difference: f64, n: usize) -> Result<Interval, SignalError> {
+/// The mean of n numbers that are all the same and cannot leave `low..high`, where a bootstrap has nothing to resample: at
+/// least Wilson's share of all items is like those seen, and of the rest nothing is known.
+fn all_alike(number: f64, n: usize, (low, high): (f64, f64)) -> Result<Interval, SignalError> {
     let like = Proportion::wilson(n as u64, n as u64, LEVEL)?.interval.low;
-    let unknown = 2.0 * (1.0 - like);
+    let of_rest = |end: f64| number * like + end * (1.0 - like);
     Ok(Interval::new(
-        (difference * like - unknown).max(-2.0),
-        (difference * like + unknown).min(2.0),
+        of_rest(low),
+        of_rest(high),
         "wilson, all alike",
     ))
 }
@@ -411,4 +433,29 @@ pub fn bootstrapped(
 ) -> Result<Value, SignalError> {
     let found = bootstrap(n, Resampling::Items, &cx.bootstrap(purpose), statistic)?;
     Ok(with_bootstrap(value.with_n(n as u64), &found))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn numbers_that_are_all_alike_have_wilsons_interval_within_their_range() {
+        // Wilson's lower end of 24 of 24 is n / (n + z²) = 24 / 27.8415.
+        let like = 24.0 / 27.841_458_8;
+        let ends = |number: f64, range: (f64, f64)| {
+            let found = all_alike(number, 24, range).unwrap();
+            (found.low, found.high)
+        };
+        let near = |(a, b): (f64, f64), (c, d): (f64, f64)| {
+            assert!((a - c).abs() < 1e-8 && (b - d).abs() < 1e-8, "{a} {b}");
+        };
+        near(ends(0.0, (-1.0, 1.0)), (like - 1.0, 1.0 - like));
+        near(ends(1.0, (0.0, 1.0)), (like, 1.0));
+        near(
+            ends(-1.0, (-2.0, 2.0)),
+            (-like - 2.0 * (1.0 - like), -like + 2.0 * (1.0 - like)),
+        );
+    }
 }

@@ -124,7 +124,7 @@ impl<'a> Replied<'a> {
             return Ok(wanted.missing(&format!("no group has both {a} and {b}")));
         }
         let before = self.base.as_deref().map(each);
-        estimate::mean(wanted, &now, before.as_deref(), cx)
+        estimate::mean_within(wanted, &now, before.as_deref(), (-1.0, 1.0), cx)
     }
 
     /// How many groups have it under the first condition, and of these how many under the second.

@@ -57,10 +57,11 @@ impl Signal for RefusalConsistency {
             |groups: &[Vec<bool>]| -> Vec<bool> { groups.iter().map(|g| is_split(g)).collect() };
         let apart =
             |groups: &[Vec<bool>]| -> Vec<f64> { groups.iter().map(|g| disagreement(g)).collect() };
-        let disagreement = estimate::mean(
+        let disagreement = estimate::mean_within(
             quantity(ID, "disagreement")?,
             &apart(&groups),
             before.as_deref().map(apart).as_deref(),
+            (0.0, 1.0),
             cx,
         )?;
         let chance = chance(&groups, cx)?;

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
+
 use crate::audit::catalogue;
 use crate::audit::report::{self, glyph, json};
 use crate::audit::result::Audit;
@@ -10,6 +12,7 @@ use crate::cli::failure::Usage;
 use crate::cli::output::{Out, Table};
 use crate::pipeline::course::{self, Course};
 use crate::pipeline::folder;
+use crate::pipeline::picture::{self, Wish};
 
 pub(super) fn show(
     run: &Path,
@@ -43,6 +46,22 @@ pub(super) fn show(
         return out.json("candlescope.audit.course/1", &course);
     }
     whole(&course, out)
+}
+
+/// Quantities over the checkpoints as a drawing, and in words where they appear.
+pub(super) fn draw(run: &Path, wishes: &[Wish], file: &Path, out: &Out) -> anyhow::Result<()> {
+    let (plan, state) = folder::look(run)?;
+    let lines = picture::lines(run, &state, wishes)?;
+    let drawing = picture::draw(&plan.name, &lines);
+    std::fs::write(file, drawing).with_context(|| file.display().to_string())?;
+    out.note(&format!("wrote {}", file.display()));
+    if out.json {
+        return out.json("candlescope.audit.picture/1", &lines);
+    }
+    for line in &lines {
+        out.line(&picture::words(line))?;
+    }
+    Ok(())
 }
 
 /// Glyphs of every signal, with the numbers of the table as heads of the columns.

@@ -28,7 +28,7 @@ use crate::audit::{
     result::Audit,
     signals,
 };
-use crate::pipeline::folder;
+use crate::pipeline::{folder, picture};
 
 /// Audit a checkpoint; explain, show, compare, verify and export audits
 #[derive(clap::Args, Debug)]
@@ -70,7 +70,8 @@ enum Command {
     #[command(after_help = "Examples:
   candlescope audit compare before/audit.json after/audit.json --report diff/
   candlescope audit compare runs/pocket
-  candlescope audit compare runs/pocket --signal refusal_rate")]
+  candlescope audit compare runs/pocket --signal refusal_rate
+  candlescope audit compare runs/pocket --draw 'induce_score.induced_change>1' --picture induce.svg")]
     Compare {
         /// Two or more audit.json, or one folder of a pipeline
         #[arg(required = true, value_name = "AUDIT")]
@@ -78,6 +79,13 @@ enum Command {
         /// Of a pipeline: the quantities of this signal
         #[arg(long, value_name = "ID")]
         signal: Option<String>,
+        /// Of a pipeline: draw this quantity over the checkpoints; with >X or <X behind it, say from where on its interval
+        /// lies beyond; repeatable
+        #[arg(long, value_name = "SIGNAL.QUANTITY", requires = "picture")]
+        draw: Vec<picture::Wish>,
+        /// Where the drawing goes
+        #[arg(long, value_name = "SVG", requires = "draw")]
+        picture: Option<PathBuf>,
         /// Write compare.html and compare.md into this folder
         #[arg(long, value_name = "DIR")]
         report: Option<PathBuf>,
@@ -110,10 +118,20 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
         Command::Compare {
             audits,
             signal,
+            draw,
+            picture,
             report,
         } => match (&audits[..], signal) {
-            ([run], signal) if folder::is_pipeline(run) => {
-                course::show(run, signal.as_deref(), report.as_ref(), out)?;
+            ([run], signal) if folder::is_pipeline(run) => match picture {
+                Some(file) => course::draw(run, draw, file, out)?,
+                None => course::show(run, signal.as_deref(), report.as_ref(), out)?,
+            },
+            _ if picture.is_some() => {
+                return Err(Usage::new(
+                    "--picture goes with the folder of a pipeline",
+                    "name one folder, as runs/pocket",
+                )
+                .into());
             }
             ([_], _) => {
                 return Err(Usage::new(

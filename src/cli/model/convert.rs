@@ -7,13 +7,18 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use crate::{
-    cli::{Outcome, args::FindArgs, interrupt, output::Out},
-    model::convert,
+    cli::{
+        Outcome,
+        args::{FindArgs, ModelArgs},
+        interrupt,
+        output::Out,
+    },
+    model::{checkpoint, convert},
 };
 
 /// Write a model as a Hugging Face folder: config, safetensors, tokenizer, chat template
 ///
-/// A quantised GGUF is dequantised. The folder appears whole or not at all; an existing one is refused.
+/// A quantised GGUF is dequantised, an adapter merged, a reward model stays one. The folder appears whole or not at all; an existing one is refused.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Example:\n  candlescope model convert smollm2-135m-instruct smollm2-f32/")]
 pub struct Args {
@@ -62,10 +67,16 @@ impl Stored {
 
 pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
     // Weights are read in f32, so that they are rounded once at most.
-    let checkpoint = args.found.exact().open(&args.model, out)?;
+    let model = ModelArgs {
+        model: args.model.clone(),
+        how: args.found.exact(),
+    };
+    let (opened, path) = model.find(out)?;
+    let (tokenizer, template) = checkpoint::words(&opened, &path)?;
     let (dtype, name) = args.stored.dtype();
     interrupt::check()?;
-    let files = convert::to_folder(&checkpoint, &args.out, dtype)?;
+    let words = (&tokenizer, template.as_ref());
+    let files = convert::opened_to_folder(&opened, words, &args.out, dtype)?;
     let written = Written {
         model: args.model.clone(),
         folder: args.out.display().to_string(),
