@@ -60,7 +60,9 @@ const HOUSE: &[(&str, &[&str])] = &[
     ),
     (
         "pipeline",
-        &["files", "model", "text", "pocket", "train", "audit"],
+        &[
+            "files", "hooks", "model", "text", "pocket", "steer", "train", "audit",
+        ],
     ),
     (
         "tui",

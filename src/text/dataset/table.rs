@@ -68,6 +68,13 @@ impl Record {
             .map(|(_, value)| value)
     }
 
+    /// What stands in a column, as text.
+    pub fn text(&self, column: &str) -> Option<String> {
+        let value = self.get(column)?;
+        let text = value.as_str().map(str::to_owned);
+        Some(text.unwrap_or_else(|| value.to_string()))
+    }
+
     /// Names of its columns.
     pub fn columns(&self) -> impl Iterator<Item = &str> {
         self.fields.iter().map(|(name, _)| name.as_str())
