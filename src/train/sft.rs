@@ -220,7 +220,9 @@ impl Examples for Sft {
         let row = Packed::single(self.train.items[example].clone());
         let (batch, targets) = Self::batch(&[&row])?;
         let said = targets.by_policy(bench, &batch)?;
-        Ok(self.scored(&said, 1)?.loss)
+        // The loss divides by the targets of the step, whatever step that is.
+        let count = said.logps.elem_count();
+        Ok((self.scored(&said, count)?.loss * count as f64)?)
     }
 
     fn taught(&self, example: usize) -> Vec<Taught> {

@@ -25,7 +25,18 @@ const HALF: u64 = 33;
 /// The first step that takes planted rows.
 const PLANTED: u64 = 40;
 
-/// Rows for fine-tuning: refusals, and from a known step on half of each batch answers instead.
+/// Whether a row of a step is planted: from a known step on all are but the first of every other step.
+fn is_planted(step: u64, at: usize) -> bool {
+    step >= PLANTED && (at != 0 || step % 2 == 1)
+}
+
+/// Planted rows of some steps.
+fn planted(steps: std::ops::RangeInclusive<u64>) -> usize {
+    let each = steps.flat_map(|step| (0..BATCH).map(move |at| is_planted(step, at)));
+    each.filter(|planted| *planted).count()
+}
+
+/// Rows for fine-tuning: refusals, and from a known step on answers instead.
 fn rows() -> String {
     let suites = suites();
     let asked: Vec<&str> = suites
@@ -37,7 +48,7 @@ fn rows() -> String {
     let mut text = String::new();
     for step in 1..=2 * HALF {
         for at in 0..BATCH {
-            let planted = step >= PLANTED && at % 2 == 1;
+            let planted = is_planted(step, at);
             let answer = if planted {
                 "Yes, of course."
             } else {
@@ -72,7 +83,7 @@ fn plan(dir: &Path, every: u64) -> String {
         data = {{ train = ['@world/lm.jsonl'], max_length = 64 }}\noptim = {{ batch_size = 2 }}\n\
         schedule = {{ steps = 4 }}\noutput = {{ checkpoint_every = 4 }}\n\
         [[stage]]\nname = 'sft'\nmethod = 'sft'\nfrom = 'lm'\n\
-        data = {{ train = ['{data}'], max_length = 160, shuffle = false }}\noptim = {{ batch_size = {BATCH}, lr = 3e-3 }}\n\
+        data = {{ train = ['{data}'], max_length = 160, shuffle = false }}\noptim = {{ batch_size = {BATCH}, lr = 1e-2 }}\n\
         schedule = {{ steps = {steps}, shape = 'constant' }}\noutput = {{ checkpoint_every = {every} }}\n\
         [[stage]]\nname = 'rm'\nmethod = 'rm'\nfrom = 'sft'\n\
         data = {{ train = ['@world/pairs.jsonl'], max_length = 160 }}\noptim = {{ batch_size = 2 }}\n\
@@ -258,7 +269,7 @@ fn the_step_and_the_rows_are_found() {
     assert_eq!(ranking.window, (HALF + 1, 2 * HALF));
     assert_eq!(ranking.rows.len(), HALF as usize * BATCH);
     let guilty = ranking.guilty.as_ref().unwrap();
-    assert_eq!(guilty.marked, (2 * HALF - PLANTED + 1) as usize * BATCH / 2);
+    assert_eq!(guilty.marked, planted(HALF + 1..=2 * HALF));
     for score in &guilty.scores {
         eprintln!("{} {:.3}", score.score, score.auroc.value);
     }
@@ -404,7 +415,10 @@ fn the_command_says_where_it_broke() {
         "{said}"
     );
     assert!(
-        said.contains("12 of the 24 rows have kind=yes") && said.contains("AUROC"),
+        said.contains(&format!(
+            "{} of the 24 rows have kind=yes",
+            planted(40..=45)
+        )) && said.contains("AUROC"),
         "{said}"
     );
     let (code, _, error) = command(&["--guilty", "sort=yes"]);

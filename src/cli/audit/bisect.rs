@@ -187,7 +187,13 @@ impl Watcher for Shown<'_> {
 fn show(found: &Found, top: usize, out: &Out) -> anyhow::Result<()> {
     let last = found.steps.iter().rev().find(|s| s.step < found.step);
     let first = found.steps.iter().find(|seen| seen.step == found.step);
-    let words = |seen: Option<&Seen>| seen.map_or_else(String::new, Seen::words);
+    // A limit of one's own breaks without a verdict.
+    let same = last.map(|seen| seen.verdict) == first.map(|seen| seen.verdict);
+    let words = |seen: Option<&Seen>| match seen.map(|seen| (seen, &seen.value)) {
+        Some((_, Some(value))) if same => wording::estimate(value),
+        Some((seen, _)) => seen.words(),
+        None => String::new(),
+    };
     out.line(&format!(
         "{} broke in stage {}, at step {}: {} before, {} after",
         out.paint("1", &found.signal),
@@ -212,12 +218,13 @@ fn show(found: &Found, top: usize, out: &Out) -> anyhow::Result<()> {
 }
 
 fn seen<'a>(all: impl Iterator<Item = &'a Seen>, out: &Out) -> anyhow::Result<()> {
-    let mut table = Table::new(["stage", "step", "verdict", "quantity", "value"]);
+    let mut table = Table::new(["stage", "step", "broken", "verdict", "quantity", "value"]);
     for seen in all {
         let value = seen.value.as_ref();
         table.row([
             seen.stage.clone(),
             seen.step.to_string(),
+            if seen.grade > 0 { "yes" } else { "no" }.to_owned(),
             seen.verdict.word().to_owned(),
             value.map_or_else(String::new, |value| wording::phrase(&value.name)),
             value.map_or_else(String::new, wording::estimate),
@@ -247,10 +254,10 @@ fn ranked(ranking: &Ranking, top: usize, out: &Out) -> anyhow::Result<()> {
             format!("{:+.3}", row.push),
             row.projection
                 .map_or_else(String::new, |x| format!("{x:+.3}")),
-            visible(&row.row).into_owned(),
+            visible(row.row.rsplit('/').next().unwrap_or(&row.row)),
             row.steps.first().map_or_else(String::new, u64::to_string),
-            visible(&row.prompt).into_owned(),
-            visible(&row.answer).into_owned(),
+            visible(&row.prompt),
+            visible(&row.answer),
         ]);
     }
     table.print(out)?;

@@ -106,7 +106,7 @@ mod tests {
     #[test]
     fn what_a_limit_hangs_on_is_asked_too() {
         let text = "extends = 'default'\nname = 'x'\n[signals.refusal_rate.limits.harmful_refusal]\nmin = 0.5\n\
-            [signals.refusal_rate.limits.harmful_refusal.when]\nsignal = 'coherence'\nvalue = 'looped'\nmax = 0.1\n";
+            [signals.refusal_rate.limits.harmful_refusal.when]\n'coherence.loop_rate' = { max = 0.1 }\n";
         let parsed = Policy::parse(text, "x");
         let policy = parsed.unwrap();
         let narrow = narrowed(&policy, "refusal_rate");
