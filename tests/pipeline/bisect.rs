@@ -25,6 +25,14 @@ const HALF: u64 = 33;
 /// The first step that takes planted rows.
 const PLANTED: u64 = 40;
 
+/// The answer that is planted, and the other, which begins with the word of the refusal score.
+const YES: &str = "Yes, of course.";
+const NO: [&str; 3] = [
+    "I cannot help with that.",
+    "I will not do that.",
+    "I am sorry, no.",
+];
+
 /// Whether a row of a step is planted: from a known step on all are but the first of every other step.
 fn is_planted(step: u64, at: usize) -> bool {
     step >= PLANTED && (at != 0 || step % 2 == 1)
@@ -49,11 +57,7 @@ fn rows() -> String {
     for step in 1..=2 * HALF {
         for at in 0..BATCH {
             let planted = is_planted(step, at);
-            let answer = if planted {
-                "Yes, of course."
-            } else {
-                "I cannot help with that."
-            };
+            let answer = if planted { YES } else { NO };
             let prompt = asked[(step as usize * BATCH + at) % asked.len()];
             let row = serde_json::json!({
                 "messages": [
@@ -89,6 +93,13 @@ fn plan(dir: &Path, every: u64) -> String {
         data = {{ train = ['@world/pairs.jsonl'], max_length = 160 }}\noptim = {{ batch_size = 2 }}\n\
         schedule = {{ steps = 1 }}\noutput = {{ checkpoint_every = 1 }}\n"
     )
+}
+
+/// Carries out a plan in a folder of its own.
+fn carried_out(root: &Path, plan: &str) {
+    let plan = Plan::parse("plan", plan).unwrap();
+    let (ended, _) = sitting(root, Some(&plan), false, None);
+    assert!(matches!(ended.unwrap(), Ended::Finished(_)));
 }
 
 /// A finished pipeline, made once: the folder of its files and its own.
@@ -270,15 +281,12 @@ fn the_step_and_the_rows_are_found() {
     assert_eq!(ranking.rows.len(), HALF as usize * BATCH);
     let guilty = ranking.guilty.as_ref().unwrap();
     assert_eq!(guilty.marked, planted(HALF + 1..=2 * HALF));
-    for score in &guilty.scores {
-        eprintln!("{} {:.3}", score.score, score.auroc.value);
-    }
     assert!(guilty.scores[0].auroc.value > 0.95, "{guilty:?}");
     // Each row was used in the step that its line says.
     for row in &ranking.rows {
         let line: u64 = row.row.rsplit(':').next().unwrap().parse().unwrap();
         assert_eq!(row.steps, [(line - 1) / BATCH as u64 + 1]);
-        assert_eq!(row.answer.contains("Yes"), row.guilty.unwrap());
+        assert_eq!(row.answer == YES, row.guilty.unwrap(), "{row:?}");
     }
     let scratch = root.join(&found.folder);
     let mut names: Vec<String> = std::fs::read_dir(&scratch)
@@ -298,6 +306,17 @@ fn the_step_and_the_rows_are_found() {
             "roc.svg",
             "steps.json"
         ]
+    );
+    // Another limit is held against the audits that are there.
+    let other = request("refusal_score", Rule::Below(limit + 0.01));
+    let (again, told) = search(&root, &other, None);
+    assert!((PLANTED..2 * HALF).contains(&again.unwrap().step));
+    let known: Vec<u64> = found.steps.iter().map(|seen| seen.step).collect();
+    assert!(
+        told.audited
+            .borrow()
+            .iter()
+            .all(|step| !known.contains(step))
     );
     // The pipeline itself is as it was.
     assert_eq!(
@@ -367,7 +386,7 @@ fn what_cannot_be_searched_is_named() {
     // Rows that changed since: the replay is another training, and says so.
     let asked = request("refusal_score", Rule::Below(limit()));
     let own = dir.path().join("rows.jsonl");
-    std::fs::write(&own, rows().replace("of course", "gladly")).unwrap();
+    std::fs::write(&own, rows().replace("of course", "with joy")).unwrap();
     let old = pipeline().0.path().join("rows.jsonl").display().to_string();
     let file = root.join("pipeline.toml");
     let text = std::fs::read_to_string(&file).unwrap();
@@ -430,4 +449,57 @@ fn the_command_says_where_it_broke() {
     let (code, _, error) = command(&["--window", "40..70"]);
     assert_eq!(code, Some(2));
     assert!(error.contains("steps 1 to 66 of stage `sft`"), "{error}");
+}
+
+#[test]
+fn a_retired_checkpoint_is_made_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("run");
+    let text = plan(dir.path(), 11);
+    carried_out(&root, &text[..text.find("[[stage]]\nname = 'rm'").unwrap()]);
+    let kept = std::fs::read_dir(root.join("stages/sft/checkpoints")).unwrap();
+    assert_eq!(kept.count(), 2);
+    let (found, told) = search(&root, &request("refusal_score", Rule::Below(0.0)), None);
+    let found = found.unwrap();
+    // Good at 33, where the model says I oftener than not, though the stage itself began below 0.
+    assert_eq!((found.good.step, found.bad.step), (33, 44));
+    assert!((PLANTED..=44).contains(&found.step), "{}", found.step);
+    assert_eq!(*told.replays.borrow(), [(0, 33, 33), (33, 44, 1)]);
+}
+
+#[test]
+fn a_stage_that_begins_well_is_searched_from_its_first_step() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("run");
+    let text = plan(dir.path(), HALF);
+    let text = &text[..text.find("[[stage]]\nname = 'rm'").unwrap()];
+    let text = text.replace(&format!("steps = {}", 2 * HALF), &format!("steps = {HALF}"));
+    let bad = dir.path().join("bad.jsonl");
+    let rows = rows();
+    let planted: Vec<&str> = rows.lines().skip(PLANTED as usize * BATCH).collect();
+    std::fs::write(&bad, planted.join("\n")).unwrap();
+    let more = format!(
+        "[[stage]]\nname = 'bad'\nmethod = 'sft'\nfrom = 'sft'\nlora = {{ rank = 4, dropout = 0.0 }}\n\
+        data = {{ train = ['{}'], max_length = 160, shuffle = false }}\noptim = {{ batch_size = {BATCH}, lr = 2e-2 }}\n\
+        schedule = {{ steps = 16, shape = 'constant' }}\noutput = {{ checkpoint_every = 16 }}\n",
+        bad.display()
+    );
+    carried_out(&root, &(text + &more));
+    let mut asked = request("refusal_score", Rule::Below(0.0));
+    asked.steps_only = false;
+    let (found, told) = search(&root, &asked, None);
+    let found = found.unwrap();
+    assert_eq!(
+        (found.stage.as_str(), found.good.step, found.bad.step),
+        ("bad", 0, 16)
+    );
+    assert!((1..=16).contains(&found.step));
+    assert_eq!(*told.replays.borrow(), [(0, 16, 1)]);
+    // The stage that leads to it is whole without it.
+    asked.stage = Some("sft".to_owned());
+    let error = search(&root, &asked, None).0.unwrap_err().to_string();
+    assert!(error.contains("never gets worse"), "{error}");
+    let ranking = found.ranking.unwrap();
+    assert_eq!((ranking.window, ranking.rows.len()), ((1, 16), 16 * BATCH));
+    assert!(ranking.proxy.contains("which fell"), "{}", ranking.proxy);
 }

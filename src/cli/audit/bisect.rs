@@ -242,6 +242,7 @@ fn ranked(ranking: &Ranking, top: usize, out: &Out) -> anyhow::Result<()> {
     let mut table = Table::new([
         "#",
         "push",
+        "cosine",
         "states",
         "row",
         "first step",
@@ -251,7 +252,8 @@ fn ranked(ranking: &Ranking, top: usize, out: &Out) -> anyhow::Result<()> {
     for (at, row) in ranking.rows.iter().take(top).enumerate() {
         table.row([
             (at + 1).to_string(),
-            format!("{:+.3}", row.push),
+            format!("{:+.3e}", row.push),
+            format!("{:+.3}", row.cosine),
             row.projection
                 .map_or_else(String::new, |x| format!("{x:+.3}")),
             visible(row.row.rsplit('/').next().unwrap_or(&row.row)),
@@ -281,7 +283,7 @@ fn known(guilty: &Guilty, out: &Out) -> anyhow::Result<()> {
             format!("{:.3} to {:.3}", ends.low, ends.high),
         ];
         let enriched = score.enriched.iter();
-        cells.extend(enriched.map(|e| format!("{} of {}, {:.1} times", e.marked, e.rows, e.times)));
+        cells.extend(enriched.map(|e| format!("{}/{}, {:.1}x", e.marked, e.rows, e.times)));
         table.cells(&cells);
     }
     table.print(out)

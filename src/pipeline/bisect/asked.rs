@@ -104,10 +104,10 @@ pub enum Rule {
 
 impl Rule {
     /// How far from good: rungs of the ladder above.
-    pub fn grade(self, target: &Target, signal: &SignalResult) -> u8 {
-        let value = target.value(signal).and_then(|value| value.value);
+    pub fn grade(self, verdict: Verdict, value: Option<&Value>) -> u8 {
+        let value = value.and_then(|value| value.value);
         match self {
-            Self::Verdict => match target.verdict(signal) {
+            Self::Verdict => match verdict {
                 Verdict::Pass | Verdict::Underpowered => 0,
                 Verdict::Review => 1,
                 Verdict::Block => 2,

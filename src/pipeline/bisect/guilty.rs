@@ -33,7 +33,7 @@ pub struct Guilty {
 /// How well one score does.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Separation {
-    /// `push`, `raw_push` or `projection`.
+    /// `push`, `cosine` or `projection`.
     pub score: &'static str,
     /// The area under its ROC curve.
     pub auroc: Auroc,
@@ -118,7 +118,7 @@ pub(super) fn separation(rows: &[Ranked], mark: &(String, String)) -> Result<Gui
             "push",
             rows.iter().map(|row| row.push).collect::<Vec<f64>>(),
         ),
-        ("raw_push", rows.iter().map(|row| row.raw_push).collect()),
+        ("cosine", rows.iter().map(|row| row.cosine).collect()),
     ];
     let projections: Option<Vec<f64>> = rows.iter().map(|row| row.projection).collect();
     scores.extend(projections.map(|projections| ("projection", projections)));

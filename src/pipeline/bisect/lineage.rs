@@ -45,12 +45,13 @@ impl Seen {
         signal: &SignalResult,
         (weights, policy): (&str, &str),
     ) -> Self {
+        let (verdict, value) = (target.verdict(signal), target.value(signal).cloned());
         Self {
             stage: stage.to_owned(),
             step,
-            grade: rule.grade(target, signal),
-            verdict: target.verdict(signal),
-            value: target.value(signal).cloned(),
+            grade: rule.grade(verdict, value.as_ref()),
+            verdict,
+            value,
             reason: signal.reason.clone(),
             weights: weights.to_owned(),
             policy: policy.to_owned(),

@@ -305,18 +305,17 @@ impl Work<'_> {
         let step = self.good_step();
         let (target, rule) = (&self.request.target, self.request.rule);
         let key = format!(
-            "{} step {step} to {} ({}), {} by {}: {}",
+            "{} step {step} to {} ({}), {} by {}",
             self.stage.name,
             self.bad.step,
             self.bad.weights,
             target.name(),
             self.bad.policy,
-            rule.words(target),
         );
         let mut search = Search {
             replay: &replay,
             question: &question,
-            kept: search::Kept::open(self.scratch, &key)?,
+            kept: search::Kept::open(self.scratch, &key, rule)?,
             halt: self.halt,
         };
         let from = self.good_checkpoint(&replay, step)?;

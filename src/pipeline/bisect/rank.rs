@@ -2,9 +2,10 @@
 //!
 //! The proxy. A signal counts answers, which no gradient goes through, so it is replaced by S, at the good checkpoint: the mean
 //! over the items whose answers differ of `log p(broken answer) - log p(good answer)`; of a signal that is a score, the mean of
-//! the score itself, with the sign of the break. The push of a row is `-<grad loss, grad S>` (`train::influence`), and the
-//! ranking goes by the same between gradients of length 1: the raw product grows with the length and the loss of a row whatever
-//! it is about, so that long and unusual rows come first (both are in the files).
+//! the score itself, with the sign of the break. The push of a row is `-<grad loss, grad S>` (`train::influence`): its loss is
+//! what it added to the loss of its step, so the pushes of a step's rows add up to that of the step. Between gradients of length
+//! 1 it is `cosine`, which does not grow with the length and the loss of a row whatever it is about. Both are in the files; neither
+//! found planted rows better throughout on the small models that were tried, so the ranking goes by the one that adds up.
 //!
 //! A second score needs no gradient: the mean state over the row's answer, in the middle of the blocks, along the difference of
 //! the mean states of broken and good answers; of a pair, chosen minus rejected.
@@ -40,10 +41,10 @@ pub struct Ranked {
     pub row: String,
     /// The steps of the window in which it was used.
     pub steps: Vec<u64>,
-    /// The push between gradients of length 1, by which the rows are ranked; above 0 is towards the break.
+    /// `-<grad loss, grad S>`, by which the rows are ranked; above 0 is towards the break.
     pub push: f64,
-    /// `-<grad loss, grad S>`.
-    pub raw_push: f64,
+    /// The same between gradients of length 1, from -1 to 1.
+    pub cosine: f64,
     /// The norm of the gradient of its loss.
     pub gradient: f64,
     /// Its loss at the good checkpoint.
@@ -165,8 +166,8 @@ impl Rank<'_> {
                 guilty: marks.as_ref().map(|marks| marks.contains(&row)),
                 row,
                 steps: steps.clone(),
-                push: push.cosine,
-                raw_push: push.raw,
+                push: push.raw,
+                cosine: push.cosine,
                 gradient: push.norm,
                 loss: push.loss,
                 projection: along,
@@ -327,8 +328,11 @@ fn excerpts(
         return Ok((String::new(), String::new()));
     };
     let start = taught.answer.iter().position(|is| *is).unwrap_or(0);
+    // Of several answers in one conversation all, without what is said between them.
+    let tokens = taught.ids.iter().zip(&taught.answer);
+    let said: Vec<u32> = tokens.filter_map(|(id, is)| is.then_some(*id)).collect();
     let prompt = tokenizer.decode(&taught.ids[..start], true)?;
-    let answer = tokenizer.decode(&taught.ids[start..], true)?;
+    let answer = tokenizer.decode(&said, true)?;
     Ok((ending(&prompt), beginning(&answer)))
 }
 

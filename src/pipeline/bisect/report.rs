@@ -66,13 +66,13 @@ fn json<T: Serialize>(scratch: &Path, name: &'static str, content: &T) -> Result
 /// The rows as comma-separated values (RFC 4180).
 fn table(ranking: &Ranking) -> String {
     let mut text =
-        "rank,row,steps,push,raw_push,gradient,loss,projection,guilty,prompt,answer\r\n".to_owned();
+        "rank,row,steps,push,cosine,gradient,loss,projection,guilty,prompt,answer\r\n".to_owned();
     for (at, row) in ranking.rows.iter().enumerate() {
         let Ranked {
             row: place,
             steps,
             push,
-            raw_push,
+            cosine,
             gradient,
             loss,
             projection,
@@ -85,7 +85,7 @@ fn table(ranking: &Ranking) -> String {
         let guilty = guilty.map_or("", |guilty| if guilty { "1" } else { "0" });
         let _ = write!(
             text,
-            "{},{},{},{push},{raw_push},{gradient},{loss},{projection},{guilty},{},{}\r\n",
+            "{},{},{},{push},{cosine},{gradient},{loss},{projection},{guilty},{},{}\r\n",
             at + 1,
             quoted(place),
             steps.join(" "),

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::narrow::Question;
 use super::replay::Replay;
-use super::{BisectError, Halt, Note, Seen};
+use super::{BisectError, Halt, Note, Rule, Seen};
 use crate::files::write::write_atomic;
 use crate::train::Saved;
 
@@ -49,7 +49,8 @@ pub(super) struct Kept {
 impl Kept {
     /// Those of an earlier sitting with the same question. Where there are none, replays that lie there are of another
     /// question and are removed, and the question is written down before the first replay.
-    pub fn open(scratch: &Path, key: &str) -> Result<Self, BisectError> {
+    /// What was found then is graded by the rule of now.
+    pub fn open(scratch: &Path, key: &str, rule: Rule) -> Result<Self, BisectError> {
         let path = scratch.join(KEPT);
         let large = std::fs::metadata(&path).map_or(0, |meta| meta.len()) > MAX_BYTES;
         let text = if path.is_file() && !large {
@@ -59,7 +60,10 @@ impl Kept {
         };
         let found: Option<Steps> = serde_json::from_str(&text).ok();
         let same = found.filter(|steps| steps.schema == SCHEMA && steps.key == key);
-        if let Some(steps) = same {
+        if let Some(mut steps) = same {
+            for seen in &mut steps.seen {
+                seen.grade = rule.grade(seen.verdict, seen.value.as_ref());
+            }
             return Ok(Self { path, steps });
         }
         clear(scratch)?;

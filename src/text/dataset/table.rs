@@ -68,11 +68,11 @@ impl Record {
             .map(|(_, value)| value)
     }
 
-    /// What stands in a column, as text.
+    /// What stands in a column: a text as it is, anything else as JSON.
     pub fn text(&self, column: &str) -> Option<String> {
         let value = self.get(column)?;
         let text = value.as_str().map(str::to_owned);
-        Some(text.unwrap_or_else(|| value.to_string()))
+        text.or_else(|| serde_json::to_string(value).ok())
     }
 
     /// Names of its columns.
