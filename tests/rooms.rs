@@ -61,7 +61,7 @@ const HOUSE: &[(&str, &[&str])] = &[
     (
         "pipeline",
         &[
-            "files", "model", "text", "pocket", "train", "audit", "organism",
+            "files", "hooks", "model", "text", "pocket", "steer", "train", "audit", "organism",
         ],
     ),
     (

@@ -9,7 +9,7 @@ use super::runner::RunError;
 use crate::model::Checkpoint;
 use crate::pocket;
 use crate::text::suites::{Label, Split, Suite, SuiteError, pick};
-use crate::text::trials::{TrialError, Trials};
+use crate::text::trials::{self, Protocol, TrialError, Trials};
 
 /// The suites built into the binary.
 pub fn builtin_suites() -> Result<Vec<Suite>, SuiteError> {
@@ -39,8 +39,26 @@ pub fn trials_for(checkpoint: &Checkpoint) -> Result<Vec<Trials>, RunError> {
     }
 }
 
+/// What an audit by this policy and seed asks: prompts of the suites, and trials.
+///
+/// # Errors
+/// Suites without prompts of a kind that every audit needs; trials that cannot be told apart.
+pub fn asked(
+    (suites, trials): (&[Suite], &[Trials]),
+    policy: &Policy,
+    seed: u64,
+) -> Result<(Prompts, Vec<SuiteUsed>), RunError> {
+    let (mut prompts, mut used) = prompts(suites, policy, seed)?;
+    for protocol in Protocol::ALL {
+        let picked = trials::pick(trials, protocol, policy.sizes.trials, seed)?;
+        prompts.trials.extend(picked);
+    }
+    used.extend(trials.iter().map(|set| trials_used(set, &prompts)));
+    Ok((prompts, used))
+}
+
 /// The prompts of the suites in the policy's sizes, and which rows were used.
-pub(super) fn prompts(
+fn prompts(
     suites: &[Suite],
     policy: &Policy,
     seed: u64,
@@ -78,7 +96,7 @@ pub(super) fn prompts(
     Ok((prompts, used))
 }
 
-pub(super) fn trials_used(set: &Trials, prompts: &Prompts) -> SuiteUsed {
+fn trials_used(set: &Trials, prompts: &Prompts) -> SuiteUsed {
     SuiteUsed {
         name: format!("trials: {}", set.name),
         hash: set.hash.clone(),

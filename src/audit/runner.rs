@@ -19,8 +19,8 @@ use super::evidence::{
     Chosen, Evidence, Identity, Pair, Prompts, answers, interventions, pair, triggers,
 };
 use super::policy::Policy;
+use super::questions::asked;
 pub use super::questions::{builtin_suites, builtin_trials, suites_for, trials_for};
-use super::questions::{prompts, trials_used};
 use super::result::{
     Audit, Detector, ModelCard, PolicyId, Provenance, SCHEMA, SignalResult, SuiteUsed,
 };
@@ -32,7 +32,7 @@ use crate::model::{Checkpoint, ModelError};
 use crate::steer::SteerError;
 use crate::text::frames::{Code, Frame, Wording};
 use crate::text::suites::{Suite, SuiteError};
-use crate::text::trials::{self, Protocol, TrialError, Trials};
+use crate::text::trials::{TrialError, Trials};
 
 /// Why an audit could not start.
 #[derive(thiserror::Error, Debug)]
@@ -133,12 +133,7 @@ pub fn run(
 ) -> Result<Outcome, RunError> {
     let (clock, started) = (Instant::now(), jiff::Timestamp::now());
     let seed = options.seed.unwrap_or(policy.seed);
-    let (mut prompts, mut used) = prompts(options.suites, policy, seed)?;
-    for protocol in Protocol::ALL {
-        let picked = trials::pick(options.trials, protocol, policy.sizes.trials, seed)?;
-        prompts.trials.extend(picked);
-    }
-    used.extend((options.trials.iter()).map(|set| trials_used(set, &prompts)));
+    let (prompts, used) = asked((options.suites, options.trials), policy, seed)?;
     let wanted = enabled(policy, baseline.is_some(), options.dictionaries);
     let needs = Need::closure(
         wanted
@@ -180,7 +175,7 @@ pub fn run(
     };
     let before = match pairable {
         Some(baseline) => {
-            let key = asked(
+            let key = decisive(
                 baseline,
                 policy,
                 seed,
@@ -278,7 +273,7 @@ pub fn run(
 }
 
 /// Everything that decides what is known of a baseline.
-fn asked(
+fn decisive(
     baseline: &Checkpoint,
     policy: &Policy,
     seed: u64,

@@ -106,14 +106,7 @@ fn begin(args: &RunArgs, out: &Out) -> anyhow::Result<Outcome> {
         )
         .into());
     }
-    let opener = Opener {
-        find: FindArgs {
-            accept_config_key: Vec::new(),
-            base: None,
-            offline: args.offline,
-        },
-        out,
-    };
+    let opener = Opener::new(args.offline, out);
     let shown = Shown {
         out,
         training: Steps::new(out),
@@ -165,9 +158,21 @@ fn begin(args: &RunArgs, out: &Out) -> anyhow::Result<Outcome> {
 }
 
 /// Opens models as every command does, fetching what is not here.
-struct Opener<'a> {
+pub(super) struct Opener<'a> {
     find: FindArgs,
     out: &'a Out,
+}
+
+impl<'a> Opener<'a> {
+    /// From the cache alone, or from the net as well.
+    pub(super) fn new(offline: bool, out: &'a Out) -> Self {
+        let find = FindArgs {
+            accept_config_key: Vec::new(),
+            base: None,
+            offline,
+        };
+        Self { find, out }
+    }
 }
 
 impl Models for Opener<'_> {

@@ -18,8 +18,8 @@ use crate::model::Checkpoint;
 use crate::pocket;
 use crate::train::log::{Kind, Row, standing};
 use crate::train::{
-    self, CheckpointObserver, Config, Progress, RunFolder, Saved, Session, TrainError, fresh,
-    prepare, summary,
+    self, CheckpointObserver, Config, Progress, RunFolder, Saved, Session, TrainError, prepare,
+    summary,
 };
 
 /// Why a model could not be had.
@@ -180,7 +180,8 @@ impl Sitting<'_> {
                 root,
                 state: &state,
             };
-            stage::config(self.plan, stage, &sources)?
+            let path = folder::config(root, &stage.name);
+            stage::config(self.plan, stage, &sources, &path)?
         };
         let baseline = self.baseline(stage)?;
         let place = folder::run(root, &stage.name);
@@ -311,22 +312,9 @@ impl Sitting<'_> {
             source,
         };
         if begun {
-            // Templates are told the day on which the run began.
-            let file = place.join(train::folder::CONFIG);
-            let before = Config::read(&file, &stage.method, &[]).map_err(failed)?;
-            config.data.date = before.data.date;
+            config.data.date = stage::date(stage, place)?;
         }
-        let checkpoint = if config.model.new.is_some() {
-            fresh(&config).map_err(failed)?
-        } else {
-            let name = config.model.name.clone();
-            let opened = self.options.models.open(&name);
-            opened.map_err(|source| PipelineError::Open {
-                stage: stage.name.clone(),
-                model: name,
-                source,
-            })?
-        };
+        let checkpoint = stage::begins(stage, &config, self.options.models)?;
         let parts = prepare(config, checkpoint).map_err(failed)?;
         let session = if begun {
             Session::resume(place, parts)
@@ -338,12 +326,8 @@ impl Sitting<'_> {
 
     /// What the stage's audits are paired with.
     fn baseline(&self, stage: &Stage) -> Result<Option<Checkpoint>, PipelineError> {
-        let Some(name) = stage.baseline.as_ref().or(stage.from.as_ref()) else {
-            return Ok(None);
-        };
         let asked = self.policies.checkpoint.is_some() || self.policies.end.is_some();
-        let policy = self.plan.stage(name).is_some_and(Stage::is_policy);
-        if !asked || !stage.audit || !stage.is_policy() || !policy {
+        if !asked || !stage.audit || !stage.is_policy() {
             return Ok(None);
         }
         let state = self.state.borrow();
@@ -351,12 +335,7 @@ impl Sitting<'_> {
             root: self.folder.path(),
             state: &state,
         };
-        let path = sources.model(name, &stage.name)?;
-        Ok(Some(Checkpoint::open(
-            name,
-            &path,
-            &crate::model::LoadOptions::default(),
-        )?))
+        stage::baseline(self.plan, stage, &sources)
     }
 
     fn finished(&self, stage: &Stage, place: &Path, saved: &Saved) -> Result<(), PipelineError> {

@@ -6,12 +6,12 @@ use candle_core::DType;
 
 use super::plan::{Plan, Stage};
 use super::refs::{self, WORLD};
-use super::{PipelineError, folder};
+use super::{Models, PipelineError, folder};
 use crate::files::write::write_atomic;
 use crate::model::checkpoint::words;
-use crate::model::{LoadOptions, LoraAdapter, Opened, convert};
+use crate::model::{Checkpoint, LoadOptions, LoraAdapter, Opened, convert};
 use crate::pipeline::State;
-use crate::train::Config;
+use crate::train::{self, Config};
 
 /// Where a stage's references lead.
 pub(super) struct Sources<'a> {
@@ -68,11 +68,12 @@ impl Sources<'_> {
     }
 }
 
-/// The stage as the config of one run; it is written beside the others, so that `candlescope train` can repeat it alone.
+/// The stage as the config of one run, written to `path`: beside the others, so that `candlescope train` can repeat it alone.
 pub(super) fn config(
     plan: &Plan,
     stage: &Stage,
     sources: &Sources<'_>,
+    path: &Path,
 ) -> Result<Config, PipelineError> {
     let from = stage.from.as_ref();
     let name = from
@@ -86,13 +87,62 @@ pub(super) fn config(
         origin: format!("stage `{}`", stage.name),
         message: e.to_string(),
     })?;
-    let path = folder::config(sources.root, &stage.name);
-    folder::make(&sources.root.join("configs"))?;
-    write_atomic(&path, text.as_bytes())?;
-    Config::read(&path, &stage.method, &[]).map_err(|source| PipelineError::Train {
+    if let Some(parent) = path.parent() {
+        folder::make(parent)?;
+    }
+    write_atomic(path, text.as_bytes())?;
+    Config::read(path, &stage.method, &[]).map_err(|source| PipelineError::Train {
         stage: stage.name.clone(),
         source,
     })
+}
+
+/// The day that templates were told when the stage's run began.
+pub(super) fn date(stage: &Stage, run: &Path) -> Result<Option<String>, PipelineError> {
+    let file = run.join(train::folder::CONFIG);
+    let before = Config::read(&file, &stage.method, &[]);
+    let before = before.map_err(|source| PipelineError::Train {
+        stage: stage.name.clone(),
+        source,
+    })?;
+    Ok(before.data.date)
+}
+
+/// The model that a stage trains, where its config says that it is.
+pub(super) fn begins(
+    stage: &Stage,
+    config: &Config,
+    models: &dyn Models,
+) -> Result<Checkpoint, PipelineError> {
+    if config.model.new.is_some() {
+        return train::fresh(config).map_err(|source| PipelineError::Train {
+            stage: stage.name.clone(),
+            source,
+        });
+    }
+    let name = &config.model.name;
+    models.open(name).map_err(|source| PipelineError::Open {
+        stage: stage.name.clone(),
+        model: name.clone(),
+        source,
+    })
+}
+
+/// What a stage's audits are paired with, where it is a model that answers.
+pub(super) fn baseline(
+    plan: &Plan,
+    stage: &Stage,
+    sources: &Sources<'_>,
+) -> Result<Option<Checkpoint>, PipelineError> {
+    let Some(name) = stage.baseline.as_ref().or(stage.from.as_ref()) else {
+        return Ok(None);
+    };
+    if !plan.stage(name).is_some_and(Stage::is_policy) {
+        return Ok(None);
+    }
+    let path = sources.model(name, &stage.name)?;
+    let opened = Checkpoint::open(name, &path, &LoadOptions::default())?;
+    Ok(Some(opened))
 }
 
 /// The finished run's model: its last checkpoint, or, where that is an adapter, the merged weights.

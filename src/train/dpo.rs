@@ -14,6 +14,7 @@ use super::{
     bench::value,
     config,
     data::Loaded,
+    examples::{Examples, Taught},
     kept::{self, Key, Table},
     log::Numbers,
     loss::{Metrics, Pairs, Preference, Scored, sum_runs},
@@ -362,11 +363,46 @@ impl Method for Dpo {
         Ok(numbers)
     }
 
+    fn examples(&self) -> Option<&dyn Examples> {
+        Some(self)
+    }
+
     fn asked(&self) -> Vec<&[u32]> {
         self.eval
             .iter()
             .map(|pair| pair.prompt.as_slice())
             .collect()
+    }
+}
+
+impl Examples for Dpo {
+    fn of_row(&self, row: usize) -> Vec<usize> {
+        vec![row]
+    }
+
+    fn place(&self, example: usize) -> String {
+        self.train.name(example)
+    }
+
+    fn loss(&self, bench: &Bench, example: usize) -> Result<Tensor, TrainError> {
+        let pairs = [&self.train.items[example]];
+        let (batch, targets) = self.targets(&pairs)?;
+        let said = targets.by_policy(bench, &batch)?;
+        let reference = self.referred((0, &[example]), &pairs)?;
+        let counts = (1, Self::likelihood_tokens(pairs.into_iter()));
+        Ok(self.scored(&pairs, &said, reference, counts)?.loss)
+    }
+
+    fn taught(&self, example: usize) -> Vec<Taught> {
+        let Pair {
+            prompt,
+            chosen,
+            rejected,
+            ..
+        } = &self.train.items[example];
+        let answers = [(chosen, 1.0), (rejected, -1.0)];
+        let taught = answers.map(|(answer, sign)| Taught::answer(prompt, answer, sign));
+        taught.into()
     }
 }
 

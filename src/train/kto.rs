@@ -32,7 +32,8 @@ pub struct Kto {
     max_length: usize,
     train: Loaded<Labelled>,
     eval: Vec<Labelled>,
-    seed: u64,
+    /// Where the rows begin.
+    start: Sampler,
     reference: Reference,
     /// Whether the first step must find the policy there.
     begins_there: bool,
@@ -109,7 +110,7 @@ impl Kto {
             max_length: config.data.max_length,
             train,
             eval,
-            seed: config.seed,
+            start: config.data.sampler(config.seed),
             begins_there: frozen.begins_there,
             reference: Reference::Frozen(Box::new(frozen), key, precomputes),
         })
@@ -208,7 +209,7 @@ impl Kto {
             Ok(self.asked(rows)?[1].by(decoder)?.to_vec1::<f32>()?)
         };
         let (mut drawn, mut evaluated) = (Vec::new(), Vec::new());
-        let mut sampler = Sampler::new(self.seed);
+        let mut sampler = self.start.clone();
         for _ in 0..steps {
             let window = sampler.take(self.train.items.len(), self.window());
             for rows in window.chunks(self.batch_size) {
@@ -314,14 +315,19 @@ impl Method for Kto {
             return Ok(fields);
         }
         let passes = [
-            self.seed,
+            self.start.seed,
             bench.total(),
             self.batch_size as u64,
             self.accumulation as u64,
         ];
+        let order = if self.start.in_order {
+            format!("of the files {passes:?}")
+        } else {
+            format!("{passes:?}")
+        };
         let key = key
             .clone()
-            .with("order", format!("{passes:?}"))
+            .with("order", order)
             .with_rows("rows", &self.train.items)
             .with_rows("evaluation rows", &self.eval);
         let (mut table, source) = kept::kept_or(folder, &key, || {

@@ -7,7 +7,7 @@ use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Bench, Report, RunFolder, TrainError, log::Numbers};
+use super::{Bench, Examples, Report, RunFolder, TrainError, log::Numbers};
 
 /// What a method's data is, counted before the first step.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -109,6 +109,11 @@ pub trait Method {
     /// Prompts of the evaluation data, where the method trains answers to prompts and draws none itself.
     fn asked(&self) -> Vec<&[u32]> {
         Vec::new()
+    }
+
+    /// The examples one by one, where the method trains on rows of files.
+    fn examples(&self) -> Option<&dyn Examples> {
+        None
     }
 
     /// Fields of `sample` rows for the log: what the policy has said since they were last asked for.

@@ -3,7 +3,8 @@
 //! `config/` says what a run is, `prepare.rs` makes it ready, `run.rs` is the loop, `session.rs` goes from memory to a
 //! checkpoint and back, `method.rs` is what a method must be, `bench.rs` what it works with, `folder.rs` where it all lies,
 //! `log/` what happened. `sft.rs`, `reward.rs`, `dpo.rs`, `kto.rs`, `ppo/`, `rloo.rs` and `lm.rs` are methods, `rollout/` and `scorer/` draw
-//! and score the answers of PPO and RLOO, `loss/` has every loss as a pure function, `report.rs` judges reward models. Nothing here prints; progress goes to a
+//! and score the answers of PPO and RLOO, `loss/` has every loss as a pure function, `report.rs` judges reward models,
+//! `examples.rs` and `influence.rs` ask what single examples do to a model. Nothing here prints; progress goes to a
 //! trait, as do checkpoints.
 
 mod alerts;
@@ -15,7 +16,9 @@ mod data;
 pub mod dictionary;
 mod dpo;
 mod error;
+pub mod examples;
 pub mod folder;
+pub mod influence;
 mod kept;
 mod kto;
 mod lm;
@@ -40,12 +43,14 @@ mod schedule;
 pub mod scorer;
 mod session;
 mod sft;
+pub mod states;
 pub mod summary;
 mod targets;
 
 pub use bench::{Applied, Bench};
 pub use config::Config;
 pub use error::TrainError;
+pub use examples::Examples;
 pub use folder::{RunFolder, Saved};
 pub use lm::fresh;
 pub use manifest::{DataFile, Manifest};

@@ -23,9 +23,7 @@ use super::{
 };
 use crate::config::ModelConfig;
 use crate::model::{Checkpoint, Decoder, LoraAdapter, ScoreModel, Trainable};
-use crate::text::dataset::{
-    DataError, Dataset, Encoded, Encoder, Example, Labelled, Pair, Sampler,
-};
+use crate::text::dataset::{DataError, Dataset, Encoded, Encoder, Example, Labelled, Pair};
 use crate::text::{ChatTemplate, Tokenizer};
 
 /// Makes a run ready. The model's weights are moved into it.
@@ -67,7 +65,7 @@ pub fn prepare(mut config: Config, checkpoint: Checkpoint) -> Result<Parts, Trai
     drop(begins);
     let policy = policy(&config, decoder, continued, &manifest.model)?;
     let schedule = schedule(&config, method.facts());
-    let sampler = Sampler::new(config.seed);
+    let sampler = config.data.sampler(config.seed);
     let bench = Bench::new(policy, sampler, schedule, &config);
     Ok(Parts {
         config,

@@ -3,6 +3,7 @@
 //! Always: the loss of a step is the sum over the targets of all its passes divided by their number, however they are spread
 //! over passes; prompts and padding are no targets; a packed row's documents do not see each other.
 
+use candle_core::Tensor;
 use candlescope_ops::TokenLogprobs;
 use serde_json::json;
 
@@ -11,6 +12,7 @@ use super::{
     bench::value,
     config::Config,
     data::Loaded,
+    examples::{Examples, Taught},
     log::Numbers,
     loss::{Metrics, Scored, Sft as SftLoss, sft_loss},
     method::Facts,
@@ -27,6 +29,7 @@ pub struct Sft {
     train: Loaded<Example>,
     /// What the sampler draws from: the examples, packed or one by one.
     rows: Vec<Packed>,
+    packing: bool,
     eval: Vec<Packed>,
     facts: Facts,
 }
@@ -65,6 +68,7 @@ impl Sft {
             accumulation: config.optim.accumulation,
             train,
             rows,
+            packing,
             eval,
             facts,
         })
@@ -180,10 +184,53 @@ impl Method for Sft {
         Ok(numbers)
     }
 
+    fn examples(&self) -> Option<&dyn Examples> {
+        Some(self)
+    }
+
     fn asked(&self) -> Vec<&[u32]> {
         let prompt = |row: &'_ Packed| row.supervised.iter().position(|target| *target);
         let rows = self.eval.iter();
         rows.map(|row| &row.ids[..prompt(row).unwrap_or(0)])
             .collect()
+    }
+}
+
+impl Examples for Sft {
+    fn of_row(&self, row: usize) -> Vec<usize> {
+        let Some(packed) = self.rows.get(row) else {
+            return Vec::new();
+        };
+        if !self.packing {
+            return vec![row];
+        }
+        let documents = packed.documents().map(|range| &packed.ids[range]);
+        let named = documents.filter_map(|ids| {
+            let mut items = self.train.items.iter();
+            items.position(|example| example.ids == ids)
+        });
+        named.collect()
+    }
+
+    fn place(&self, example: usize) -> String {
+        self.train.name(example)
+    }
+
+    fn loss(&self, bench: &Bench, example: usize) -> Result<Tensor, TrainError> {
+        let row = Packed::single(self.train.items[example].clone());
+        let (batch, targets) = Self::batch(&[&row])?;
+        let said = targets.by_policy(bench, &batch)?;
+        // The loss divides by the targets of the step, whatever step that is.
+        let count = said.logps.elem_count();
+        Ok((self.scored(&said, count)?.loss * count as f64)?)
+    }
+
+    fn taught(&self, example: usize) -> Vec<Taught> {
+        let Example { ids, supervised } = &self.train.items[example];
+        vec![Taught {
+            ids: ids.clone(),
+            answer: supervised.clone(),
+            sign: 1.0,
+        }]
     }
 }

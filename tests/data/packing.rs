@@ -158,3 +158,16 @@ fn the_shuffle_is_the_same_in_every_version() {
 }
 
 const PINNED: [[usize; 8]; 2] = [[4, 1, 6, 0, 5, 7, 2, 3], [3, 7, 4, 2, 0, 1, 5, 6]];
+
+#[test]
+fn the_order_of_the_files_is_kept_in_every_epoch_and_in_a_saved_cursor() {
+    let mut sampler = Sampler::in_order(7);
+    assert_eq!(sampler.take(3, 4), [0, 1, 2, 0]);
+    let saved = serde_json::to_string(&sampler).unwrap();
+    let mut again: Sampler = serde_json::from_str(&saved).unwrap();
+    assert_eq!(again, sampler);
+    assert_eq!(again.take(3, 3), sampler.take(3, 3));
+    // A shuffled cursor is written as it was before there was another kind.
+    let saved = serde_json::to_string(&Sampler::new(7)).unwrap();
+    assert_eq!(saved, r#"{"seed":7,"epoch":0,"index":0}"#);
+}

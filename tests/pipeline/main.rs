@@ -1,6 +1,8 @@
-//! Pipelines from end to end: plans that are refused, stages that follow each other, kills in every stage.
+//! Pipelines from end to end: plans that are refused, stages that follow each other, kills in every stage, where
+//! a signal broke.
 #![allow(clippy::unwrap_used)]
 
+mod bisect;
 mod kills;
 mod plans;
 mod runs;

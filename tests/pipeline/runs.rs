@@ -60,7 +60,7 @@ pub fn plan(dir: &Path, on_block: &str) -> String {
     )
 }
 
-/// Opens folders alone, and remembers what it was told.
+/// Remembers what it was told.
 struct Quiet<'a> {
     training: train::Silent,
     auditing: candlescope::audit::work::Silent,
@@ -70,7 +70,10 @@ struct Quiet<'a> {
     audits: RefCell<usize>,
 }
 
-impl Models for Quiet<'_> {
+/// Opens folders alone.
+pub struct Folders;
+
+impl Models for Folders {
     fn open(&self, name: &str) -> Result<Checkpoint, OpenError> {
         Ok(Checkpoint::open(
             name,
@@ -103,7 +106,7 @@ impl Watcher for Quiet<'_> {
     }
 }
 
-fn sitting(
+pub fn sitting(
     root: &Path,
     plan: Option<&Plan>,
     resume: bool,
@@ -118,7 +121,7 @@ fn sitting(
         audits: RefCell::default(),
     };
     let options = Options {
-        models: &quiet,
+        models: &Folders,
         watcher: &quiet,
         stop: &flag,
     };

@@ -1,6 +1,7 @@
 //! `audit`: measure a checkpoint, judge it by a policy, report; read, explain and compare what was reported; bundle its
 //! evidence, sign and verify it.
 
+mod bisect;
 mod bundle;
 mod calibrate;
 mod course;
@@ -44,6 +45,7 @@ pub struct Args {
 #[derive(Subcommand, Debug)]
 enum Command {
     Run(Box<run::Args>),
+    Bisect(Box<bisect::Args>),
     Calibrate(Box<calibrate::Args>),
     Diagnose(calibrate::DiagnoseArgs),
     /// Explain a signal: what it measures, how, and what to do about it
@@ -106,6 +108,7 @@ enum Command {
 pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
     match &args.command {
         Command::Run(args) => return run::run(args, out),
+        Command::Bisect(args) => return bisect::run(args, out),
         Command::Calibrate(args) => return calibrate::run(args, out),
         Command::Diagnose(args) => return calibrate::diagnose(args, out),
         Command::Verify(args) => return verify::run(args, out),

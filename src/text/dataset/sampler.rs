@@ -1,4 +1,4 @@
-//! Which rows come next: a shuffle of each epoch that depends on the seed and the epoch alone.
+//! Which rows come next: a shuffle of each epoch that depends on the seed and the epoch alone, or the order of the files.
 //!
 //! Always: the cursor (seed, epoch, index) is all there is to save; a sampler made from a saved one goes on exactly as the
 //! one that was not interrupted would have. The shuffle is written out here, so that no library's new version changes a run.
@@ -18,6 +18,9 @@ pub struct Sampler {
     pub epoch: u64,
     /// Rows of this epoch already given.
     pub index: usize,
+    /// Rows come in the order of the files, in every epoch.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub in_order: bool,
     /// The shuffle of one epoch, kept so as not to be made again for each batch.
     #[serde(skip)]
     order: Option<(u64, Vec<usize>)>,
@@ -25,7 +28,8 @@ pub struct Sampler {
 
 impl PartialEq for Sampler {
     fn eq(&self, other: &Self) -> bool {
-        (self.seed, self.epoch, self.index) == (other.seed, other.epoch, other.index)
+        (self.seed, self.epoch, self.index, self.in_order)
+            == (other.seed, other.epoch, other.index, other.in_order)
     }
 }
 
@@ -36,7 +40,16 @@ impl Sampler {
             seed,
             epoch: 0,
             index: 0,
+            in_order: false,
             order: None,
+        }
+    }
+
+    /// At the beginning, through the rows as the files have them.
+    pub fn in_order(seed: u64) -> Self {
+        Self {
+            in_order: true,
+            ..Self::new(seed)
         }
     }
 
@@ -72,7 +85,12 @@ impl Sampler {
     fn order(&mut self, rows: usize) -> &[usize] {
         let epoch = self.epoch;
         if !matches!(&self.order, Some((of, order)) if *of == epoch && order.len() == rows) {
-            self.order = Some((epoch, shuffled(self.seed, epoch, rows)));
+            let order = if self.in_order {
+                (0..rows).collect()
+            } else {
+                shuffled(self.seed, epoch, rows)
+            };
+            self.order = Some((epoch, order));
         }
         self.order.as_ref().map_or(&[], |(_, order)| order)
     }

@@ -68,6 +68,13 @@ impl Record {
             .map(|(_, value)| value)
     }
 
+    /// What stands in a column: a text as it is, anything else as JSON.
+    pub fn text(&self, column: &str) -> Option<String> {
+        let value = self.get(column)?;
+        let text = value.as_str().map(str::to_owned);
+        text.or_else(|| serde_json::to_string(value).ok())
+    }
+
     /// Names of its columns.
     pub fn columns(&self) -> impl Iterator<Item = &str> {
         self.fields.iter().map(|(name, _)| name.as_str())

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{fresh::FreshShape, lora::Targets};
-use crate::text::dataset::{Supervise, Truncation, Unusable};
+use crate::text::dataset::{Sampler, Supervise, Truncation, Unusable};
 use crate::train::{
     loss::{Kind, Kto as KtoLoss, Options, Sft as SftLoss},
     reference::Reference,
@@ -123,6 +123,9 @@ pub struct Data {
     /// Columns that go by other names in the files, as `prompt=question,completion=answer`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub columns: String,
+    /// False takes the rows in the order of the files, in every epoch; otherwise each epoch is shuffled by the seed.
+    #[serde(default = "Data::shuffled", skip_serializing_if = "Data::is_shuffled")]
+    pub shuffle: bool,
     /// The day that a chat template is told, as 2026-01-31; the day on which the run began.
     #[serde(default)]
     pub date: Option<String>,
@@ -131,6 +134,25 @@ pub struct Data {
 impl Data {
     fn max_length() -> usize {
         1024
+    }
+
+    fn shuffled() -> bool {
+        true
+    }
+
+    // serde gives a reference.
+    #[allow(clippy::trivially_copy_pass_by_ref)]
+    fn is_shuffled(shuffle: &bool) -> bool {
+        *shuffle
+    }
+
+    /// At the beginning of the rows.
+    pub fn sampler(&self, seed: u64) -> Sampler {
+        if self.shuffle {
+            Sampler::new(seed)
+        } else {
+            Sampler::in_order(seed)
+        }
     }
 }
 

@@ -8,7 +8,7 @@ mod texts;
 mod windows;
 
 use super::{
-    Bench, Config, Method, TrainError, data::Loaded, log::Numbers, loss::Sft as SftLoss,
+    Bench, Config, Examples, Method, TrainError, data::Loaded, log::Numbers, loss::Sft as SftLoss,
     method::Facts, sft::Sft,
 };
 use crate::model::Checkpoint;
@@ -67,6 +67,10 @@ impl Method for Lm {
 
     fn evaluate(&mut self, bench: &mut Bench) -> Result<Numbers, TrainError> {
         Ok(with_perplexity(self.inner.evaluate(bench)?))
+    }
+
+    fn examples(&self) -> Option<&dyn Examples> {
+        Some(&self.inner)
     }
 }
 
