@@ -36,6 +36,14 @@ pub enum BisectError {
         /// The stages that do.
         known: String,
     },
+    /// What broke it has no steps.
+    #[error("`{signal}` broke in stage `{stage}`, which is an edit: there are no steps to halve and no rows to rank")]
+    Edited {
+        /// The signal.
+        signal: String,
+        /// The stage.
+        stage: String,
+    },
     /// No audit on the way asked the signal.
     #[error(
         "no audit on the way to stage `{stage}` asked `{signal}`; they asked {known}. A policy in [audit] of the plan has to \

@@ -35,6 +35,7 @@ pub use guilty::{Enriched, Guilty, Separation};
 pub use lineage::Seen;
 pub use rank::{Ranked, Ranking};
 
+use super::edited;
 use super::observe::Policies;
 use super::plan::Stage;
 use super::stage::{self, Sources};
@@ -195,6 +196,12 @@ pub fn bisect(root: &Path, request: &Request, options: &Options<'_>) -> Result<F
     let Some(stage) = plan.stage(&bad.stage) else {
         return Err(unknown_stage(&plan, &bad.stage));
     };
+    if stage.method == edited::METHOD {
+        return Err(BisectError::Edited {
+            signal: request.target.name(),
+            stage: stage.name.clone(),
+        });
+    }
     let below = Path::new("bisect").join(format!("{}-{}", stage.name, request.target.name()));
     let scratch = root.join(&below);
     std::fs::create_dir_all(&scratch).map_err(BisectError::io(&scratch, "make"))?;
