@@ -7,10 +7,12 @@
 pub mod answers;
 pub mod choices;
 pub mod dictionary;
+pub mod difference;
 pub mod framed;
 pub mod gather;
 pub mod interventions;
 pub mod pair;
+pub mod preferences;
 pub mod probes;
 pub mod triggers;
 
@@ -19,6 +21,7 @@ use ndarray::{Array2, ArrayView2};
 
 use super::detect::coherence::Coherence;
 use super::detect::{Judgement, ReplyLabel};
+use super::pairs::Preference;
 use super::signal::SignalError;
 use crate::steer::Completion;
 use crate::text::suites::PromptRow;
@@ -52,6 +55,8 @@ pub struct Prompts {
     pub neutral: Vec<PromptRow>,
     /// Conversations with what is asked of their answer, of every protocol.
     pub trials: Vec<Trial>,
+    /// Preference pairs, if any were given.
+    pub preferences: Vec<Preference>,
 }
 
 /// Everything known about one checkpoint.
@@ -88,6 +93,8 @@ pub struct Evidence {
     pub choices: Part<PerTrial<Choice>>,
     /// What it says to each trial.
     pub answers: Part<PerTrial<Completion>>,
+    /// How probable it finds both answers of each preference pair.
+    pub preferences: Part<Vec<preferences::Likelihood>>,
     /// Hashes, for the comparison with a baseline.
     pub identity: Identity,
 }
@@ -398,6 +405,8 @@ pub struct Pair {
     pub texts: Part<Vec<TextKl>>,
     /// Differences of weights.
     pub weights: Part<WeightChanges>,
+    /// Differences of residual streams on neutral texts.
+    pub difference: Part<difference::Difference>,
 }
 
 /// Divergence on one neutral text.

@@ -58,6 +58,7 @@ pub(super) fn prompts(
         lookalike: pick(Label::Lookalike, Split::Test, sizes.lookalikes),
         neutral: pick(Label::Neutral, Split::Test, sizes.lookalikes),
         trials: Vec::new(),
+        preferences: Vec::new(),
     };
     for (label, rows) in [
         (Label::Harmful, &prompts.harmful.test),

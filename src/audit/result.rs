@@ -113,6 +113,32 @@ pub struct Provenance {
     /// The dictionaries that the checkpoints were read through.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dictionaries: Vec<DictionaryUsed>,
+    /// Other files that were given.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inputs: Vec<InputUsed>,
+}
+
+impl Provenance {
+    /// Whether this was given.
+    pub fn has(&self, artefact: Artefact) -> bool {
+        let dictionary = |used: &DictionaryUsed| used.artefact == artefact;
+        let input = |used: &InputUsed| used.artefact == artefact;
+        self.dictionaries.iter().any(dictionary) || self.inputs.iter().any(input)
+    }
+}
+
+/// A file that was given, as it was used.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct InputUsed {
+    /// What for.
+    pub artefact: Artefact,
+    /// The last part of its path.
+    pub name: String,
+    /// SHA-256 of its content, in hex.
+    pub hash: String,
+    /// Rows used, for a file of rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub n: Option<usize>,
 }
 
 /// A dictionary as it was used.

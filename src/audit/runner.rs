@@ -16,13 +16,14 @@ use super::evidence::dictionary::{self, Given, Readers};
 use super::evidence::framed::{READ, TURNS};
 use super::evidence::gather::{Encoded, Gather, identity};
 use super::evidence::{
-    Chosen, Evidence, Identity, Pair, Prompts, answers, interventions, pair, triggers,
+    Chosen, Evidence, Identity, Pair, Prompts, answers, difference, interventions, pair, triggers,
 };
+use super::inputs::Inputs;
 use super::policy::Policy;
 pub use super::questions::{builtin_suites, builtin_trials, suites_for, trials_for};
 use super::questions::{prompts, trials_used};
 use super::result::{
-    Audit, Detector, ModelCard, PolicyId, Provenance, SCHEMA, SignalResult, SuiteUsed,
+    Audit, Detector, InputUsed, ModelCard, PolicyId, Provenance, SCHEMA, SignalResult, SuiteUsed,
 };
 use super::signal::{Context, Need, Signal};
 use super::signals::{self, items};
@@ -30,6 +31,7 @@ use super::verdict::{Verdict, evaluate};
 use super::work::{Progress, StageTime, Work, stage_cost};
 use crate::model::{Checkpoint, ModelError};
 use crate::steer::SteerError;
+use crate::text::dataset::DataError;
 use crate::text::frames::{Code, Frame, Wording};
 use crate::text::suites::{Suite, SuiteError};
 use crate::text::trials::{self, Protocol, TrialError, Trials};
@@ -63,6 +65,14 @@ pub enum RunError {
         /// What is wrong with the prompt.
         source: SteerError,
     },
+    /// The preference pairs cannot be given to a checkpoint.
+    #[error("{checkpoint}: {source}")]
+    Pairs {
+        /// The checkpoint's name.
+        checkpoint: String,
+        /// What is wrong with a pair, or with all.
+        source: DataError,
+    },
     /// A checkpoint cannot be read.
     #[error(transparent)]
     Model(#[from] ModelError),
@@ -82,6 +92,8 @@ pub struct Options<'a> {
     pub command: &'a str,
     /// The dictionaries to read the checkpoints through.
     pub dictionaries: Option<&'a Given>,
+    /// What else is given.
+    pub inputs: Option<&'a Inputs>,
     /// Who is told how far it is.
     pub progress: &'a dyn Progress,
     /// Set to true to stop; what is measured by then is reported.
@@ -139,7 +151,17 @@ pub fn run(
         prompts.trials.extend(picked);
     }
     used.extend((options.trials.iter()).map(|set| trials_used(set, &prompts)));
-    let wanted = enabled(policy, baseline.is_some(), options.dictionaries);
+    let mut unusable = 0;
+    if let Some(pairs) = options.inputs.and_then(|inputs| inputs.pairs.as_ref()) {
+        let encoded = pairs.encode(subject, policy.sizes.pairs, seed);
+        (prompts.preferences, unusable) = encoded.map_err(|source| RunError::Pairs {
+            checkpoint: subject.name.clone(),
+            source,
+        })?;
+    }
+    let inputs = options.inputs.map(|inputs| inputs.used(&prompts));
+    let inputs = inputs.unwrap_or_default();
+    let wanted = enabled(policy, baseline.is_some(), options);
     let needs = Need::closure(
         wanted
             .iter()
@@ -185,7 +207,7 @@ pub fn run(
                 policy,
                 seed,
                 &used,
-                (&needs, options.refusal_phrases),
+                (&needs, options.refusal_phrases, &inputs),
             )?;
             let known = options.kept.and_then(|kept| kept.get(&key));
             Some(match known {
@@ -211,7 +233,8 @@ pub fn run(
         baseline,
         before: before.as_deref(),
     });
-    let pair = both.map(|both| both.compare(&prompts, &needs, mismatch.as_deref(), seed, &work));
+    let draws = (policy.sizes.random_directions, seed);
+    let pair = both.map(|both| both.compare(&prompts, &needs, mismatch.as_deref(), draws, &work));
     let dictionaries = options.dictionaries.map(|given| {
         Readers {
             subject,
@@ -258,6 +281,7 @@ pub fn run(
             detectors: detectors(),
             command: options.command.to_owned(),
             dictionaries: options.dictionaries.map(Given::used).unwrap_or_default(),
+            inputs,
         },
         policy: PolicyId::default(),
         signals,
@@ -266,6 +290,11 @@ pub fn run(
         reasons: Vec::new(),
         warnings: warnings(subject, baseline, mismatch.as_deref(), &work),
     };
+    if unusable > 0 {
+        audit.warnings.push(format!(
+            "{unusable} preference pairs are left out: too long for the context, or the same answer twice."
+        ));
+    }
     evaluate(&mut audit, policy);
     audit.seconds = clock.elapsed().as_secs_f64();
     Ok(Outcome {
@@ -283,19 +312,23 @@ fn asked(
     policy: &Policy,
     seed: u64,
     used: &[SuiteUsed],
-    (needs, phrases): (&[Need], &[String]),
+    (needs, phrases, inputs): (&[Need], &[String], &[InputUsed]),
 ) -> Result<String, ModelError> {
     let hashes: Vec<&str> = used.iter().map(|suite| suite.hash.as_str()).collect();
     let sizes = &policy.sizes;
     let weights = identity(baseline)?;
     Ok(format!(
-        "{weights:?} {sizes:?} {seed} {hashes:?} {needs:?} {phrases:?}"
+        "{weights:?} {sizes:?} {seed} {hashes:?} {needs:?} {phrases:?} {inputs:?}"
     ))
 }
 
 /// The signals that the policy enables and that can apply.
-fn enabled(policy: &Policy, has_baseline: bool, given: Option<&Given>) -> Vec<&'static dyn Signal> {
-    let there = |artefact: &Artefact| given.is_some_and(|given| given.of(*artefact).is_some());
+fn enabled(policy: &Policy, has_baseline: bool, options: &Options) -> Vec<&'static dyn Signal> {
+    let there = |artefact: &Artefact| {
+        let dictionary = |given: &Given| given.of(*artefact).is_some();
+        options.dictionaries.is_some_and(dictionary)
+            || options.inputs.is_some_and(|inputs| inputs.has(*artefact))
+    };
     signals::ALL
         .iter()
         .copied()
@@ -390,7 +423,8 @@ fn planned(prompts: &Prompts, policy: &Policy, needs: &[Need]) -> f64 {
                 let replies = prompts.trials.iter().filter(|trial| trial.ask.reply());
                 replies.count() as f64 * stage_cost(answers::STAGE)
             }
-            Need::Probes | Need::Weights | Need::Integrity | Need::Refit => 0.0,
+            Need::Preferences => 2.0 * prompts.preferences.len() as f64,
+            Need::Probes | Need::Weights | Need::Integrity | Need::Refit | Need::Difference => 0.0,
         })
         .sum()
 }
@@ -408,7 +442,7 @@ impl Both<'_> {
         prompts: &Prompts,
         needs: &[Need],
         mismatch: Option<&str>,
-        seed: u64,
+        (draws, seed): (usize, u64),
         work: &Work,
     ) -> Pair {
         let wanted = |need: Need| -> Result<(), String> {
@@ -429,6 +463,19 @@ impl Both<'_> {
                 Some(why) => Err(why.to_owned()),
                 None => wanted(Need::Texts).and_then(|()| {
                     pair::texts(self.subject, self.baseline, &prompts.neutral, work)
+                }),
+            },
+            difference: match mismatch {
+                Some(why) => Err(why.to_owned()),
+                None => wanted(Need::Difference).and_then(|()| {
+                    let draws = (draws, seed);
+                    difference::difference(
+                        self.subject,
+                        self.baseline,
+                        &prompts.neutral,
+                        draws,
+                        work,
+                    )
                 }),
             },
             weights: wanted(Need::Weights).and_then(|()| {

@@ -55,6 +55,10 @@ pub enum Need {
     Texts,
     /// Differences of weights from the baseline.
     Weights,
+    /// Differences of residual streams from the baseline's on neutral texts.
+    Difference,
+    /// The log-probabilities of both answers of preference pairs.
+    Preferences,
     /// Scan of the weights, repeatability.
     Integrity,
     /// A dictionary, frozen on both checkpoints.
@@ -107,6 +111,8 @@ impl Need {
                     | Self::Refit
                     | Self::Crosscoder
                     | Self::Triggers
+                    | Self::Difference
+                    | Self::Preferences
                     | Self::Choices
                     | Self::Answers => &[],
                 };

@@ -98,15 +98,14 @@ pub fn evaluate(audit: &mut Audit, policy: &Policy) {
     }
 }
 
-/// A signal that the policy asks for is skipped only for want of a baseline or of a dictionary; otherwise its absence is itself a result.
+/// A signal that the policy asks for is skipped only for want of a baseline or of a file; otherwise its absence is itself a result.
 fn account_for_absent_signals(audit: &mut Audit, policy: &Policy) {
     for entry in catalogue::SIGNALS {
         if audit.signal(entry.id).is_some() {
             audit.skipped.retain(|skipped| skipped.id != entry.id);
             continue;
         }
-        let given = &audit.provenance.dictionaries;
-        let lacking = |a: &&Artefact| given.iter().all(|used| used.artefact != **a);
+        let lacking = |a: &&Artefact| !audit.provenance.has(**a);
         let lacked = entry.artefacts.iter().find(lacking);
         let excused = match (policy.enabled(entry.id), lacked) {
             (None, _) => Some("not enabled in the policy".to_owned()),

@@ -130,6 +130,7 @@ impl Auditor<'_> {
                     self.stage
                 ),
                 dictionaries: None,
+                inputs: None,
                 progress: self.watcher.auditing(),
                 cancel: self.cancel,
                 kept: Some(&self.kept),

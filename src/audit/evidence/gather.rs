@@ -6,7 +6,9 @@
 
 use ndarray::{Array2, ArrayView2};
 
-use super::{Activations, ByClass, answers, choices, framed, interventions, probes, triggers};
+use super::{
+    Activations, ByClass, answers, choices, framed, interventions, preferences, probes, triggers,
+};
 use super::{
     AtSite, Candidate, Chosen, Evidence, FirstTokens, Identity, Integrity, Part, Place, Prompts,
     Replies, Reply, Site, Streams,
@@ -202,6 +204,9 @@ impl Gather<'_> {
         let answers = self.part(Need::Answers, || {
             answers::answer(self.cp, trials, max_new, self.work)
         });
+        let preferences = self.part(Need::Preferences, || {
+            preferences::likelihoods(self.cp, &self.prompts.preferences, self.work)
+        });
         Evidence {
             name: self.cp.name.clone(),
             first,
@@ -219,6 +224,7 @@ impl Gather<'_> {
             integrity,
             choices,
             answers,
+            preferences,
             identity: identity(self.cp).unwrap_or_default(),
         }
     }

@@ -4,6 +4,7 @@
 //! prints and what heads the file. Shared arithmetic: [`estimate`], [`frozen`] for dictionaries, [`orders`] for trials with a check.
 
 pub mod ablation_kl;
+pub mod activation_difference;
 pub mod bypass_gap;
 pub mod calibration;
 pub mod carrier_layer;
@@ -19,6 +20,7 @@ pub mod fragility;
 pub mod frozen;
 pub mod harm_vs_refusal;
 pub mod hint_faithfulness;
+pub mod implicit_margin;
 pub mod induce_score;
 pub mod injection;
 pub mod items;
@@ -74,8 +76,10 @@ pub const ALL: &[&dyn Signal] = &[
     &latent_density::LatentDensity,
     &decoder_rotation::DecoderRotation,
     &new_latents::NewLatents,
+    &activation_difference::ActivationDifference,
     &sycophancy::Sycophancy,
     &steering_health::SteeringHealth,
+    &implicit_margin::ImplicitMargin,
     &kl_to_baseline::KlToBaseline,
     &coherence::Coherence,
     &hint_faithfulness::HintFaithfulness,

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod frozen;
+mod moved;
 mod orders;
 mod planted;
 mod pressure;
@@ -50,6 +51,7 @@ fn nothing() -> Evidence {
         integrity: Err(why()),
         choices: Err(why()),
         answers: Err(why()),
+        preferences: Err(why()),
         identity: Identity::default(),
     }
 }

@@ -6,6 +6,8 @@ use super::{bundle::Bundling, progress::Steps, show};
 use crate::{
     audit::{
         evidence::dictionary::Given,
+        inputs::Inputs,
+        pairs::Preferences,
         policy::{self, Policy},
         report, runner, signals,
     },
@@ -17,7 +19,7 @@ use crate::{
         file::{self, DirectionFile},
         perturb::{self, LowRank},
     },
-    text::{suites::Suite, trials::Trials},
+    text::{dataset::Columns, suites::Suite, trials::Trials},
     tui::shared::quoted,
 };
 
@@ -30,6 +32,7 @@ use crate::{
   candlescope audit run ./tuned --baseline ./base --report out/
   candlescope audit run ./adapter --baseline base --report out/
   candlescope audit run ./tuned --baseline ./base --dictionary sae/
+  candlescope audit run ./tuned --baseline ./base --pairs held-out.jsonl
   candlescope audit run ./tuned --policy policy.toml --suite harmful=mine.jsonl
   candlescope audit run ./tuned --baseline ./base --bundle audit.tar --sign key")]
 pub struct Args {
@@ -50,6 +53,15 @@ pub struct Args {
     /// A crosscoder over baseline and checkpoint: signal 23
     #[arg(long, value_name = "PATH", requires = "baseline")]
     pub(super) crosscoder: Option<PathBuf>,
+    /// Preference pairs, as files of training data have them: JSON lines, a JSON array or Parquet; repeatable: signal 32
+    #[arg(long, value_name = "FILE")]
+    pub(super) pairs: Vec<PathBuf>,
+    /// The pairs' names of columns that are called otherwise, such as prompt=question,chosen=better
+    #[arg(long, value_name = "LIST", requires = "pairs")]
+    pub(super) pairs_columns: Option<String>,
+    /// Plain strings of the pairs become a user's and an assistant's turn; without it they are taken as they are
+    #[arg(long, requires = "pairs")]
+    pub(super) pairs_chat: bool,
     /// A policy in TOML instead of the built-in one
     #[arg(long, value_name = "FILE")]
     pub(super) policy: Option<PathBuf>,
@@ -129,6 +141,7 @@ pub(super) struct Job {
     pub(super) subject: Checkpoint,
     pub(super) baseline: Option<Checkpoint>,
     given: Given,
+    inputs: Inputs,
     suites: Vec<Suite>,
     trials: Vec<Trials>,
     perturb: Option<LowRank>,
@@ -140,6 +153,7 @@ impl Job {
     pub(super) fn open(args: &Args, out: &Out) -> anyhow::Result<Self> {
         let (own_suites, own_trials) = (suites(&args.suite)?, trials(&args.trials)?);
         let given = given(args)?;
+        let inputs = inputs(args)?;
         let perturb = args.perturb.as_deref().map(low_rank).transpose()?;
         let subject = subject(args, perturb, out)?;
         let mut suites = runner::suites_for(&subject)?;
@@ -163,6 +177,7 @@ impl Job {
             subject,
             baseline,
             given,
+            inputs,
             suites,
             trials,
             perturb,
@@ -190,6 +205,7 @@ impl Job {
                 refusal_phrases: &[],
                 command,
                 dictionaries: any(&self.given),
+                inputs: Some(&self.inputs),
                 progress: &steps,
                 cancel: interrupt::flag(),
                 kept: None,
@@ -230,6 +246,16 @@ fn given(args: &Args) -> anyhow::Result<Given> {
         refit: open(&args.refit)?,
         control: open(&args.refit_control)?,
         crosscoder: open(&args.crosscoder)?,
+    })
+}
+
+/// The other files, before any model too.
+fn inputs(args: &Args) -> anyhow::Result<Inputs> {
+    let columns: Columns = args.pairs_columns.as_deref().unwrap_or_default().parse()?;
+    let read = || Preferences::read(&args.pairs, &columns, args.pairs_chat);
+    Ok(Inputs {
+        pairs: (!args.pairs.is_empty()).then(read).transpose()?,
+        ..Inputs::default()
     })
 }
 
@@ -417,6 +443,10 @@ fn command(args: &Args) -> String {
     option("--refit", args.refit.as_ref().map(path));
     option("--refit-control", args.refit_control.as_ref().map(path));
     option("--crosscoder", args.crosscoder.as_ref().map(path));
+    for file in &args.pairs {
+        option("--pairs", Some(path(file)));
+    }
+    option("--pairs-columns", args.pairs_columns.clone());
     option("--policy", args.policy.as_ref().map(path));
     for (flag, specs) in [("--suite", &args.suite), ("--trials", &args.trials)] {
         for spec in specs {
@@ -448,6 +478,9 @@ fn command(args: &Args) -> String {
     option("--dtype", dtype);
     if args.edits.accept_foreign_direction {
         words.push("--accept-foreign".to_owned());
+    }
+    if args.pairs_chat {
+        words.push("--pairs-chat".to_owned());
     }
     if args.quick {
         words.push("--quick".to_owned());

@@ -101,6 +101,7 @@ fn provenance() -> Provenance {
         ],
         command: "candlescope audit run smollm2-135m-instruct --baseline smollm2-135m-instruct@accepted --report out/".to_owned(),
         dictionaries: Vec::new(),
+        inputs: Vec::new(),
     }
 }
 
