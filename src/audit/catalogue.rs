@@ -10,6 +10,7 @@ mod drift;
 mod mechanism;
 mod pressure;
 mod probing;
+mod reward;
 mod trials;
 
 use serde::{Deserialize, Serialize};
@@ -170,8 +171,13 @@ pub const SIGNALS: &[Entry] = &[
     dictionary::DECODER_ROTATION,
     dictionary::NEW_LATENTS,
     drift::ACTIVATION_DIFFERENCE,
+    drift::TRAIT_DRIFT,
     trials::SYCOPHANCY,
     mechanism::STEERING_HEALTH,
+    reward::REWARD_LENGTH,
+    reward::REWARD_DIRECTIONS,
+    reward::REWARD_CALIBRATION,
+    reward::REWARD_GAIN,
     drift::IMPLICIT_MARGIN,
     drift::KL_TO_BASELINE,
     drift::COHERENCE,

@@ -14,6 +14,8 @@ pub mod interventions;
 pub mod pair;
 pub mod preferences;
 pub mod probes;
+pub mod rewards;
+pub mod states;
 pub mod triggers;
 
 use candlescope_probes::Direction;
@@ -23,6 +25,7 @@ use super::detect::coherence::Coherence;
 use super::detect::{Judgement, ReplyLabel};
 use super::pairs::Preference;
 use super::signal::SignalError;
+use super::traits::TraitPairs;
 use crate::steer::Completion;
 use crate::text::suites::PromptRow;
 use crate::text::trials::Trial;
@@ -57,6 +60,8 @@ pub struct Prompts {
     pub trials: Vec<Trial>,
     /// Preference pairs, if any were given.
     pub preferences: Vec<Preference>,
+    /// Pairs of answers with and without each trait.
+    pub traits: Vec<TraitPairs>,
 }
 
 /// Everything known about one checkpoint.
@@ -95,6 +100,14 @@ pub struct Evidence {
     pub answers: Part<PerTrial<Completion>>,
     /// How probable it finds both answers of each preference pair.
     pub preferences: Part<Vec<preferences::Likelihood>>,
+    /// Directions of traits.
+    pub traits: Part<states::Traits>,
+    /// How it scores both answers of each preference pair, if it is a reward model.
+    pub scores: Part<rewards::Scores>,
+    /// What its score hangs on, if it is a reward model.
+    pub reward_directions: Part<rewards::RewardDirections>,
+    /// What a reward model makes of its completions of the test prompts.
+    pub judged: Part<ByClass<f64>>,
     /// Hashes, for the comparison with a baseline.
     pub identity: Identity,
 }

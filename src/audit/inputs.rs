@@ -9,6 +9,7 @@ use super::catalogue::Artefact;
 use super::evidence::Prompts;
 use super::pairs::Preferences;
 use super::result::InputUsed;
+use super::traits::Trait;
 use crate::model::checkpoint::words;
 use crate::model::{LoadOptions, ModelError, Opened, ScoreModel};
 
@@ -19,6 +20,8 @@ pub struct Inputs {
     pub pairs: Option<Preferences>,
     /// Reward models that are not themselves under audit.
     pub judges: Vec<Judge>,
+    /// Traits in place of those that are built in.
+    pub traits: Option<Vec<Trait>>,
 }
 
 /// A reward model that others are held against.

@@ -1,5 +1,6 @@
 //! Auditing a checkpoint: signals, statistics, gate, report.
 
+mod about;
 pub mod bundle;
 pub mod calibrate;
 pub mod catalogue;
@@ -17,6 +18,7 @@ pub mod result;
 pub mod runner;
 pub mod signal;
 pub mod signals;
+pub mod traits;
 pub mod verdict;
 pub mod wording;
 pub mod work;

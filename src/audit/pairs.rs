@@ -8,12 +8,13 @@ use std::path::Path;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
+use serde_json::json;
 
 use super::result::harmful_excerpt;
 use crate::model::Checkpoint;
 use crate::text::dataset::table::At;
 use crate::text::dataset::{
-    Body, Columns, DataError, EncodeOptions, Encoder, Kind, Pair, Row, Unusable, Words, columns,
+    Body, Columns, DataError, EncodeOptions, Encoder, Kind, Pair, Row, Turn, Unusable, Words, columns,
     table,
 };
 
@@ -24,14 +25,16 @@ pub struct Preferences {
     pub name: String,
     /// SHA-256 over those of the files, in hex.
     pub hash: String,
-    rows: Vec<Row>,
+    /// Each with the file it is from, counted from 1.
+    rows: Vec<(usize, Row)>,
+    files: usize,
     chat: bool,
 }
 
 /// A pair as a checkpoint reads it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Preference {
-    /// File and line, without the folder.
+    /// Its line, and of several files which: names of files are left out, since they are others elsewhere.
     pub id: String,
     /// The beginning of the prompt.
     pub excerpt: String,
@@ -58,7 +61,10 @@ impl Preferences {
             let data = columns::rows(&table::read(file.as_ref())?, names, Some(Kind::Preference))?;
             called.push(base(&data.file).to_owned());
             hashes.push(data.sha256);
-            all.rows.extend(data.rows);
+            all.files += 1;
+            let file = all.files;
+            all.rows
+                .extend(data.rows.into_iter().map(|row| (file, row)));
         }
         all.name = called.join(", ");
         all.hash = match &hashes[..] {
@@ -66,6 +72,26 @@ impl Preferences {
             several => crate::files::hash::sha256(several.join("\n").as_bytes()),
         };
         Ok(all)
+    }
+
+    /// Preferences that are no file: prompt, preferred answer and other answer of each.
+    ///
+    /// # Errors
+    /// No rows.
+    pub fn of(name: &str, rows: &[[String; 3]], chat: bool) -> Result<Self, DataError> {
+        let line = |[prompt, chosen, rejected]: &[String; 3]| {
+            json!({"prompt": prompt, "chosen": chosen, "rejected": rejected}).to_string()
+        };
+        let text: Vec<String> = rows.iter().map(line).collect();
+        let table = table::from_bytes(name, text.join("\n").into_bytes())?;
+        let data = columns::rows(&table, &Columns::default(), Some(Kind::Preference))?;
+        Ok(Self {
+            name: name.to_owned(),
+            hash: data.sha256,
+            rows: data.rows.into_iter().map(|row| (1, row)).collect(),
+            files: 1,
+            chat,
+        })
     }
 
     /// At most `n` pairs, drawn by the seed, in the order of the files; and how many of those drawn could not be used.
@@ -83,8 +109,13 @@ impl Preferences {
             unusable: Unusable::Drop,
             ..EncodeOptions::up_to(cp.config().max_positions())
         };
+        let Some((_, first)) = self.rows.first() else {
+            return Err(DataError::Empty {
+                file: self.name.clone(),
+            });
+        };
         let text = |source| DataError::Text {
-            place: self.rows[0].place.clone(),
+            place: first.place.clone(),
             source,
         };
         let encoder = Encoder::new(&cp.tokenizer, cp.template.as_ref(), options).map_err(text)?;
@@ -94,10 +125,10 @@ impl Preferences {
         drawn.sort_unstable();
         let (mut pairs, mut left_out) = (Vec::new(), 0);
         for &at in &drawn {
-            let row = &self.rows[at];
+            let (file, row) = &self.rows[at];
             match encoder.pair(row) {
                 Ok(pair) if whole(&pair) => pairs.push(Preference {
-                    id: id(row),
+                    id: id(row, (self.files > 1).then_some(*file)),
                     excerpt: excerpt(row),
                     pair,
                 }),
@@ -126,9 +157,12 @@ fn base(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
-fn id(row: &Row) -> String {
-    let (At::Line(at) | At::Row(at)) = row.place.at;
-    format!("{}:{at}", base(&row.place.file))
+fn id(row: &Row, file: Option<usize>) -> String {
+    let place = match row.place.at {
+        At::Line(line) => format!("line {line}"),
+        At::Row(row) => format!("row {row}"),
+    };
+    file.map_or_else(|| place.clone(), |file| format!("file {file}, {place}"))
 }
 
 /// The beginning of what is asked last.
@@ -139,7 +173,7 @@ fn excerpt(row: &Row) -> String {
     match prompt {
         Words::Plain(text) => harmful_excerpt(text),
         Words::Chat(turns) => {
-            let said = turns.iter().rev().find_map(|turn| turn.content());
+            let said = turns.iter().rev().find_map(Turn::content);
             harmful_excerpt(&said.unwrap_or_default())
         }
     }
@@ -182,9 +216,12 @@ mod tests {
         assert_eq!(some.len(), 10);
         assert_eq!(some, ids(3));
         assert_ne!(some, ids(4));
-        let line = |id: &String| -> usize { id.rsplit(':').next().unwrap().parse().unwrap() };
+        let line = |id: &String| -> usize { id.rsplit(' ').next().unwrap().parse().unwrap() };
         assert!(some.windows(2).all(|two| line(&two[0]) < line(&two[1])));
-        assert!(some[0].starts_with("pairs.jsonl:"));
+        assert!(some[0].starts_with("line "));
+        let twice = Preferences::read(&[&path, &path], &Columns::default(), false).unwrap();
+        let all = twice.encode(&cp, 1000, 0).unwrap().0;
+        assert_eq!((all.len(), all[79].id.as_str()), (80, "file 2, line 40"));
         assert_eq!(read.encode(&cp, 1000, 0).unwrap().0.len(), 40);
     }
 

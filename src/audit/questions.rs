@@ -59,6 +59,7 @@ pub(super) fn prompts(
         neutral: pick(Label::Neutral, Split::Test, sizes.lookalikes),
         trials: Vec::new(),
         preferences: Vec::new(),
+        traits: Vec::new(),
     };
     for (label, rows) in [
         (Label::Harmful, &prompts.harmful.test),

@@ -91,6 +91,15 @@ pub struct ModelCard {
     pub template_hash: Option<String>,
     /// The forward fingerprint: what computes the same has the same one.
     pub fingerprint: String,
+    /// Whether it is a reward model, which scores answers and gives none.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub scored: bool,
+}
+
+// serde gives a reference.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// What an audit was computed from, so that it can be computed again.

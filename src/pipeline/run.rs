@@ -7,10 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::PipelineError;
 use super::folder::{self, Audited, Done, PipelineFolder, State};
+use super::given;
 use super::observe::{Auditor, Policies, Stop};
 use super::plan::{Plan, Stage};
 use super::stage::{self, Sources};
 use crate::audit;
+use crate::audit::inputs::Inputs;
 use crate::audit::result::Audit;
 use crate::model::Checkpoint;
 use crate::pocket;
@@ -178,6 +180,7 @@ impl Sitting<'_> {
             stage::config(self.plan, stage, &sources)?
         };
         let baseline = self.baseline(stage)?;
+        let inputs = self.inputs(stage, &config)?;
         let place = folder::run(root, &stage.name);
         let begun = RunFolder::open(&place).is_ok();
         let begins = if begun {
@@ -202,8 +205,9 @@ impl Sitting<'_> {
             watcher: self.options.watcher,
             cancel: self.options.stop,
             kept: audit::runner::Kept::default(),
+            inputs,
         };
-        let observed = stage.audit && stage.is_policy();
+        let observed = stage.audit;
         if observed {
             // A kill between a checkpoint and the end of its audit leaves one without.
             for saved in session.folder().checkpoints().map_err(failed)? {
@@ -283,8 +287,9 @@ impl Sitting<'_> {
             return Ok(None);
         };
         let asked = self.policies.checkpoint.is_some() || self.policies.end.is_some();
-        let policy = self.plan.stage(name).is_some_and(Stage::is_policy);
-        if !asked || !stage.audit || !stage.is_policy() || !policy {
+        // A reward model says nothing that a policy could be held against.
+        let fits = !stage.is_policy() || self.plan.stage(name).is_some_and(Stage::is_policy);
+        if !asked || !stage.audit || !fits {
             return Ok(None);
         }
         let state = self.state.borrow();
@@ -293,11 +298,24 @@ impl Sitting<'_> {
             state: &state,
         };
         let path = sources.model(name, &stage.name)?;
-        Ok(Some(Checkpoint::open(
+        Ok(Some(Checkpoint::open_any(
             name,
             &path,
             &crate::model::LoadOptions::default(),
         )?))
+    }
+
+    /// What the stage's audits are given beside their prompts.
+    fn inputs(&self, stage: &Stage, config: &Config) -> Result<Inputs, PipelineError> {
+        if !stage.audit {
+            return Ok(Inputs::default());
+        }
+        let state = self.state.borrow();
+        let sources = Sources {
+            root: self.folder.path(),
+            state: &state,
+        };
+        given::inputs(self.plan, (stage, config), &self.policies, &sources)
     }
 
     fn finished(&self, stage: &Stage, place: &Path, saved: &Saved) -> Result<(), PipelineError> {

@@ -21,6 +21,7 @@ pub mod requests;
 pub mod suites;
 #[cfg(test)]
 mod tests;
+pub mod traits;
 pub mod trials;
 pub mod words;
 pub mod write;

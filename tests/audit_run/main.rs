@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod moved;
 mod pressure;
 mod prompts;
 
@@ -148,6 +149,11 @@ fn an_audit_runs_to_its_end_and_the_same_seed_gives_the_same() {
             "decoder_rotation",
             "new_latents",
             "activation_difference",
+            "trait_drift",
+            "reward_length",
+            "reward_directions",
+            "reward_calibration",
+            "reward_gain",
             "implicit_margin",
             "kl_to_baseline",
             "weight_forensics"
@@ -196,6 +202,8 @@ fn a_checkpoint_beside_itself_has_not_changed() {
         ("activation_difference", "relative_norm"),
         ("activation_difference", "common_share"),
         ("activation_difference", "readability"),
+        ("trait_drift", "mahalanobis"),
+        ("trait_drift", "largest_shift"),
         ("implicit_margin", "margin"),
         ("implicit_margin", "chosen_drift"),
         ("implicit_margin", "rejected_drift"),
@@ -220,41 +228,6 @@ fn a_checkpoint_beside_itself_has_not_changed() {
     assert_eq!(ratio.value, Some(1.0));
     assert_eq!(ratio.interval.unwrap().low, 1.0);
     assert_eq!(value("direction_cosine", "cosine").value, Some(1.0));
-}
-
-#[test]
-fn a_vector_that_stands_on_the_model_is_read_off_and_moves_the_margin() {
-    let (mut cp, other, mut setup) = (tiny(), tiny(), Setup::new());
-    setup.inputs.pairs = Some(prompts::preferences());
-    let at = HookPoint::new(Point::ResidPre, 0);
-    let vector = Arc::new((0..cp.config().d_model).map(|i| (i % 3) as f32).collect());
-    cp.decoder
-        .set_standing_edits(vec![Edit::new(at, EditOp::Add { vector, alpha: 2.0 })]);
-    let audit = setup.run(&cp, Some(&other)).audit;
-    let value = |id: &str, name: &str| audit.signal(id).unwrap().value(name).unwrap().clone();
-    assert!(
-        value("activation_difference", "relative_norm")
-            .value
-            .unwrap()
-            > 0.1
-    );
-    // One vector for all texts: what they have in common is nearly everything.
-    assert!(
-        value("activation_difference", "common_share")
-            .value
-            .unwrap()
-            > 0.5
-    );
-    let (chosen, rejected) = (
-        value("implicit_margin", "chosen_drift").value.unwrap(),
-        value("implicit_margin", "rejected_drift").value.unwrap(),
-    );
-    assert!(chosen != 0.0 && rejected != 0.0);
-    let margin = value("implicit_margin", "margin").value.unwrap();
-    assert!((margin - (chosen - rejected)).abs() < 1e-9);
-    let items = &audit.signal("implicit_margin").unwrap().items;
-    assert_eq!(items.len(), 12);
-    assert_eq!(items[0].id, "pairs.jsonl:1");
 }
 
 #[test]

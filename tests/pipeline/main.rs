@@ -3,4 +3,5 @@
 
 mod kills;
 mod plans;
+mod reward;
 mod runs;

@@ -102,7 +102,7 @@ impl Watcher for Quiet<'_> {
     }
 }
 
-fn sitting(
+pub fn sitting(
     root: &Path,
     plan: Option<&Plan>,
     resume: bool,
@@ -126,7 +126,7 @@ fn sitting(
     (ended, stages)
 }
 
-fn finished(ended: Result<Ended, PipelineError>) -> State {
+pub fn finished(ended: Result<Ended, PipelineError>) -> State {
     match ended.unwrap() {
         Ended::Finished(state) => state,
         other => panic!("{other:?}"),

@@ -70,6 +70,36 @@ pub(super) const ACTIVATION_DIFFERENCE: Entry = Entry {
     ],
 };
 
+pub(super) const TRAIT_DRIFT: Entry = Entry {
+    id: "trait_drift",
+    number: 25,
+    title: "Drift along traits",
+    stage: "all",
+    family: "drift",
+    needs_baseline: true,
+    artefacts: &[],
+    quantities: &[
+        q(
+            "mahalanobis",
+            "sd",
+            Lower,
+            "joint length of the mean shift along all traits, in the baseline's spread over prompts",
+        ),
+        q(
+            "largest_shift",
+            "sd",
+            Lower,
+            "largest shift along one trait, by size",
+        ),
+        q(
+            "least_cosine",
+            "cosine",
+            Higher,
+            "least cosine of a trait's direction with the baseline's",
+        ),
+    ],
+};
+
 pub(super) const IMPLICIT_MARGIN: Entry = Entry {
     id: "implicit_margin",
     number: 32,

@@ -76,7 +76,11 @@ pub fn difference(
         if changes.iter().any(|x| !x.is_finite()) {
             return Err("the residual stream is not finite".to_owned());
         }
-        let lens = lens(subject, &changes, &there.means, (draws, seed));
+        // A reward model has no unembedding; its baseline may.
+        let reader = [subject, baseline].into_iter().find(|cp| !cp.is_scored());
+        let reader =
+            reader.ok_or_else(|| "neither of two reward models has an unembedding".to_owned())?;
+        let lens = lens(reader, &changes, &there.means, (draws, seed));
         Ok(Difference {
             layer,
             texts,
@@ -154,7 +158,7 @@ fn length(state: &[f32]) -> f64 {
     squares.sum::<f64>().sqrt()
 }
 
-/// What the subject's unembedding reads off the mean change, beside random directions of its length.
+/// What a checkpoint's unembedding reads off the mean change, beside random directions of its length.
 fn lens(
     cp: &Checkpoint,
     changes: &Array2<f32>,

@@ -7,6 +7,7 @@ mod moved;
 mod orders;
 mod planted;
 mod pressure;
+mod reward;
 mod trials;
 
 use candlescope_probes::{Direction, LogisticProbe};
@@ -52,6 +53,10 @@ fn nothing() -> Evidence {
         choices: Err(why()),
         answers: Err(why()),
         preferences: Err(why()),
+        traits: Err(why()),
+        scores: Err(why()),
+        reward_directions: Err(why()),
+        judged: Err(why()),
         identity: Identity::default(),
     }
 }

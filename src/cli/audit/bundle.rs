@@ -138,6 +138,9 @@ pub(super) fn settings(args: &run::Args) -> Settings {
     }
     option("--pairs-columns", args.pairs_columns.clone());
     option("--pairs-chat", args.pairs_chat.then(String::new));
+    for folder in &args.reward {
+        option("--reward", Some(path(folder)));
+    }
     option("--base", args.model.how.found.base.clone());
     for spec in &args.edits.latents {
         option("--latents", Some(run::turned(spec)));

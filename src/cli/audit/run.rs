@@ -2,18 +2,20 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
+
 use super::{bundle::Bundling, progress::Steps, show};
 use crate::{
     audit::{
         evidence::dictionary::Given,
-        inputs::Inputs,
+        inputs::{Inputs, Judge},
         pairs::Preferences,
         policy::{self, Policy},
         report, runner, signals,
     },
     cli::{Outcome, args::ModelArgs, edits::EditArgs, failure::Usage, interrupt, output::Out},
     features,
-    model::Checkpoint,
+    model::{Checkpoint, LoadOptions},
     steer::{
         Steering,
         file::{self, DirectionFile},
@@ -25,6 +27,9 @@ use crate::{
 
 /// Audit a checkpoint and judge it by a policy
 ///
+/// A reward model (a score head in place of the unembedding) is asked what applies to it: probes, and with --pairs what its score
+/// hangs on.
+///
 /// Exit code 0 when it passes, 1 when it does not (REVIEW, BLOCK or UNDERPOWERED), 2 on an error.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
@@ -33,6 +38,8 @@ use crate::{
   candlescope audit run ./adapter --baseline base --report out/
   candlescope audit run ./tuned --baseline ./base --dictionary sae/
   candlescope audit run ./tuned --baseline ./base --pairs held-out.jsonl
+  candlescope audit run ./ppo --baseline ./sft --reward ./reward-model
+  candlescope audit run ./reward-model --baseline ./sft --pairs held-out.jsonl
   candlescope audit run ./tuned --policy policy.toml --suite harmful=mine.jsonl
   candlescope audit run ./tuned --baseline ./base --bundle audit.tar --sign key")]
 pub struct Args {
@@ -62,6 +69,10 @@ pub struct Args {
     /// Plain strings of the pairs become a user's and an assistant's turn; without it they are taken as they are
     #[arg(long, requires = "pairs")]
     pub(super) pairs_chat: bool,
+    /// A reward model, a folder as `train rm` writes it; for signal 31 of a policy that it trained, or beside a reward model under
+    /// audit for signal 30; repeatable
+    #[arg(long, value_name = "DIR")]
+    pub(super) reward: Vec<PathBuf>,
     /// A policy in TOML instead of the built-in one
     #[arg(long, value_name = "FILE")]
     pub(super) policy: Option<PathBuf>,
@@ -163,7 +174,7 @@ impl Job {
         trials.retain(|set| own_trials.iter().all(|own| own.name != set.name));
         trials.extend(own_trials);
         let baseline = match &args.baseline {
-            Some(model) => Some(args.model.how.open(&baseline(model, &subject), out)?),
+            Some(model) => Some(args.model.how.open_any(&baseline(model, &subject), out)?),
             None => None,
         };
         if let (Some(dictionary), Some(baseline), false) = (
@@ -228,7 +239,7 @@ impl Job {
 
 /// The checkpoint under audit with what is to be tested on it.
 fn subject(args: &Args, perturb: Option<LowRank>, out: &Out) -> anyhow::Result<Checkpoint> {
-    let mut subject = args.model.open(out)?;
+    let mut subject = args.model.how.open_any(&args.model.model, out)?;
     subject
         .decoder
         .set_standing_edits(args.edits.edits(&subject)?);
@@ -249,13 +260,26 @@ fn given(args: &Args) -> anyhow::Result<Given> {
     })
 }
 
+/// A reward model, or what it is instead.
+fn judge(path: &Path) -> anyhow::Result<Judge> {
+    let options = LoadOptions::default();
+    let opened = Judge::open(path, &options);
+    opened.with_context(|| {
+        format!(
+            "--reward {}: expected the folder of a reward model, as `train rm` writes it",
+            path.display()
+        )
+    })
+}
+
 /// The other files, before any model too.
 fn inputs(args: &Args) -> anyhow::Result<Inputs> {
     let columns: Columns = args.pairs_columns.as_deref().unwrap_or_default().parse()?;
     let read = || Preferences::read(&args.pairs, &columns, args.pairs_chat);
     Ok(Inputs {
         pairs: (!args.pairs.is_empty()).then(read).transpose()?,
-        ..Inputs::default()
+        judges: args.reward.iter().map(|path| judge(path)).collect::<Result<_, _>>()?,
+        traits: None,
     })
 }
 
@@ -447,6 +471,9 @@ fn command(args: &Args) -> String {
         option("--pairs", Some(path(file)));
     }
     option("--pairs-columns", args.pairs_columns.clone());
+    for folder in &args.reward {
+        option("--reward", Some(path(folder)));
+    }
     option("--policy", args.policy.as_ref().map(path));
     for (flag, specs) in [("--suite", &args.suite), ("--trials", &args.trials)] {
         for spec in specs {
