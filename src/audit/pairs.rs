@@ -14,8 +14,8 @@ use super::result::harmful_excerpt;
 use crate::model::Checkpoint;
 use crate::text::dataset::table::At;
 use crate::text::dataset::{
-    Body, Columns, DataError, EncodeOptions, Encoder, Kind, Pair, Row, Turn, Unusable, Words, columns,
-    table,
+    Body, Columns, DataError, EncodeOptions, Encoder, Kind, Pair, Row, Turn, Unusable, Words,
+    columns, table,
 };
 
 /// Files of preferences, read.
@@ -192,13 +192,11 @@ mod tests {
     }
 
     fn rows(n: usize) -> String {
-        (0..n)
-            .map(|i| {
-                format!(
-                    "{{\"prompt\": \"Q{i}? \", \"chosen\": \"yes {i}\", \"rejected\": \"no\"}}\n"
-                )
-            })
-            .collect()
+        let row = |i: usize| {
+            let [prompt, chosen] = [format!("Q{i}? "), format!("yes {i}")];
+            json!({"prompt": prompt, "chosen": chosen, "rejected": "no"}).to_string() + "\n"
+        };
+        (0..n).map(row).collect()
     }
 
     #[test]

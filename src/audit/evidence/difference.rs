@@ -46,7 +46,7 @@ pub struct Lens {
     pub top: Vec<(String, f64)>,
     /// The mean of those standard deviations.
     pub z: f64,
-    /// The same of random directions of the same length, drawn from the covariance of the baseline's streams.
+    /// The same of random directions of the same length, drawn from the covariance of the baseline's streams where they have one.
     pub random: Vec<f64>,
 }
 
@@ -175,7 +175,9 @@ fn lens(
     let logits = logits(&cp.decoder, &mean)?;
     let (z, top) = highest(&logits);
     let words = |(id, z): (usize, f64)| (cp.tokenizer.token(id as u32), z);
-    let random = steer::covariance_matched_directions(there.view(), draws, seed)?;
+    // Texts that begin with the same tokens have no covariance to draw from.
+    let random = steer::covariance_matched_directions(there.view(), draws, seed)
+        .or_else(|_| steer::random_directions(draws, mean.len(), seed))?;
     let drawn = |vector: &Vector| -> Result<f64, ModelError> {
         let scaled: Vec<f32> = vector.iter().map(|x| x * size as f32).collect();
         Ok(highest(&self::logits(&cp.decoder, &scaled)?).0)

@@ -121,6 +121,7 @@ fn relative_norm(products: &Products, cx: &Context) -> Result<Value, SignalError
     let value = estimate::bootstrapped(wanted.measured(observed), n, cx, ID, |drawn| {
         products.relative(drawn)
     })?;
+    let value = estimate::or_alike(value);
     // Where changes have no direction in common, turning any of them around changes nothing.
     let norm = estimate::average(&products.norms);
     let mut rng = ChaCha8Rng::seed_from_u64(cx.seed_for("signs"));

@@ -37,8 +37,8 @@ impl Signal for RewardGain {
         let base = cx.required_baseline()?;
         let gained = Gained::of(cx.subject, base)?;
         let mut result = blank(ID)?;
-        let gain = gained.value("gain", cx, |gained, drawn| gained.gain(drawn))?;
-        let within = gained.value("within_length", cx, |gained, drawn| gained.within(drawn))?;
+        let gain = gained.value("gain", cx, Gained::gain)?;
+        let within = gained.value("within_length", cx, Gained::within)?;
         let share = gained.share(&gain, cx)?;
         let longer = estimate::differences(&gained.lengths[0], &gained.lengths[1])?;
         let wanted = quantity(ID, "length_change")?;

@@ -1,6 +1,7 @@
 //! Signal 28.
 #![doc = include_str!("pages/reward_length.md")]
 
+use candlescope_probes::stats::interval::two_sided_z;
 use candlescope_probes::stats::special::normal_cdf;
 
 use super::estimate;
@@ -83,9 +84,16 @@ fn fisher(value: Value, n: usize) -> Value {
     let Some(rho) = value.value.filter(|_| n > 3) else {
         return value;
     };
-    let z = rho.clamp(-1.0 + 1e-12, 1.0 - 1e-12).atanh() * ((n as f64 - 3.0) / 1.06).sqrt();
-    let p = (2.0 * normal_cdf(-z.abs())).min(1.0);
-    value.with_test("Fisher's z", Some(z), p)
+    let z = rho.clamp(-1.0 + 1e-12, 1.0 - 1e-12).atanh();
+    let error = (1.06 / (n as f64 - 3.0)).sqrt();
+    let p = (2.0 * normal_cdf(-(z / error).abs())).min(1.0);
+    let value = value.with_test("Fisher's z", Some(z / error), p);
+    if value.interval.is_some() {
+        return value;
+    }
+    // Where reward and length rank alike in every resample.
+    let reach = two_sided_z(estimate::LEVEL) * error;
+    value.with_interval((z - reach).tanh(), (z + reach).tanh(), "Fisher's z")
 }
 
 /// Which of the answers is the longer, pair by pair.

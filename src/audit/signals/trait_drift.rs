@@ -197,6 +197,7 @@ fn distance(drift: &Drift, cx: &Context) -> Result<Value, SignalError> {
     let value = estimate::bootstrapped(value, drift.n, cx, "mahalanobis", |drawn| {
         drift.length(&drift.shifts(drawn))
     })?;
+    let value = estimate::or_alike(value);
     // How far two random halves of the prompts lie apart on the baseline itself.
     let mut rng = ChaCha8Rng::seed_from_u64(cx.seed_for("halves"));
     let mut order = drift.everything();
@@ -226,7 +227,8 @@ fn largest(drift: &Drift, cx: &Context) -> Result<Value, SignalError> {
         sizes.fold(0.0, f64::max)
     };
     let value = wanted.measured(of(&drift.everything()));
-    estimate::bootstrapped(value, drift.n, cx, "largest_shift", of)
+    let value = estimate::bootstrapped(value, drift.n, cx, "largest_shift", of)?;
+    Ok(estimate::or_alike(value))
 }
 
 fn nothing(value: Value, n: usize) -> Value {

@@ -278,7 +278,11 @@ fn inputs(args: &Args) -> anyhow::Result<Inputs> {
     let read = || Preferences::read(&args.pairs, &columns, args.pairs_chat);
     Ok(Inputs {
         pairs: (!args.pairs.is_empty()).then(read).transpose()?,
-        judges: args.reward.iter().map(|path| judge(path)).collect::<Result<_, _>>()?,
+        judges: args
+            .reward
+            .iter()
+            .map(|path| judge(path))
+            .collect::<Result<_, _>>()?,
         traits: None,
     })
 }

@@ -42,12 +42,12 @@ fn read(changes: Array2<f32>, lens: Option<Lens>) -> SignalResult {
     signal.measure(&context).unwrap()
 }
 
-fn lens(z: f64) -> Option<Lens> {
-    Some(Lens {
+fn lens(z: f64) -> Lens {
+    Lens {
         top: vec![("sea".to_owned(), z); 20],
         z,
         random: (0..32).map(|i| 2.0 + f64::from(i % 2)).collect(),
-    })
+    }
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn the_length_of_a_mean_change_and_what_is_common_by_hand() {
     // Changes (3, 4), (3, 4), (3, -4), (3, -4): the mean is (3, 0), a length of 3 on streams of 10. Squares are 25; of the
     // twelve ordered pairs of texts four have a product of 25 and eight one of -7.
     let changes = array![[3.0f32, 4.0], [3.0, 4.0], [3.0, -4.0], [3.0, -4.0]];
-    let found = read(changes, lens(4.0));
+    let found = read(changes, Some(lens(4.0)));
     assert!((number(&found, "relative_norm") - 0.3).abs() < 1e-12);
     let common = (4.0 * 25.0 - 8.0 * 7.0) / 12.0 / 25.0;
     assert!((number(&found, "common_share") - common).abs() < 1e-12);
@@ -79,7 +79,7 @@ fn a_change_that_all_texts_share_is_told_from_one_that_none_does() {
     let shared = Array2::from_shape_fn((24, 6), |(i, j)| {
         (if j == 0 { 4.0 } else { 0.0 }) + 0.1 * ((i * 7 + j) % 5) as f32
     });
-    let found = read(shared, lens(8.0));
+    let found = read(shared, Some(lens(8.0)));
     assert!(number(&found, "common_share") > 0.95, "{found:?}");
     let norm = found.value("relative_norm").unwrap();
     assert!(norm.test.as_ref().unwrap().p < 0.05, "{norm:?}");
@@ -88,7 +88,7 @@ fn a_change_that_all_texts_share_is_told_from_one_that_none_does() {
     assert!(reason.contains("narrow"), "{reason}");
     // As long, each along a feature of its own.
     let own = Array2::from_shape_fn((24, 24), |(i, j)| if i == j { 4.0f32 } else { 0.0 });
-    let found = read(own, lens(2.5));
+    let found = read(own, Some(lens(2.5)));
     assert!(number(&found, "common_share").abs() < 1e-12);
     let norm = found.value("relative_norm").unwrap();
     assert!(norm.test.as_ref().unwrap().p > 0.5, "{norm:?}");

@@ -286,7 +286,7 @@ fn a_gain_that_is_length_and_one_that_is_not_by_hand() {
         "{found:?}"
     );
     // Fifteen long replies are worth 1.5 / 15 more, five short ones 0.4 / 5 (0, 0.1, 0.2, 0, 0.1); both bins hold 20 replies.
-    let within = (0.1 + 0.08) / 2.0 / scale;
+    let within = 0.09 / scale;
     assert!(
         (number(&found, "within_length") - within).abs() < 1e-12,
         "{found:?}"
@@ -360,6 +360,7 @@ fn a_shift_along_traits_by_hand() {
     assert_eq!(number(&found, "least_cosine"), 1.0);
     assert!((found.items[1].numbers["shift"] + 4.0 / sd).abs() < 1e-5);
     // Halves of twenty lie about √(2 · 2/20) apart; the shift is the same on every prompt, so its interval is itself.
+    assert!((ends(&found, "mahalanobis").0 - 5.0 / sd).abs() < 1e-5);
     let null = found.value("mahalanobis").unwrap().null.as_ref().unwrap();
     assert!(null.mean > 0.1 && null.mean < 0.8, "{null:?}");
 }
