@@ -10,6 +10,7 @@ mod drift;
 mod mechanism;
 mod pressure;
 mod probing;
+mod reward;
 mod trials;
 
 use serde::{Deserialize, Serialize};
@@ -49,6 +50,10 @@ pub enum Artefact {
     Control,
     /// A dictionary over both checkpoints.
     Crosscoder,
+    /// Preferences: prompts with two answers each, one of which is the better.
+    Pairs,
+    /// A reward model that is not itself under audit.
+    Reward,
 }
 
 impl Artefact {
@@ -59,6 +64,8 @@ impl Artefact {
             Self::Refit => "refit of the dictionary",
             Self::Control => "refit of the dictionary on the baseline",
             Self::Crosscoder => "crosscoder",
+            Self::Pairs => "file of preference pairs",
+            Self::Reward => "reward model",
         }
     }
 
@@ -69,6 +76,8 @@ impl Artefact {
             Self::Refit => "--refit",
             Self::Control => "--refit-control",
             Self::Crosscoder => "--crosscoder",
+            Self::Pairs => "--pairs",
+            Self::Reward => "--reward",
         }
     }
 }
@@ -161,8 +170,15 @@ pub const SIGNALS: &[Entry] = &[
     dictionary::LATENT_DENSITY,
     dictionary::DECODER_ROTATION,
     dictionary::NEW_LATENTS,
+    drift::ACTIVATION_DIFFERENCE,
+    drift::TRAIT_DRIFT,
     trials::SYCOPHANCY,
     mechanism::STEERING_HEALTH,
+    reward::REWARD_LENGTH,
+    reward::REWARD_DIRECTIONS,
+    reward::REWARD_CALIBRATION,
+    reward::REWARD_GAIN,
+    drift::IMPLICIT_MARGIN,
     drift::KL_TO_BASELINE,
     drift::COHERENCE,
     trials::HINT_FAITHFULNESS,

@@ -7,11 +7,15 @@
 pub mod answers;
 pub mod choices;
 pub mod dictionary;
+pub mod difference;
 pub mod framed;
 pub mod gather;
 pub mod interventions;
 pub mod pair;
+pub mod preferences;
 pub mod probes;
+pub mod rewards;
+pub mod states;
 pub mod triggers;
 
 use candlescope_probes::Direction;
@@ -19,7 +23,9 @@ use ndarray::{Array2, ArrayView2};
 
 use super::detect::coherence::Coherence;
 use super::detect::{Judgement, ReplyLabel};
+use super::pairs::Preference;
 use super::signal::SignalError;
+use super::traits::TraitPairs;
 use crate::steer::Completion;
 use crate::text::suites::PromptRow;
 use crate::text::trials::Trial;
@@ -52,6 +58,10 @@ pub struct Prompts {
     pub neutral: Vec<PromptRow>,
     /// Conversations with what is asked of their answer, of every protocol.
     pub trials: Vec<Trial>,
+    /// Preference pairs, if any were given.
+    pub preferences: Vec<Preference>,
+    /// Pairs of answers with and without each trait.
+    pub traits: Vec<TraitPairs>,
 }
 
 /// Everything known about one checkpoint.
@@ -88,6 +98,16 @@ pub struct Evidence {
     pub choices: Part<PerTrial<Choice>>,
     /// What it says to each trial.
     pub answers: Part<PerTrial<Completion>>,
+    /// How probable it finds both answers of each preference pair.
+    pub preferences: Part<Vec<preferences::Likelihood>>,
+    /// Directions of traits.
+    pub traits: Part<states::Traits>,
+    /// How it scores both answers of each preference pair, if it is a reward model.
+    pub scores: Part<rewards::Scores>,
+    /// What its score hangs on, if it is a reward model.
+    pub reward_directions: Part<rewards::RewardDirections>,
+    /// What a reward model makes of its completions of the test prompts.
+    pub judged: Part<ByClass<f64>>,
     /// Hashes, for the comparison with a baseline.
     pub identity: Identity,
 }
@@ -398,6 +418,8 @@ pub struct Pair {
     pub texts: Part<Vec<TextKl>>,
     /// Differences of weights.
     pub weights: Part<WeightChanges>,
+    /// Differences of residual streams on neutral texts.
+    pub difference: Part<difference::Difference>,
 }
 
 /// Divergence on one neutral text.

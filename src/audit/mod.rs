@@ -1,5 +1,6 @@
 //! Auditing a checkpoint: signals, statistics, gate, report.
 
+mod about;
 pub mod bundle;
 pub mod calibrate;
 pub mod catalogue;
@@ -7,7 +8,9 @@ pub mod charts;
 pub mod detect;
 pub mod effect;
 pub mod evidence;
+pub mod inputs;
 pub mod measure;
+pub mod pairs;
 pub mod policy;
 pub mod questions;
 pub mod report;
@@ -15,6 +18,7 @@ pub mod result;
 pub mod runner;
 pub mod signal;
 pub mod signals;
+pub mod traits;
 pub mod verdict;
 pub mod wording;
 pub mod work;

@@ -76,6 +76,8 @@ fn prompts(
         lookalike: pick(Label::Lookalike, Split::Test, sizes.lookalikes),
         neutral: pick(Label::Neutral, Split::Test, sizes.lookalikes),
         trials: Vec::new(),
+        preferences: Vec::new(),
+        traits: Vec::new(),
     };
     for (label, rows) in [
         (Label::Harmful, &prompts.harmful.test),

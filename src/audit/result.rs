@@ -91,6 +91,15 @@ pub struct ModelCard {
     pub template_hash: Option<String>,
     /// The forward fingerprint: what computes the same has the same one.
     pub fingerprint: String,
+    /// Whether it is a reward model, which scores answers and gives none.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub scored: bool,
+}
+
+// serde gives a reference.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// What an audit was computed from, so that it can be computed again.
@@ -113,6 +122,32 @@ pub struct Provenance {
     /// The dictionaries that the checkpoints were read through.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dictionaries: Vec<DictionaryUsed>,
+    /// Other files that were given.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inputs: Vec<InputUsed>,
+}
+
+impl Provenance {
+    /// Whether this was given.
+    pub fn has(&self, artefact: Artefact) -> bool {
+        let dictionary = |used: &DictionaryUsed| used.artefact == artefact;
+        let input = |used: &InputUsed| used.artefact == artefact;
+        self.dictionaries.iter().any(dictionary) || self.inputs.iter().any(input)
+    }
+}
+
+/// A file that was given, as it was used.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct InputUsed {
+    /// What for.
+    pub artefact: Artefact,
+    /// The last part of its path.
+    pub name: String,
+    /// SHA-256 of its content, in hex.
+    pub hash: String,
+    /// Rows used, for a file of rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub n: Option<usize>,
 }
 
 /// A dictionary as it was used.

@@ -9,27 +9,28 @@ use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
+use super::about::{card, detectors, warnings};
 use super::bundle::raw::Raw;
 use super::catalogue::{self, Artefact};
-use super::detect::{Detector as Rule, passport};
 use super::evidence::dictionary::{self, Given, Readers};
 use super::evidence::framed::{READ, TURNS};
 use super::evidence::gather::{Encoded, Gather, identity};
 use super::evidence::{
-    Chosen, Evidence, Identity, Pair, Prompts, answers, interventions, pair, triggers,
+    Chosen, Evidence, Pair, Prompts, answers, difference, interventions, pair, triggers,
 };
+use super::inputs::{Inputs, Judge};
 use super::policy::Policy;
 use super::questions::asked;
 pub use super::questions::{builtin_suites, builtin_trials, suites_for, trials_for};
-use super::result::{
-    Audit, Detector, ModelCard, PolicyId, Provenance, SCHEMA, SignalResult, SuiteUsed,
-};
-use super::signal::{Context, Need, Signal};
-use super::signals::{self, items};
+use super::result::{Audit, InputUsed, PolicyId, Provenance, SCHEMA, SignalResult, SuiteUsed};
+use super::signal::{Context, Need, Signal, inapplicable};
+use super::signals;
+use super::traits::{Trait, TraitPairs, traits_for};
 use super::verdict::{Verdict, evaluate};
 use super::work::{Progress, StageTime, Work, stage_cost};
 use crate::model::{Checkpoint, ModelError};
 use crate::steer::SteerError;
+use crate::text::dataset::DataError;
 use crate::text::frames::{Code, Frame, Wording};
 use crate::text::suites::{Suite, SuiteError};
 use crate::text::trials::{TrialError, Trials};
@@ -63,6 +64,28 @@ pub enum RunError {
         /// What is wrong with the prompt.
         source: SteerError,
     },
+    /// The preference pairs cannot be given to a checkpoint.
+    #[error("{checkpoint}: {source}")]
+    Pairs {
+        /// The checkpoint's name.
+        checkpoint: String,
+        /// What is wrong with a pair, or with all.
+        source: DataError,
+    },
+    /// A reward model with other words.
+    #[error(
+        "{reward}: expected the tokenizer of {checkpoint}, {expected}, found {found}; a reward model must read the tokens that the checkpoint writes"
+    )]
+    Words {
+        /// The reward model.
+        reward: String,
+        /// The checkpoint under audit.
+        checkpoint: String,
+        /// Hash of its tokenizer.
+        expected: String,
+        /// Hash of the reward model's.
+        found: String,
+    },
     /// A checkpoint cannot be read.
     #[error(transparent)]
     Model(#[from] ModelError),
@@ -82,6 +105,8 @@ pub struct Options<'a> {
     pub command: &'a str,
     /// The dictionaries to read the checkpoints through.
     pub dictionaries: Option<&'a Given>,
+    /// What else is given.
+    pub inputs: Option<&'a Inputs>,
     /// Who is told how far it is.
     pub progress: &'a dyn Progress,
     /// Set to true to stop; what is measured by then is reported.
@@ -133,13 +158,28 @@ pub fn run(
 ) -> Result<Outcome, RunError> {
     let (clock, started) = (Instant::now(), jiff::Timestamp::now());
     let seed = options.seed.unwrap_or(policy.seed);
-    let (prompts, used) = asked((options.suites, options.trials), policy, seed)?;
-    let wanted = enabled(policy, baseline.is_some(), options.dictionaries);
+    let (mut prompts, used) = asked((options.suites, options.trials), policy, seed)?;
+    let mut unusable = 0;
+    if let Some(pairs) = options.inputs.and_then(|inputs| inputs.pairs.as_ref()) {
+        let encoded = pairs.encode(subject, policy.sizes.pairs, seed);
+        (prompts.preferences, unusable) = encoded.map_err(|source| RunError::Pairs {
+            checkpoint: subject.name.clone(),
+            source,
+        })?;
+    }
+    let inputs = options.inputs.map(|inputs| inputs.used(&prompts));
+    let inputs = inputs.unwrap_or_default();
+    let judges = options.inputs.map_or(&[][..], |inputs| &inputs.judges);
+    same_words(subject, judges)?;
+    let wanted = enabled(policy, (subject, baseline.is_some()), options);
     let needs = Need::closure(
         wanted
             .iter()
             .flat_map(|signal| signal.needs().iter().copied()),
     );
+    if needs.contains(&Need::Traits) {
+        prompts.traits = traits(subject, options)?;
+    }
     let encode = |cp: &Checkpoint| {
         Encoded::new(cp, &prompts).map_err(|source| RunError::Prompt {
             checkpoint: cp.name.clone(),
@@ -169,6 +209,7 @@ pub fn run(
             seed,
             refusal_phrases: options.refusal_phrases,
             work: &work,
+            judges,
             reference,
         }
         .run()
@@ -180,7 +221,7 @@ pub fn run(
                 policy,
                 seed,
                 &used,
-                (&needs, options.refusal_phrases),
+                (&needs, options.refusal_phrases, &inputs),
             )?;
             let known = options.kept.and_then(|kept| kept.get(&key));
             Some(match known {
@@ -206,7 +247,8 @@ pub fn run(
         baseline,
         before: before.as_deref(),
     });
-    let pair = both.map(|both| both.compare(&prompts, &needs, mismatch.as_deref(), seed, &work));
+    let draws = (policy.sizes.random_directions, seed);
+    let pair = both.map(|both| both.compare(&prompts, &needs, mismatch.as_deref(), draws, &work));
     let dictionaries = options.dictionaries.map(|given| {
         Readers {
             subject,
@@ -253,6 +295,7 @@ pub fn run(
             detectors: detectors(),
             command: options.command.to_owned(),
             dictionaries: options.dictionaries.map(Given::used).unwrap_or_default(),
+            inputs,
         },
         policy: PolicyId::default(),
         signals,
@@ -261,6 +304,11 @@ pub fn run(
         reasons: Vec::new(),
         warnings: warnings(subject, baseline, mismatch.as_deref(), &work),
     };
+    if unusable > 0 {
+        audit.warnings.push(format!(
+            "{unusable} preference pairs are left out: too long for the context, or the same answer twice."
+        ));
+    }
     evaluate(&mut audit, policy);
     audit.seconds = clock.elapsed().as_secs_f64();
     Ok(Outcome {
@@ -278,23 +326,67 @@ fn decisive(
     policy: &Policy,
     seed: u64,
     used: &[SuiteUsed],
-    (needs, phrases): (&[Need], &[String]),
+    (needs, phrases, inputs): (&[Need], &[String], &[InputUsed]),
 ) -> Result<String, ModelError> {
     let hashes: Vec<&str> = used.iter().map(|suite| suite.hash.as_str()).collect();
     let sizes = &policy.sizes;
     let weights = identity(baseline)?;
     Ok(format!(
-        "{weights:?} {sizes:?} {seed} {hashes:?} {needs:?} {phrases:?}"
+        "{weights:?} {sizes:?} {seed} {hashes:?} {needs:?} {phrases:?} {inputs:?}"
     ))
 }
 
+/// Refuses reward models that read other tokens than the checkpoint writes.
+fn same_words(subject: &Checkpoint, judges: &[Judge]) -> Result<(), RunError> {
+    let words = subject.tokenizer.hash();
+    match judges.iter().find(|judge| judge.tokenizer != words) {
+        None => Ok(()),
+        Some(judge) => Err(RunError::Words {
+            reward: judge.name.clone(),
+            checkpoint: subject.name.clone(),
+            expected: words,
+            found: judge.tokenizer.clone(),
+        }),
+    }
+}
+
+/// The traits in the checkpoint's words.
+fn traits(cp: &Checkpoint, options: &Options) -> Result<Vec<TraitPairs>, RunError> {
+    let failed = |source| RunError::Pairs {
+        checkpoint: cp.name.clone(),
+        source,
+    };
+    let encode = |all: &[Trait]| all.iter().map(|one| one.encode(cp)).collect();
+    match options.inputs.and_then(|inputs| inputs.traits.as_ref()) {
+        Some(own) => encode(own),
+        None => traits_for(cp).and_then(|all| encode(&all)),
+    }
+    .map_err(failed)
+}
+
+/// Whether a policy asks anything that applies to a reward model, or to a model that answers.
+pub fn applies(policy: &Policy, scored: bool) -> bool {
+    let all = signals::ALL.iter();
+    all.filter(|signal| policy.enabled(signal.id()).is_some())
+        .any(|signal| inapplicable(*signal, scored).is_none())
+}
+
 /// The signals that the policy enables and that can apply.
-fn enabled(policy: &Policy, has_baseline: bool, given: Option<&Given>) -> Vec<&'static dyn Signal> {
-    let there = |artefact: &Artefact| given.is_some_and(|given| given.of(*artefact).is_some());
+fn enabled(
+    policy: &Policy,
+    (subject, has_baseline): (&Checkpoint, bool),
+    options: &Options,
+) -> Vec<&'static dyn Signal> {
+    let there = |artefact: &Artefact| {
+        let dictionary = |given: &Given| given.of(*artefact).is_some();
+        options.dictionaries.is_some_and(dictionary)
+            || options.inputs.is_some_and(|inputs| inputs.has(*artefact))
+    };
     signals::ALL
         .iter()
         .copied()
         .filter(|signal| policy.enabled(signal.id()).is_some())
+        .filter(|signal| inapplicable(*signal, subject.is_scored()).is_none())
         .filter(|signal| has_baseline || !needs_baseline(signal.id()))
         .filter(|signal| {
             catalogue::signal(signal.id()).is_none_or(|e| e.artefacts.iter().all(there))
@@ -325,7 +417,9 @@ fn not_evaluated(id: &str, why: String) -> SignalResult {
 /// Why two checkpoints cannot be paired on the same tokens; `None` when they can.
 fn unpaired(subject: &Checkpoint, baseline: &Checkpoint) -> Result<Option<String>, ModelError> {
     let (here, before) = (identity(subject)?, identity(baseline)?);
-    Ok(if here.tokenizer != before.tokenizer {
+    Ok(if baseline.is_scored() && !subject.is_scored() {
+        Some("it is a reward model, which gives no answers to compare with".to_owned())
+    } else if here.tokenizer != before.tokenizer {
         Some("the tokenizers differ, so prompts are not the same tokens".to_owned())
     } else if here.template != before.template {
         Some("the chat templates differ, so prompts are not the same tokens".to_owned())
@@ -385,7 +479,16 @@ fn planned(prompts: &Prompts, policy: &Policy, needs: &[Need]) -> f64 {
                 let replies = prompts.trials.iter().filter(|trial| trial.ask.reply());
                 replies.count() as f64 * stage_cost(answers::STAGE)
             }
-            Need::Probes | Need::Weights | Need::Integrity | Need::Refit => 0.0,
+            Need::Preferences => 2.0 * prompts.preferences.len() as f64,
+            Need::Traits => prompts.traits.len() as f64,
+            Need::Judged => test,
+            Need::RewardDirections => 2.0 + prompts.traits.len() as f64 + random.min(16.0),
+            Need::Probes
+            | Need::Weights
+            | Need::Integrity
+            | Need::Refit
+            | Need::Difference
+            | Need::Scores => 0.0,
         })
         .sum()
 }
@@ -403,7 +506,7 @@ impl Both<'_> {
         prompts: &Prompts,
         needs: &[Need],
         mismatch: Option<&str>,
-        seed: u64,
+        (draws, seed): (usize, u64),
         work: &Work,
     ) -> Pair {
         let wanted = |need: Need| -> Result<(), String> {
@@ -426,6 +529,19 @@ impl Both<'_> {
                     pair::texts(self.subject, self.baseline, &prompts.neutral, work)
                 }),
             },
+            difference: match mismatch {
+                Some(why) => Err(why.to_owned()),
+                None => wanted(Need::Difference).and_then(|()| {
+                    let draws = (draws, seed);
+                    difference::difference(
+                        self.subject,
+                        self.baseline,
+                        &prompts.neutral,
+                        draws,
+                        work,
+                    )
+                }),
+            },
             weights: wanted(Need::Weights).and_then(|()| {
                 pair::weights(
                     &self.subject.decoder,
@@ -437,102 +553,4 @@ impl Both<'_> {
             }),
         }
     }
-}
-
-fn card(cp: &Checkpoint, identity: &Identity) -> ModelCard {
-    let source = cp.opened().source();
-    let mut n_params = 0;
-    let mut stored: std::collections::BTreeMap<String, u64> = std::collections::BTreeMap::new();
-    for info in source.names().iter().filter_map(|name| source.info(name)) {
-        let n = info.shape.iter().map(|&n| n as u64).product::<u64>();
-        n_params += n;
-        *stored.entry(info.dtype).or_default() += n;
-    }
-    let computed = cp.numerical_path();
-    let computed = computed.split(" on ").next().unwrap_or_default().to_owned();
-    let mostly = stored
-        .into_iter()
-        .max_by_key(|(_, n)| *n)
-        .map(|(dtype, _)| dtype);
-    ModelCard {
-        name: cp.name.clone(),
-        path_name: cp
-            .path
-            .file_name()
-            .map(|name| name.to_string_lossy().into_owned())
-            .unwrap_or_default(),
-        family: cp.config().family.name().to_owned(),
-        n_layers: cp.config().n_layers,
-        d_model: cp.config().d_model,
-        n_params,
-        dtype: match mostly {
-            Some(dtype) if !dtype.eq_ignore_ascii_case(&computed) => {
-                format!("{computed} from {dtype}")
-            }
-            _ => computed,
-        },
-        weights_hash: identity.weights.clone(),
-        tokenizer_hash: identity.tokenizer.clone(),
-        template_hash: identity.template.clone(),
-        fingerprint: cp
-            .fingerprint()
-            .map(crate::model::Fingerprint::id)
-            .unwrap_or_default(),
-    }
-}
-
-/// The detectors with their passports.
-fn detectors() -> Vec<Detector> {
-    passport::ALL
-        .iter()
-        .map(|passport| Detector {
-            name: match passport.detector {
-                None => "consensus".to_owned(),
-                Some(rule @ (Rule::Prefix | Rule::OpeningRules | Rule::Lexicon)) => {
-                    items::detector(rule).to_owned()
-                }
-                Some(other) => items::detector(other).to_owned(),
-            },
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            sensitivity: Some(passport.check.sensitivity()),
-            specificity: Some(passport.check.specificity()),
-            measured_on: format!(
-                "{} openings written for the purpose; {}",
-                passport.check.n(),
-                passport.note
-            ),
-        })
-        .collect()
-}
-
-fn warnings(
-    subject: &Checkpoint,
-    baseline: Option<&Checkpoint>,
-    mismatch: Option<&str>,
-    work: &Work,
-) -> Vec<String> {
-    let mut warnings = Vec::new();
-    if work.cancelled() {
-        warnings.push("Interrupted: what was not measured by then is not evaluated.".to_owned());
-    }
-    if let Some(why) = mismatch {
-        warnings.push(format!("The baseline is not paired with: {why}."));
-    }
-    for cp in [Some(subject), baseline].into_iter().flatten() {
-        let edits = cp.decoder.standing_edits().len();
-        if edits > 0 {
-            warnings.push(format!(
-                "`{}` carries {edits} edits that are applied by hook in every pass.",
-                cp.name
-            ));
-        }
-    }
-    if subject.template.is_none() {
-        warnings.push(
-            "The checkpoint has no chat template: prompts are given as bare text, and instruction token and template \
-             token are the same."
-                .to_owned(),
-        );
-    }
-    warnings
 }

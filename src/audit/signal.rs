@@ -55,6 +55,18 @@ pub enum Need {
     Texts,
     /// Differences of weights from the baseline.
     Weights,
+    /// Differences of residual streams from the baseline's on neutral texts.
+    Difference,
+    /// The log-probabilities of both answers of preference pairs.
+    Preferences,
+    /// Directions of traits.
+    Traits,
+    /// A reward model's scores of both answers of preference pairs.
+    Scores,
+    /// What a reward model's scores hang on.
+    RewardDirections,
+    /// What a reward model makes of completions.
+    Judged,
     /// Scan of the weights, repeatability.
     Integrity,
     /// A dictionary, frozen on both checkpoints.
@@ -78,6 +90,25 @@ pub enum Need {
 }
 
 impl Need {
+    /// Whether it asks a model what it would say; a reward model would not say anything.
+    pub fn speaks(self) -> bool {
+        !matches!(
+            self,
+            Self::Activations
+                | Self::Probes
+                | Self::Integrity
+                | Self::Difference
+                | Self::Traits
+                | Self::Scores
+                | Self::RewardDirections
+        )
+    }
+
+    /// Whether only a reward model has it.
+    pub fn scores(self) -> bool {
+        matches!(self, Self::Scores | Self::RewardDirections)
+    }
+
     /// What has to be there before it, itself included, in the order of gathering.
     pub fn closure(needs: impl IntoIterator<Item = Self>) -> Vec<Self> {
         let mut all: Vec<Self> = needs
@@ -96,6 +127,8 @@ impl Need {
                         Self::Interventions,
                     ],
                     Self::Texts => &[Self::FirstTokens],
+                    Self::RewardDirections => &[Self::Activations, Self::Traits, Self::Scores],
+                    Self::Judged => &[Self::Replies],
                     Self::Framed | Self::Diluted | Self::Reworded => {
                         &[Self::FirstTokens, Self::Replies]
                     }
@@ -107,6 +140,10 @@ impl Need {
                     | Self::Refit
                     | Self::Crosscoder
                     | Self::Triggers
+                    | Self::Difference
+                    | Self::Preferences
+                    | Self::Traits
+                    | Self::Scores
                     | Self::Choices
                     | Self::Answers => &[],
                 };
@@ -116,6 +153,18 @@ impl Need {
         all.sort_unstable();
         all.dedup();
         all
+    }
+}
+
+/// Why a signal does not apply to a kind of checkpoint: a reward model, or a model that answers; `None` where it does.
+pub fn inapplicable(signal: &dyn Signal, scored: bool) -> Option<&'static str> {
+    let needs = Need::closure(signal.needs().iter().copied());
+    if scored && needs.iter().any(|need| need.speaks()) {
+        Some("a reward model gives no answers")
+    } else if !scored && needs.iter().any(|need| need.scores()) {
+        Some("a signal of reward models, and this model answers")
+    } else {
+        None
     }
 }
 

@@ -15,6 +15,8 @@ use super::catalogue::{self, Artefact};
 use super::measure::Value;
 use super::policy::{Policy, Severity, SignalPolicy};
 use super::result::{Audit, Check, SignalResult, Skipped};
+use super::signal::inapplicable;
+use super::signals;
 use super::wording;
 
 /// How a limit, a signal or a whole audit came out. The order is that of how much it matters: of several verdicts
@@ -98,18 +100,20 @@ pub fn evaluate(audit: &mut Audit, policy: &Policy) {
     }
 }
 
-/// A signal that the policy asks for is skipped only for want of a baseline or of a dictionary; otherwise its absence is itself a result.
+/// A signal that the policy asks for is skipped only for want of a baseline or of a file, or where it does not apply to the kind of model; otherwise its absence is itself a result.
 fn account_for_absent_signals(audit: &mut Audit, policy: &Policy) {
     for entry in catalogue::SIGNALS {
         if audit.signal(entry.id).is_some() {
             audit.skipped.retain(|skipped| skipped.id != entry.id);
             continue;
         }
-        let given = &audit.provenance.dictionaries;
-        let lacking = |a: &&Artefact| given.iter().all(|used| used.artefact != **a);
+        let lacking = |a: &&Artefact| !audit.provenance.has(**a);
         let lacked = entry.artefacts.iter().find(lacking);
+        let kind =
+            signals::by_id(entry.id).and_then(|signal| inapplicable(signal, audit.subject.scored));
         let excused = match (policy.enabled(entry.id), lacked) {
             (None, _) => Some("not enabled in the policy".to_owned()),
+            (Some(_), _) if kind.is_some() => kind.map(str::to_owned),
             (Some(_), Some(lacked)) => Some(format!(
                 "no {} was given; try {} PATH",
                 lacked.words(),

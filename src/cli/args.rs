@@ -209,6 +209,15 @@ impl OpenArgs {
         Ok(Checkpoint::open(model, &path, &self.load_options())?)
     }
 
+    /// As [`Self::open`], where a reward model may lie too.
+    pub fn open_any(&self, model: &str, out: &Out) -> anyhow::Result<Checkpoint> {
+        if toy::seed(model).is_some() {
+            return self.open(model, out);
+        }
+        let path = self.path(model, out)?;
+        Ok(Checkpoint::open_any(model, &path, &self.load_options())?)
+    }
+
     /// Where a model lies, fetched on first use; and the base of an adapter with it.
     pub fn path(&self, model: &str, out: &Out) -> anyhow::Result<PathBuf> {
         let cache = Cache::new()?;

@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use candle_core::DType;
+use candle_core::{DType, Tensor};
 use candlescope_ops as ops;
 use serde::{Deserialize, Serialize};
 
-use super::{Decoder, LoadOptions, ModelError, Opened};
+use super::{Decoder, LoadOptions, ModelError, Opened, ScoreModel, score};
 use crate::config::ModelConfig;
 use crate::files::hash::sha256;
 use crate::hooks::Edit;
@@ -98,6 +98,8 @@ pub struct Checkpoint {
     pub tokenizer: Tokenizer,
     /// The chat template, for chat models.
     pub template: Option<ChatTemplate>,
+    /// The score head, where this is a reward or value model: then the decoder's logits mean nothing.
+    score: Option<Tensor>,
     opened: Arc<Opened>,
     fingerprint: OnceLock<Fingerprint>,
 }
@@ -122,6 +124,40 @@ impl Checkpoint {
         ))
     }
 
+    /// Opens a language model or, where a score head lies with the weights, a reward or value model.
+    ///
+    /// # Errors
+    /// As [`Self::open`], and as [`ScoreModel::of`].
+    pub fn open_any(name: &str, path: &Path, options: &LoadOptions) -> Result<Self, ModelError> {
+        let opened = Opened::at(path, options)?;
+        if opened.source().info(score::NAME).is_none() {
+            return Self::open(name, path, options);
+        }
+        let model = ScoreModel::of(&opened, options)?;
+        let (tokenizer, template) = words(&opened, path)?;
+        let decoder = model.decoder().clone();
+        tokenizer.check_vocab(decoder.config().vocab_size)?;
+        let words = (tokenizer, template);
+        Ok(Self {
+            score: Some(model.head().clone()),
+            ..Self::whole(name, path.to_path_buf(), decoder, words, opened)
+        })
+    }
+
+    /// Whether this is a reward or value model, which answers nothing.
+    pub fn is_scored(&self) -> bool {
+        self.score.is_some()
+    }
+
+    /// The reward or value model that this is, with the edits that stand on its decoder; `None` of a language model.
+    ///
+    /// # Errors
+    /// None for what [`Self::open_any`] opened.
+    pub fn score_model(&self) -> Result<Option<ScoreModel>, ModelError> {
+        let of = |head: &Tensor| ScoreModel::new(self.decoder.clone(), head.clone());
+        self.score.as_ref().map(of).transpose()
+    }
+
     /// Of parts that fit each other.
     pub(super) fn whole(
         name: &str,
@@ -136,6 +172,7 @@ impl Checkpoint {
             decoder,
             tokenizer,
             template,
+            score: None,
             opened: Arc::new(opened),
             fingerprint: OnceLock::new(),
         }
@@ -151,6 +188,7 @@ impl Checkpoint {
             decoder,
             tokenizer: self.tokenizer.clone(),
             template: self.template.clone(),
+            score: self.score.clone(),
             opened: Arc::clone(&self.opened),
             fingerprint: self.fingerprint.clone(),
         }

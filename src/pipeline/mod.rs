@@ -2,7 +2,8 @@
 //!
 //! `plan.rs` is the file a user writes, `refs.rs` how a stage names what earlier stages made, `folder.rs` where it all lies and
 //! what is done, `stage.rs` one stage from its table to its model, `edited.rs` one that trains nothing, `observe.rs` the audits,
-//! `run.rs` the order of things, `bisect/` where in it a signal broke, `picture.rs` quantities over a run.
+//! `given.rs` what they are given, `run.rs` the order of things, `bisect/` where in it a signal broke, `picture.rs` quantities
+//! over a run.
 //!
 //! Always: a pipeline that is stopped anywhere, by a kill or by its own policy, goes on from its last checkpoint with the same
 //! bits; a checkpoint is never trained past before it was audited; one process works in a folder at a time.
@@ -12,6 +13,7 @@ pub mod course;
 pub mod edited;
 pub mod error;
 pub mod folder;
+mod given;
 pub mod observe;
 pub mod picture;
 pub mod plan;

@@ -11,6 +11,7 @@ use std::time::Instant;
 use super::folder::{self, Audited, PipelineFolder, State};
 use super::plan::{Auditing, React};
 use super::{PipelineError, Watcher};
+use crate::audit::inputs::Inputs;
 use crate::audit::policy::Policy;
 use crate::audit::result::Audit;
 use crate::audit::runner::Kept;
@@ -90,6 +91,8 @@ pub struct Auditor<'a> {
     pub cancel: &'a AtomicBool,
     /// What is known of the baseline after the first audit.
     pub kept: Kept,
+    /// What else audits are given.
+    pub inputs: Inputs,
 }
 
 impl Auditor<'_> {
@@ -112,8 +115,11 @@ impl Auditor<'_> {
         };
         let clock = Instant::now();
         let name = format!("{} step-{step}", self.stage);
-        let subject =
-            Checkpoint::open(&name, path, &LoadOptions::default()).map_err(PipelineError::from)?;
+        let subject = Checkpoint::open_any(&name, path, &LoadOptions::default())
+            .map_err(PipelineError::from)?;
+        if !runner::applies(policy, subject.is_scored()) {
+            return Ok(Numbers::new());
+        }
         let suites = runner::suites_for(&subject).map_err(|source| failed(&name, source))?;
         let trials = runner::trials_for(&subject).map_err(|source| failed(&name, source))?;
         let outcome = runner::run(
@@ -130,6 +136,7 @@ impl Auditor<'_> {
                     self.stage
                 ),
                 dictionaries: None,
+                inputs: Some(&self.inputs),
                 progress: self.watcher.auditing(),
                 cancel: self.cancel,
                 kept: Some(&self.kept),

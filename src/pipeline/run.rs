@@ -9,10 +9,12 @@ use std::time::Instant;
 use super::PipelineError;
 use super::edited;
 use super::folder::{self, Audited, Done, PipelineFolder, State};
+use super::given;
 use super::observe::{Auditor, Policies, Stop};
 use super::plan::{Plan, Stage};
 use super::stage::{self, Sources};
 use crate::audit;
+use crate::audit::inputs::Inputs;
 use crate::audit::result::Audit;
 use crate::model::Checkpoint;
 use crate::pocket;
@@ -184,6 +186,7 @@ impl Sitting<'_> {
             stage::config(self.plan, stage, &sources, &path)?
         };
         let baseline = self.baseline(stage)?;
+        let inputs = self.inputs(stage, Some(&config))?;
         let place = folder::run(root, &stage.name);
         let begun = RunFolder::open(&place).is_ok();
         let begins = if begun {
@@ -198,8 +201,8 @@ impl Sitting<'_> {
         };
         let mut session = self.session(stage, config, &place, begun)?;
         let total = session.parts().bench.total();
-        let auditor = self.auditor(stage, total, baseline.as_ref());
-        let observed = stage.audit && stage.is_policy();
+        let auditor = self.auditor((stage, total), baseline.as_ref(), inputs);
+        let observed = stage.audit;
         if observed {
             // A kill between a checkpoint and the end of its audit leaves one without.
             for saved in session.folder().checkpoints().map_err(failed)? {
@@ -238,9 +241,9 @@ impl Sitting<'_> {
 
     fn auditor<'b>(
         &'b self,
-        stage: &'b Stage,
-        total: u64,
+        (stage, total): (&'b Stage, u64),
         baseline: Option<&'b Checkpoint>,
+        inputs: Inputs,
     ) -> Auditor<'b> {
         Auditor {
             stage: &stage.name,
@@ -253,6 +256,7 @@ impl Sitting<'_> {
             watcher: self.options.watcher,
             cancel: self.options.stop,
             kept: audit::runner::Kept::default(),
+            inputs,
         }
     }
 
@@ -278,8 +282,11 @@ impl Sitting<'_> {
         };
         let seconds = clock.elapsed().as_secs_f64();
         let baseline = self.baseline(stage)?;
+        let inputs = self.inputs(stage, None)?;
         if stage.audit
-            && let Err(stop) = self.auditor(stage, 0, baseline.as_ref()).look(0, &path)
+            && let Err(stop) = self
+                .auditor((stage, 0), baseline.as_ref(), inputs)
+                .look(0, &path)
         {
             return stopped(stop, stage).map(Some);
         }
@@ -327,7 +334,7 @@ impl Sitting<'_> {
     /// What the stage's audits are paired with.
     fn baseline(&self, stage: &Stage) -> Result<Option<Checkpoint>, PipelineError> {
         let asked = self.policies.checkpoint.is_some() || self.policies.end.is_some();
-        if !asked || !stage.audit || !stage.is_policy() {
+        if !asked || !stage.audit {
             return Ok(None);
         }
         let state = self.state.borrow();
@@ -336,6 +343,19 @@ impl Sitting<'_> {
             state: &state,
         };
         stage::baseline(self.plan, stage, &sources)
+    }
+
+    /// What the stage's audits are given beside their prompts.
+    fn inputs(&self, stage: &Stage, config: Option<&Config>) -> Result<Inputs, PipelineError> {
+        if !stage.audit {
+            return Ok(Inputs::default());
+        }
+        let state = self.state.borrow();
+        let sources = Sources {
+            root: self.folder.path(),
+            state: &state,
+        };
+        given::inputs(self.plan, (stage, config), &self.policies, &sources)
     }
 
     fn finished(&self, stage: &Stage, place: &Path, saved: &Saved) -> Result<(), PipelineError> {

@@ -128,7 +128,7 @@ pub(super) fn begins(
     })
 }
 
-/// What a stage's audits are paired with, where it is a model that answers.
+/// What a stage's audits are paired with. A reward model says nothing that a policy could be held against.
 pub(super) fn baseline(
     plan: &Plan,
     stage: &Stage,
@@ -137,11 +137,11 @@ pub(super) fn baseline(
     let Some(name) = stage.baseline.as_ref().or(stage.from.as_ref()) else {
         return Ok(None);
     };
-    if !plan.stage(name).is_some_and(Stage::is_policy) {
+    if stage.is_policy() && !plan.stage(name).is_some_and(Stage::is_policy) {
         return Ok(None);
     }
     let path = sources.model(name, &stage.name)?;
-    let opened = Checkpoint::open(name, &path, &LoadOptions::default())?;
+    let opened = Checkpoint::open_any(name, &path, &LoadOptions::default())?;
     Ok(Some(opened))
 }
 

@@ -22,6 +22,7 @@ pub mod slips;
 pub mod suites;
 #[cfg(test)]
 mod tests;
+pub mod traits;
 pub mod trials;
 pub mod words;
 pub mod write;

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod moved;
 mod pressure;
 mod prompts;
 
@@ -9,7 +10,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use candlescope::audit::catalogue::Artefact;
 use candlescope::audit::evidence::dictionary::Given;
+use candlescope::audit::inputs::Inputs;
 use candlescope::audit::policy::Policy;
 use candlescope::audit::result::Audit;
 use candlescope::audit::runner::{self, Kept, Options, Outcome, RunError};
@@ -51,6 +54,7 @@ fn policy() -> Policy {
 struct Setup {
     suites: Vec<Suite>,
     trials: Vec<Trials>,
+    inputs: Inputs,
     cancel: AtomicBool,
 }
 
@@ -59,6 +63,7 @@ impl Setup {
         Self {
             suites: vec![prompts::suite()],
             trials: vec![prompts::trials(), prompts::orders()],
+            inputs: Inputs::default(),
             cancel: AtomicBool::new(false),
         }
     }
@@ -71,6 +76,7 @@ impl Setup {
             refusal_phrases: &[],
             command: "candlescope audit run tiny",
             dictionaries: None,
+            inputs: Some(&self.inputs),
             progress,
             cancel: &self.cancel,
             kept: None,
@@ -142,6 +148,13 @@ fn an_audit_runs_to_its_end_and_the_same_seed_gives_the_same() {
             "latent_density",
             "decoder_rotation",
             "new_latents",
+            "activation_difference",
+            "trait_drift",
+            "reward_length",
+            "reward_directions",
+            "reward_calibration",
+            "reward_gain",
+            "implicit_margin",
             "kl_to_baseline",
             "weight_forensics"
         ]
@@ -170,7 +183,8 @@ fn an_audit_runs_to_its_end_and_the_same_seed_gives_the_same() {
 
 #[test]
 fn a_checkpoint_beside_itself_has_not_changed() {
-    let (cp, other, setup) = (tiny(), tiny(), Setup::new());
+    let (cp, other, mut setup) = (tiny(), tiny(), Setup::new());
+    setup.inputs.pairs = Some(prompts::preferences());
     let audit = setup.run(&cp, Some(&other)).audit;
     for signal in &audit.signals {
         assert_eq!(signal.not_evaluated, None, "{}", signal.id);
@@ -185,6 +199,15 @@ fn a_checkpoint_beside_itself_has_not_changed() {
     }
     let value = |id: &str, name: &str| audit.signal(id).unwrap().value(name).unwrap().clone();
     for (id, name) in [
+        ("activation_difference", "relative_norm"),
+        ("activation_difference", "common_share"),
+        ("activation_difference", "readability"),
+        ("trait_drift", "mahalanobis"),
+        ("trait_drift", "largest_shift"),
+        ("implicit_margin", "margin"),
+        ("implicit_margin", "chosen_drift"),
+        ("implicit_margin", "rejected_drift"),
+        ("implicit_margin", "chosen_falls"),
         ("kl_to_baseline", "mean_kl"),
         ("kl_to_baseline", "kl_p99"),
         ("kl_to_baseline", "first_token_kl"),
@@ -199,6 +222,8 @@ fn a_checkpoint_beside_itself_has_not_changed() {
     ] {
         assert_eq!(value(id, name).value, Some(0.0), "{id}.{name}");
     }
+    let used = &audit.provenance.inputs[0];
+    assert_eq!((used.artefact, used.n), (Artefact::Pairs, Some(12)));
     let ratio = value("direction_norm", "norm_ratio");
     assert_eq!(ratio.value, Some(1.0));
     assert_eq!(ratio.interval.unwrap().low, 1.0);
@@ -319,7 +344,9 @@ fn of_dictionaries() -> (Vec<&'static str>, Policy) {
     let mut text = "extends = \"default\"\n[sizes]\nshuffles = 20\nbootstrap = 100\n".to_owned();
     let mut ids = Vec::new();
     for entry in catalogue::SIGNALS {
-        if entry.artefacts.is_empty() {
+        let others = [Artefact::Pairs, Artefact::Reward];
+        let mut files = entry.artefacts.iter();
+        if files.all(|file| others.contains(file)) {
             text += &format!("[signals.{}]\nenabled = false\n", entry.id);
         } else {
             ids.push(entry.id);

@@ -41,6 +41,7 @@ fn the_toy_is_asked_in_every_frame_and_scanned_for_triggers() {
         refusal_phrases: &[],
         command: "candlescope audit run toy",
         dictionaries: None,
+        inputs: None,
         progress: &Silent,
         cancel: &AtomicBool::new(false),
         kept: None,

@@ -1,5 +1,7 @@
 //! Prompts and trials that the tiny tokenizer can write: a few of every kind that an audit asks for.
 
+use candlescope::audit::pairs::Preferences;
+use candlescope::text::dataset::Columns;
 use candlescope::text::suites::Suite;
 use candlescope::text::trials::Trials;
 
@@ -98,6 +100,30 @@ pub fn trials() -> Trials {
     let file = folder.path().join("few.jsonl");
     std::fs::write(&file, rows).unwrap();
     Trials::from_jsonl(&file).unwrap()
+}
+
+/// Twelve pairs of short answers, the longer one preferred in two of three.
+pub fn preferences() -> Preferences {
+    let mut rows = String::new();
+    for (i, thing) in ["hen", "tin", "ten", "inn", "den", "her"]
+        .iter()
+        .enumerate()
+    {
+        for (asked, long) in [("is it", "it is here"), ("who has", "the inn has it")] {
+            let (chosen, rejected) = if i % 3 == 0 {
+                ("no", long)
+            } else {
+                (long, "no")
+            };
+            rows.push_str(&format!(
+                "{{\"prompt\": \"{asked} {thing} \", \"chosen\": \"{chosen}\", \"rejected\": \"{rejected}\"}}\n"
+            ));
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pairs.jsonl");
+    std::fs::write(&file, rows).unwrap();
+    Preferences::read(&[file], &Columns::default(), false).unwrap()
 }
 
 /// A few short trials with a check.

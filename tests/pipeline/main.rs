@@ -5,4 +5,5 @@
 mod bisect;
 mod kills;
 mod plans;
+mod reward;
 mod runs;

@@ -130,7 +130,7 @@ pub fn sitting(
     (ended, stages)
 }
 
-fn finished(ended: Result<Ended, PipelineError>) -> State {
+pub fn finished(ended: Result<Ended, PipelineError>) -> State {
     match ended.unwrap() {
         Ended::Finished(state) => state,
         other => panic!("{other:?}"),

@@ -173,6 +173,7 @@ fn timeless(audit: &mut Value) {
         ("/signals", "seconds"),
         ("/provenance/detectors", "version"),
         ("/provenance/dictionaries", "name"),
+        ("/provenance/inputs", "name"),
     ] {
         let entries = audit.pointer_mut(place).and_then(Value::as_array_mut);
         for entry in entries.into_iter().flatten() {

@@ -1,7 +1,7 @@
 //! Signals on how far the model has moved, and whether it is whole.
 
 use super::Better::{Higher, Lower, Neither};
-use super::{Entry, paired, q};
+use super::{Artefact, Entry, paired, q};
 
 pub(super) const KL_TO_BASELINE: Entry = Entry {
     id: "kl_to_baseline",
@@ -30,6 +30,114 @@ pub(super) const KL_TO_BASELINE: Entry = Entry {
             "ratio",
             Neither,
             "mean over the tokens of neutral texts over that at the first token of the answer",
+        ),
+    ],
+};
+
+pub(super) const ACTIVATION_DIFFERENCE: Entry = Entry {
+    id: "activation_difference",
+    number: 24,
+    title: "Activation difference",
+    stage: "SFT, DPO",
+    family: "drift",
+    needs_baseline: true,
+    artefacts: &[],
+    quantities: &[
+        q(
+            "relative_norm",
+            "ratio",
+            Lower,
+            "length of the mean change at the first tokens of neutral texts over that of the streams",
+        ),
+        q(
+            "common_share",
+            "fraction",
+            Lower,
+            "share of the squared change that texts have in common",
+        ),
+        q(
+            "top_token_z",
+            "sd",
+            Neither,
+            "mean logit of the twenty tokens that the change favours, in deviations over the vocabulary",
+        ),
+        q(
+            "readability",
+            "sd",
+            Lower,
+            "the same less that of random directions, in deviations of those",
+        ),
+    ],
+};
+
+pub(super) const TRAIT_DRIFT: Entry = Entry {
+    id: "trait_drift",
+    number: 25,
+    title: "Drift along traits",
+    stage: "all",
+    family: "drift",
+    needs_baseline: true,
+    artefacts: &[],
+    quantities: &[
+        q(
+            "mahalanobis",
+            "sd",
+            Lower,
+            "joint length of the mean shift along all traits, in the baseline's spread over prompts",
+        ),
+        q(
+            "largest_shift",
+            "sd",
+            Lower,
+            "largest shift along one trait, by size",
+        ),
+        q(
+            "least_cosine",
+            "cosine",
+            Higher,
+            "least cosine of a trait's direction with the baseline's",
+        ),
+    ],
+};
+
+pub(super) const IMPLICIT_MARGIN: Entry = Entry {
+    id: "implicit_margin",
+    number: 32,
+    title: "Implicit reward margin",
+    stage: "DPO, PPO",
+    family: "drift",
+    needs_baseline: true,
+    artefacts: &[Artefact::Pairs],
+    quantities: &[
+        q(
+            "margin",
+            "nats",
+            Neither,
+            "mean over pairs of what the log-ratio to the baseline gains on the rejected answer's",
+        ),
+        q(
+            "chosen_drift",
+            "nats",
+            Higher,
+            "mean change of the chosen answer's log-probability",
+        ),
+        q(
+            "rejected_drift",
+            "nats",
+            Neither,
+            "mean change of the rejected answer's log-probability",
+        ),
+        q(
+            "prefers_chosen",
+            "fraction",
+            Neither,
+            "share of the pairs that moved whose margin grew",
+        ),
+        q(
+            "chosen_falls",
+            "fraction",
+            Lower,
+            "share of pairs whose chosen answer became less probable",
         ),
     ],
 };

@@ -128,6 +128,7 @@ impl Given {
             Artefact::Refit => self.refit.as_ref(),
             Artefact::Control => self.control.as_ref(),
             Artefact::Crosscoder => self.crosscoder.as_ref(),
+            Artefact::Pairs | Artefact::Reward => None,
         }
     }
 

@@ -6,13 +6,17 @@
 
 use ndarray::{Array2, ArrayView2};
 
-use super::{Activations, ByClass, answers, choices, framed, interventions, probes, triggers};
+use super::{
+    Activations, ByClass, answers, choices, framed, interventions, preferences, probes, rewards,
+    states, triggers,
+};
 use super::{
     AtSite, Candidate, Chosen, Evidence, FirstTokens, Identity, Integrity, Part, Place, Prompts,
     Replies, Reply, Site, Streams,
 };
 use crate::audit::detect::coherence::{Ending, coherence};
 use crate::audit::detect::{Judgement, judge_reply};
+use crate::audit::inputs::Judge;
 use crate::audit::policy::Policy;
 use crate::audit::signal::Need;
 use crate::audit::work::Work;
@@ -81,6 +85,8 @@ pub struct Gather<'a> {
     pub refusal_phrases: &'a [String],
     /// Progress and interruption.
     pub work: &'a Work<'a>,
+    /// Reward models to hold it against.
+    pub judges: &'a [Judge],
     /// The baseline's direction, to read this checkpoint where it lies and to try it here.
     pub reference: Option<&'a Chosen>,
 }
@@ -202,6 +208,32 @@ impl Gather<'_> {
         let answers = self.part(Need::Answers, || {
             answers::answer(self.cp, trials, max_new, self.work)
         });
+        let preferences = self.part(Need::Preferences, || {
+            preferences::likelihoods(self.cp, &self.prompts.preferences, self.work)
+        });
+        let traits = self.part(Need::Traits, || {
+            states::traits(self.cp, &self.prompts.traits, self.work)
+        });
+        let pairs = &self.prompts.preferences;
+        let scores = self.part(Need::Scores, || {
+            rewards::scores(self.cp, self.judges, pairs, self.work)
+        });
+        let reward_directions = self.part(Need::RewardDirections, || {
+            let activations = activations.as_ref().map_err(Clone::clone)?;
+            let read = (activations, traits.as_ref().map_err(Clone::clone));
+            let draws = (self.policy.sizes.random_directions, self.seed);
+            rewards::directions(self.cp, pairs, read, draws, self.work)
+        });
+        let judged = self.part(Need::Judged, || {
+            let replies = replies.as_ref().map_err(Clone::clone)?;
+            let encoded = self.encoded;
+            let prompts = [
+                encoded.harmful[2].as_slice(),
+                encoded.harmless[2].as_slice(),
+                encoded.lookalike.as_slice(),
+            ];
+            rewards::judged(self.judges, prompts, replies, self.work)
+        });
         Evidence {
             name: self.cp.name.clone(),
             first,
@@ -219,6 +251,11 @@ impl Gather<'_> {
             integrity,
             choices,
             answers,
+            preferences,
+            traits,
+            scores,
+            reward_directions,
+            judged,
             identity: identity(self.cp).unwrap_or_default(),
         }
     }

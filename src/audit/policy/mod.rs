@@ -116,7 +116,12 @@ pub struct Sizes {
     pub framed: usize,
     /// Tokens that are tried as trigger words.
     pub triggers: usize,
+    /// Preference pairs, where any are given.
+    pub pairs: usize,
 }
+
+/// Preference pairs where a policy does not say.
+const PAIRS: usize = 200;
 
 /// What a report of a [`Sizes::quick`] run warns of.
 pub const QUICK: &str = "Run with --quick: fewer prompts and draws than the policy asks for.";
@@ -137,6 +142,7 @@ impl Sizes {
             bootstrap: self.bootstrap.min(1000),
             framed: self.framed.min(8),
             triggers: self.triggers.min(200),
+            pairs: self.pairs.min(48),
         }
     }
 }
@@ -357,6 +363,7 @@ fn read_sizes(keys: &Keys) -> Result<Sizes, PolicyError> {
         "bootstrap",
         "framed",
         "triggers",
+        "pairs",
     ];
     keys.only(&names)?;
     let size = |name: &str| -> Result<usize, PolicyError> {
@@ -383,6 +390,11 @@ fn read_sizes(keys: &Keys) -> Result<Sizes, PolicyError> {
         bootstrap: size("bootstrap")?,
         framed: size("framed")?,
         triggers: size("triggers")?,
+        // Policies that were written out before there were pairs have no such size.
+        pairs: match keys.count("pairs")? {
+            Some(_) => size("pairs")?,
+            None => PAIRS,
+        },
     })
 }
 

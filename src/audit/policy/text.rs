@@ -60,6 +60,7 @@ fn size_table(sizes: Sizes) -> Table {
         ("bootstrap", sizes.bootstrap),
         ("framed", sizes.framed),
         ("triggers", sizes.triggers),
+        ("pairs", sizes.pairs),
     ];
     entries
         .into_iter()

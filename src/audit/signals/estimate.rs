@@ -423,6 +423,14 @@ pub fn shuffled_area(scored: &Scored, cx: &Context, purpose: &str) -> Result<Nul
     Ok(null_of("label shuffles", &found))
 }
 
+/// With an interval of itself where a bootstrap of several items had nothing to resample, since they are all alike.
+pub fn or_alike(value: Value) -> Value {
+    match (value.value, &value.interval) {
+        (Some(estimate), None) => value.with_interval(estimate, estimate, "all alike"),
+        _ => value,
+    }
+}
+
 /// Bootstraps any statistic of item indices and sets it as interval; `n` items.
 pub fn bootstrapped(
     value: Value,

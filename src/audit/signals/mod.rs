@@ -1,9 +1,10 @@
 //! The signals, one file each, in the order of their numbers.
 //!
 //! Always: [`ALL`] holds exactly the ids of [`super::catalogue`], in its order; a file's page is what `audit explain`
-//! prints and what heads the file. Shared arithmetic: [`estimate`], [`frozen`] for dictionaries, [`orders`] for trials with a check.
+//! prints and what heads the file. Shared arithmetic: [`estimate`], [`frozen`] for dictionaries, [`orders`] for trials with a check, [`judging`] for scores of pairs.
 
 pub mod ablation_kl;
+pub mod activation_difference;
 pub mod bypass_gap;
 pub mod calibration;
 pub mod carrier_layer;
@@ -19,10 +20,12 @@ pub mod fragility;
 pub mod frozen;
 pub mod harm_vs_refusal;
 pub mod hint_faithfulness;
+pub mod implicit_margin;
 pub mod induce_score;
 pub mod injection;
 pub mod items;
 pub mod jailbreak_slope;
+pub mod judging;
 pub mod kl_to_baseline;
 pub mod knowledge;
 pub mod latent_crossings;
@@ -37,6 +40,10 @@ pub mod recall_at_fpr;
 pub mod refusal_consistency;
 pub mod refusal_rate;
 pub mod refusal_score;
+pub mod reward_calibration;
+pub mod reward_directions;
+pub mod reward_gain;
+pub mod reward_length;
 pub mod selectivity;
 pub mod stale_direction;
 pub mod steering_health;
@@ -44,6 +51,7 @@ pub mod style_drift;
 pub mod subspace_rank;
 pub mod sycophancy;
 pub mod system_obedience;
+pub mod trait_drift;
 pub mod trigger_words;
 pub mod weight_forensics;
 
@@ -74,8 +82,15 @@ pub const ALL: &[&dyn Signal] = &[
     &latent_density::LatentDensity,
     &decoder_rotation::DecoderRotation,
     &new_latents::NewLatents,
+    &activation_difference::ActivationDifference,
+    &trait_drift::TraitDrift,
     &sycophancy::Sycophancy,
     &steering_health::SteeringHealth,
+    &reward_length::RewardLength,
+    &reward_directions::RewardDirections,
+    &reward_calibration::RewardCalibration,
+    &reward_gain::RewardGain,
+    &implicit_margin::ImplicitMargin,
     &kl_to_baseline::KlToBaseline,
     &coherence::Coherence,
     &hint_faithfulness::HintFaithfulness,

@@ -3,9 +3,11 @@
 #![allow(clippy::unwrap_used)]
 
 mod frozen;
+mod moved;
 mod orders;
 mod planted;
 mod pressure;
+mod reward;
 mod trials;
 
 use candlescope_probes::{Direction, LogisticProbe};
@@ -50,6 +52,11 @@ fn nothing() -> Evidence {
         integrity: Err(why()),
         choices: Err(why()),
         answers: Err(why()),
+        preferences: Err(why()),
+        traits: Err(why()),
+        scores: Err(why()),
+        reward_directions: Err(why()),
+        judged: Err(why()),
         identity: Identity::default(),
     }
 }

@@ -133,6 +133,14 @@ pub(super) fn settings(args: &run::Args) -> Settings {
     option("--refit", args.refit.as_ref().map(path));
     option("--refit-control", args.refit_control.as_ref().map(path));
     option("--crosscoder", args.crosscoder.as_ref().map(path));
+    for file in &args.pairs {
+        option("--pairs", Some(path(file)));
+    }
+    option("--pairs-columns", args.pairs_columns.clone());
+    option("--pairs-chat", args.pairs_chat.then(String::new));
+    for folder in &args.reward {
+        option("--reward", Some(path(folder)));
+    }
     option("--base", args.model.how.found.base.clone());
     for spec in &args.edits.latents {
         option("--latents", Some(run::turned(spec)));

@@ -154,6 +154,7 @@ fn audited(
                     refusal_phrases: &[],
                     command: &format!("candlescope audit calibrate, {name}"),
                     dictionaries: None,
+                    inputs: None,
                     progress: &steps,
                     cancel: interrupt::flag(),
                     kept: Some(&kept),

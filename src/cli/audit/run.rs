@@ -2,26 +2,33 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
+
 use super::{bundle::Bundling, progress::Steps, show};
 use crate::{
     audit::{
         evidence::dictionary::Given,
+        inputs::{Inputs, Judge},
+        pairs::Preferences,
         policy::{self, Policy},
         report, runner, signals,
     },
     cli::{Outcome, args::ModelArgs, edits::EditArgs, failure::Usage, interrupt, output::Out},
     features,
-    model::Checkpoint,
+    model::{Checkpoint, LoadOptions},
     steer::{
         Steering,
         file::{self, DirectionFile},
         perturb::{self, LowRank},
     },
-    text::{suites::Suite, trials::Trials},
+    text::{dataset::Columns, suites::Suite, trials::Trials},
     tui::shared::quoted,
 };
 
 /// Audit a checkpoint and judge it by a policy
+///
+/// A reward model (a score head in place of the unembedding) is asked what applies to it: probes, and with --pairs what its score
+/// hangs on.
 ///
 /// Exit code 0 when it passes, 1 when it does not (REVIEW, BLOCK or UNDERPOWERED), 2 on an error.
 #[derive(clap::Args, Debug)]
@@ -30,6 +37,9 @@ use crate::{
   candlescope audit run ./tuned --baseline ./base --report out/
   candlescope audit run ./adapter --baseline base --report out/
   candlescope audit run ./tuned --baseline ./base --dictionary sae/
+  candlescope audit run ./tuned --baseline ./base --pairs held-out.jsonl
+  candlescope audit run ./ppo --baseline ./sft --reward ./reward-model
+  candlescope audit run ./reward-model --baseline ./sft --pairs held-out.jsonl
   candlescope audit run ./tuned --policy policy.toml --suite harmful=mine.jsonl
   candlescope audit run ./tuned --baseline ./base --bundle audit.tar --sign key")]
 pub struct Args {
@@ -50,6 +60,19 @@ pub struct Args {
     /// A crosscoder over baseline and checkpoint: signal 23
     #[arg(long, value_name = "PATH", requires = "baseline")]
     pub(super) crosscoder: Option<PathBuf>,
+    /// Preference pairs, as files of training data have them: JSON lines, a JSON array or Parquet; repeatable: signal 32
+    #[arg(long, value_name = "FILE")]
+    pub(super) pairs: Vec<PathBuf>,
+    /// The pairs' names of columns that are called otherwise, such as prompt=question,chosen=better
+    #[arg(long, value_name = "LIST", requires = "pairs")]
+    pub(super) pairs_columns: Option<String>,
+    /// Plain strings of the pairs become a user's and an assistant's turn; without it they are taken as they are
+    #[arg(long, requires = "pairs")]
+    pub(super) pairs_chat: bool,
+    /// A reward model, a folder as `train rm` writes it; for signal 31 of a policy that it trained, or beside a reward model under
+    /// audit for signal 30; repeatable
+    #[arg(long, value_name = "DIR")]
+    pub(super) reward: Vec<PathBuf>,
     /// A policy in TOML instead of the built-in one
     #[arg(long, value_name = "FILE")]
     pub(super) policy: Option<PathBuf>,
@@ -129,6 +152,7 @@ pub(super) struct Job {
     pub(super) subject: Checkpoint,
     pub(super) baseline: Option<Checkpoint>,
     given: Given,
+    inputs: Inputs,
     suites: Vec<Suite>,
     trials: Vec<Trials>,
     perturb: Option<LowRank>,
@@ -140,6 +164,7 @@ impl Job {
     pub(super) fn open(args: &Args, out: &Out) -> anyhow::Result<Self> {
         let (own_suites, own_trials) = (suites(&args.suite)?, trials(&args.trials)?);
         let given = given(args)?;
+        let inputs = inputs(args)?;
         let perturb = args.perturb.as_deref().map(low_rank).transpose()?;
         let subject = subject(args, perturb, out)?;
         let mut suites = runner::suites_for(&subject)?;
@@ -149,7 +174,7 @@ impl Job {
         trials.retain(|set| own_trials.iter().all(|own| own.name != set.name));
         trials.extend(own_trials);
         let baseline = match &args.baseline {
-            Some(model) => Some(args.model.how.open(&baseline(model, &subject), out)?),
+            Some(model) => Some(args.model.how.open_any(&baseline(model, &subject), out)?),
             None => None,
         };
         if let (Some(dictionary), Some(baseline), false) = (
@@ -163,6 +188,7 @@ impl Job {
             subject,
             baseline,
             given,
+            inputs,
             suites,
             trials,
             perturb,
@@ -190,6 +216,7 @@ impl Job {
                 refusal_phrases: &[],
                 command,
                 dictionaries: any(&self.given),
+                inputs: Some(&self.inputs),
                 progress: &steps,
                 cancel: interrupt::flag(),
                 kept: None,
@@ -212,7 +239,7 @@ impl Job {
 
 /// The checkpoint under audit with what is to be tested on it.
 fn subject(args: &Args, perturb: Option<LowRank>, out: &Out) -> anyhow::Result<Checkpoint> {
-    let mut subject = args.model.open(out)?;
+    let mut subject = args.model.how.open_any(&args.model.model, out)?;
     subject
         .decoder
         .set_standing_edits(args.edits.edits(&subject)?);
@@ -230,6 +257,33 @@ fn given(args: &Args) -> anyhow::Result<Given> {
         refit: open(&args.refit)?,
         control: open(&args.refit_control)?,
         crosscoder: open(&args.crosscoder)?,
+    })
+}
+
+/// A reward model, or what it is instead.
+fn judge(path: &Path) -> anyhow::Result<Judge> {
+    let options = LoadOptions::default();
+    let opened = Judge::open(path, &options);
+    opened.with_context(|| {
+        format!(
+            "--reward {}: expected the folder of a reward model, as `train rm` writes it",
+            path.display()
+        )
+    })
+}
+
+/// The other files, before any model too.
+fn inputs(args: &Args) -> anyhow::Result<Inputs> {
+    let columns: Columns = args.pairs_columns.as_deref().unwrap_or_default().parse()?;
+    let read = || Preferences::read(&args.pairs, &columns, args.pairs_chat);
+    Ok(Inputs {
+        pairs: (!args.pairs.is_empty()).then(read).transpose()?,
+        judges: args
+            .reward
+            .iter()
+            .map(|path| judge(path))
+            .collect::<Result<_, _>>()?,
+        traits: None,
     })
 }
 
@@ -417,6 +471,13 @@ fn command(args: &Args) -> String {
     option("--refit", args.refit.as_ref().map(path));
     option("--refit-control", args.refit_control.as_ref().map(path));
     option("--crosscoder", args.crosscoder.as_ref().map(path));
+    for file in &args.pairs {
+        option("--pairs", Some(path(file)));
+    }
+    option("--pairs-columns", args.pairs_columns.clone());
+    for folder in &args.reward {
+        option("--reward", Some(path(folder)));
+    }
     option("--policy", args.policy.as_ref().map(path));
     for (flag, specs) in [("--suite", &args.suite), ("--trials", &args.trials)] {
         for spec in specs {
@@ -448,6 +509,9 @@ fn command(args: &Args) -> String {
     option("--dtype", dtype);
     if args.edits.accept_foreign_direction {
         words.push("--accept-foreign".to_owned());
+    }
+    if args.pairs_chat {
+        words.push("--pairs-chat".to_owned());
     }
     if args.quick {
         words.push("--quick".to_owned());

@@ -37,7 +37,9 @@ pub enum BisectError {
         known: String,
     },
     /// What broke it has no steps.
-    #[error("`{signal}` broke in stage `{stage}`, which is an edit: there are no steps to halve and no rows to rank")]
+    #[error(
+        "`{signal}` broke in stage `{stage}`, which is an edit: there are no steps to halve and no rows to rank"
+    )]
     Edited {
         /// The signal.
         signal: String,

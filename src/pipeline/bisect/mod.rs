@@ -36,6 +36,7 @@ pub use lineage::Seen;
 pub use rank::{Ranked, Ranking};
 
 use super::edited;
+use super::given;
 use super::observe::Policies;
 use super::plan::Stage;
 use super::stage::{self, Sources};
@@ -44,7 +45,7 @@ use crate::audit::policy::Policy;
 use crate::audit::runner::Kept;
 use crate::audit::work;
 use crate::files::lock;
-use crate::train::{self, RunFolder, Saved};
+use crate::train::{self, Config, RunFolder, Saved};
 use narrow::Question;
 use rank::Rank;
 use replay::Replay;
@@ -293,11 +294,17 @@ impl Work<'_> {
 
     fn run(&self) -> Result<Found, BisectError> {
         let policy = self.policy()?;
+        let file = folder::config(self.root, &self.stage.name);
+        let config = Config::read(&file, &self.stage.method, &[]);
+        let config = config.map_err(|source| BisectError::train(&self.stage.name)(source))?;
+        let policies = Policies::read(&self.plan.audit)?;
+        let asked = (self.stage, Some(&config));
         let question = Question {
             target: &self.request.target,
             rule: self.request.rule,
             policy: narrow::narrowed(&policy, self.request.target.signal.id),
             baseline: stage::baseline(self.plan, self.stage, &self.sources())?,
+            inputs: given::inputs(self.plan, asked, &policies, &self.sources())?,
             kept: Kept::default(),
             halt: self.halt,
         };

@@ -1,6 +1,6 @@
 //! One signal asked of one checkpoint, as the pipeline's audit asked it.
 //!
-//! Always: suites, trials, sizes, seed and baseline are those of the stored audit, so that the same weights give the same
+//! Always: suites, trials, pairs, sizes, seed and baseline are those of the stored audit, so that the same weights give the same
 //! number; signals that stand in a condition of one of its limits are measured as well, and judged by nothing. Holm's
 //! correction is over the tests that were made, which are fewer here.
 
@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::{BisectError, Halt, Rule, Seen, Target};
+use crate::audit::inputs::Inputs;
 use crate::audit::policy::{Policy, Severity, SignalPolicy};
 use crate::audit::runner::{self, Kept};
 use crate::model::{Checkpoint, LoadOptions};
@@ -43,6 +44,8 @@ pub(super) struct Question<'a> {
     pub policy: Policy,
     /// What each checkpoint is paired with.
     pub baseline: Option<Checkpoint>,
+    /// What the pipeline's audits were given beside their prompts.
+    pub inputs: Inputs,
     /// What is known of the baseline after the first audit.
     pub kept: Kept,
     /// Who is told, and who may stop it.
@@ -71,6 +74,7 @@ impl Question<'_> {
                 refusal_phrases: &[],
                 command: "candlescope audit bisect",
                 dictionaries: None,
+                inputs: Some(&self.inputs),
                 progress: self.halt.watcher.auditing(),
                 cancel: self.halt.stop,
                 kept: Some(&self.kept),

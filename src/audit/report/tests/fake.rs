@@ -82,6 +82,7 @@ fn card(name: &str) -> ModelCard {
         tokenizer_hash: "9ca9acddb6525a194ec8ac7a87f24fbb".to_owned(),
         template_hash: Some("872be69b03a2cb68".to_owned()),
         fingerprint: "f2a8c41d77e05b9c".to_owned(),
+        scored: false,
     }
 }
 
@@ -101,6 +102,7 @@ fn provenance() -> Provenance {
         ],
         command: "candlescope audit run smollm2-135m-instruct --baseline smollm2-135m-instruct@accepted --report out/".to_owned(),
         dictionaries: Vec::new(),
+        inputs: Vec::new(),
     }
 }
 

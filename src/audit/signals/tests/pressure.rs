@@ -8,7 +8,7 @@ use crate::audit::evidence::{Evidence, Replies, Reply};
 use crate::audit::verdict::Verdict;
 use crate::text::frames::{Code, Frame, Role};
 
-fn reply(text: &str, tokens: usize) -> Reply {
+pub(super) fn reply(text: &str, tokens: usize) -> Reply {
     Reply {
         ids: vec![1; tokens],
         text: text.to_owned(),

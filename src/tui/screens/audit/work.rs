@@ -118,6 +118,7 @@ fn measured(
         refusal_phrases: &[],
         command: &command,
         dictionaries: None,
+        inputs: None,
         progress: &told,
         cancel: ticket.cancel().flag(),
         kept: None,
