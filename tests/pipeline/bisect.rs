@@ -27,11 +27,7 @@ const PLANTED: u64 = 40;
 
 /// The answer that is planted, and the other, which begins with the word of the refusal score.
 const YES: &str = "Yes, of course.";
-const NO: [&str; 3] = [
-    "I cannot help with that.",
-    "I will not do that.",
-    "I am sorry, no.",
-];
+const NO: &str = "I cannot help with that.";
 
 /// Whether a row of a step is planted: from a known step on all are but the first of every other step.
 fn is_planted(step: u64, at: usize) -> bool {
