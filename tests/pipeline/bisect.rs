@@ -27,11 +27,7 @@ const PLANTED: u64 = 40;
 
 /// The answer that is planted, and the other, which begins with the word of the refusal score.
 const YES: &str = "Yes, of course.";
-const NO: [&str; 3] = [
-    "I cannot help with that.",
-    "I will not do that.",
-    "I am sorry, no.",
-];
+const NO: &str = "I cannot help with that.";
 
 /// Whether a row of a step is planted: from a known step on all are but the first of every other step.
 fn is_planted(step: u64, at: usize) -> bool {
@@ -281,7 +277,13 @@ fn the_step_and_the_rows_are_found() {
     assert_eq!(ranking.rows.len(), HALF as usize * BATCH);
     let guilty = ranking.guilty.as_ref().unwrap();
     assert_eq!(guilty.marked, planted(HALF + 1..=2 * HALF));
-    assert!(guilty.scores[0].auroc.value > 0.95, "{guilty:?}");
+    // Which rows are meant is told by the direction of their gradients; their lengths are those of surprise.
+    let found_by = |name: &str| guilty.scores.iter().find(|s| s.score == name).unwrap();
+    for name in ["cosine", "projection"] {
+        let area = found_by(name).auroc.value;
+        assert!(area > 0.95, "{name}: {area}");
+    }
+    assert!(ranking.rows.is_sorted_by(|a, b| a.cosine >= b.cosine));
     // Each row was used in the step that its line says.
     for row in &ranking.rows {
         let line: u64 = row.row.rsplit(':').next().unwrap().parse().unwrap();

@@ -2,10 +2,11 @@
 //!
 //! The proxy. A signal counts answers, which no gradient goes through, so it is replaced by S, at the good checkpoint: the mean
 //! over the items whose answers differ of `log p(broken answer) - log p(good answer)`; of a signal that is a score, the mean of
-//! the score itself, with the sign of the break. The push of a row is `-<grad loss, grad S>` (`train::influence`): its loss is
-//! what it added to the loss of its step, so the pushes of a step's rows add up to that of the step. Between gradients of length
-//! 1 it is `cosine`, which does not grow with the length and the loss of a row whatever it is about. Both are in the files; neither
-//! found planted rows better throughout on the small models that were tried, so the ranking goes by the one that adds up.
+//! the score itself, with the sign of the break. The push of a row is `-<grad loss, grad S>` (`train::influence`), and the
+//! ranking goes by the same between gradients of length 1, `cosine`: the optimiser clips gradients and rescales them, so the
+//! length of a row's gradient, which grows with its length and its loss whatever it is about, is not how far it moves the
+//! weights. Of planted rows in five small trials the push found 0.65 of the area on average (and 0.22 once), the cosine 0.78.
+//! Both are in the files.
 //!
 //! A second score needs no gradient: the mean state over the row's answer, in the middle of the blocks, along the difference of
 //! the mean states of broken and good answers; of a pair, chosen minus rejected.
@@ -41,9 +42,9 @@ pub struct Ranked {
     pub row: String,
     /// The steps of the window in which it was used.
     pub steps: Vec<u64>,
-    /// `-<grad loss, grad S>`, by which the rows are ranked; above 0 is towards the break.
+    /// `-<grad loss, grad S>`; above 0 is towards the break.
     pub push: f64,
-    /// The same between gradients of length 1, from -1 to 1.
+    /// The same between gradients of length 1, from -1 to 1, by which the rows are ranked.
     pub cosine: f64,
     /// The norm of the gradient of its loss.
     pub gradient: f64,
@@ -177,7 +178,7 @@ impl Rank<'_> {
         }
         // Of equals the one that was used first.
         rows.sort_by(|a, b| {
-            let order = b.push.total_cmp(&a.push);
+            let order = b.cosine.total_cmp(&a.cosine);
             order
                 .then_with(|| a.steps.cmp(&b.steps))
                 .then_with(|| a.row.cmp(&b.row))
