@@ -16,5 +16,6 @@ pub mod runner;
 pub mod signal;
 pub mod signals;
 pub mod verdict;
+pub mod waivers;
 pub mod wording;
 pub mod work;
