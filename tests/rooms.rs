@@ -35,6 +35,10 @@ const HOUSE: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "compare",
+        &["config", "hooks", "model", "lens", "steer", "features"],
+    ),
+    (
         "train",
         &["files", "config", "hooks", "model", "text", "activations"],
     ),
@@ -77,8 +81,10 @@ const HOUSE: &[(&str, &[&str])] = &[
             "steer",
             "probing",
             "features",
+            "compare",
             "train",
             "audit",
+            "pipeline",
         ],
     ),
     (

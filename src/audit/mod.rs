@@ -20,5 +20,6 @@ pub mod signal;
 pub mod signals;
 pub mod traits;
 pub mod verdict;
+pub mod waivers;
 pub mod wording;
 pub mod work;

@@ -1,6 +1,6 @@
 //! `tui`: the workbench; also what `candlescope` alone does in a terminal.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,6 +12,8 @@ use super::{
     output::Out,
 };
 use crate::model::fetch::Cache;
+use crate::pipeline::{folder::is_pipeline, stations::stations};
+use crate::train::RunFolder;
 use crate::tui::{
     app::App,
     background::worth_asking,
@@ -19,6 +21,7 @@ use crate::tui::{
     plain::{Manner, Plain},
     runtime::{self, Opener},
     script::{self, Stage},
+    shared::RunState,
     theme::Theme,
 };
 
@@ -27,9 +30,11 @@ use crate::tui::{
 #[command(after_help = "Examples:
   candlescope tui smollm2-135m-instruct
   candlescope tui smollm2-135m-instruct --plain
+  candlescope tui runs/pocket
   candlescope tui toy --script keys.txt --size 120x40 --dump out/")]
 pub struct Args {
-    /// A folder, a .gguf file, a known name or ORG/NAME; `toy` is a tiny model made in memory
+    /// A folder, a .gguf file, a known name or ORG/NAME; `toy` is a tiny model made in memory. The folder of a pipeline or of a
+    /// training run opens with its last checkpoint, in the time machine
     #[arg(default_value = "toy")]
     model: String,
     #[command(flatten)]
@@ -70,24 +75,25 @@ pub fn run(args: &Args, out: &Out, started: Instant) -> anyhow::Result<Outcome> 
         how.open(name, &quiet).map_err(|error| format!("{error:#}"))
     });
     panics::watch();
-    let app = App::new(theme);
+    let mut app = App::new(theme);
+    let model = named(&args.model, &mut app)?;
     if let Ok(cache) = Cache::new() {
         log::to(cache.root().join("workbench.log"));
     }
     if args.plain {
-        return plain(args, app, opener);
+        return plain(args, &model, app, opener);
     }
     let Some(file) = &args.script else {
         let env = |name: &str| std::env::var(name).ok();
         let ask = args.theme.is_none() && worth_asking(&env);
-        runtime::in_terminal(app, &args.model, opener, started, ask)?;
+        runtime::in_terminal(app, &model, opener, started, ask)?;
         return Ok(Outcome::Done);
     };
     let size = script::size(&args.size).map_err(|why| anyhow::anyhow!("--{why}"))?;
     let folder = args.dump.clone().unwrap_or_else(|| PathBuf::from("."));
     std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
     let lines = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
-    let mut stage = Stage::new(app, &args.model, opener, size)?;
+    let mut stage = Stage::new(app, &model, opener, size)?;
     stage.runtime.export_to(folder.clone());
     stage.wait()?;
     for (i, line) in lines.lines().enumerate() {
@@ -100,15 +106,28 @@ pub fn run(args: &Args, out: &Out, started: Instant) -> anyhow::Result<Outcome> 
     Ok(Outcome::Done)
 }
 
+/// The model that is opened. A run's folder is no model's: the run is opened beside its last checkpoint.
+fn named(name: &str, app: &mut App) -> anyhow::Result<String> {
+    let path = Path::new(name);
+    if !is_pipeline(path) && RunFolder::open(path).is_err() {
+        return Ok(name.to_owned());
+    }
+    let run = stations(path)?;
+    let last = run.all.last().map(|last| last.path.display().to_string());
+    app.shared.run = RunState::Ready(Arc::new(run));
+    app.go("time");
+    Ok(last.unwrap_or_else(|| name.to_owned()))
+}
+
 /// The dialogue in plain lines on the standard streams.
-fn plain(args: &Args, app: App, opener: Opener) -> anyhow::Result<Outcome> {
+fn plain(args: &Args, model: &str, app: App, opener: Opener) -> anyhow::Result<Outcome> {
     use std::io::IsTerminal;
     let manner = Manner {
         ascii: !utf8(),
         prompt: std::io::stdin().is_terminal(),
     };
     let (input, output) = (std::io::stdin(), std::io::stdout());
-    let mut dialogue = Plain::new(app, &args.model, opener, input, output, manner)?;
+    let mut dialogue = Plain::new(app, model, opener, input, output, manner)?;
     if let Some(folder) = &args.dump {
         std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
         dialogue.export_to(folder.clone());

@@ -73,6 +73,23 @@ pub enum PipelineError {
         /// The file it lacks.
         missing: &'static str,
     },
+    /// A folder that is no run's, of whatever kind.
+    #[error(
+        "{}: neither a pipeline's folder (no pipeline.toml and pipeline.json) nor a training run's (no run.toml and checkpoints/)",
+        path.display()
+    )]
+    NoRun {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A run without a checkpoint to look at.
+    #[error("{}: expected {expected}", path.display())]
+    NoStation {
+        /// The folder.
+        path: PathBuf,
+        /// What there should be, and what there is.
+        expected: &'static str,
+    },
     /// Another process works in this folder.
     #[error("{}: another process runs a pipeline in this folder", path.display())]
     Busy {

@@ -13,7 +13,11 @@ use crossterm::event::{
 use super::broken::Broken;
 use super::filter::Filter;
 use super::keys::{self, GLOBAL};
-use super::overlay::{Overlay, palette::Palette};
+use super::overlay::{
+    Overlay,
+    leap::{self, Leap},
+    palette::Palette,
+};
 use super::screen::{Command, Context, Hits, Reply, Screen, Target};
 use super::screens;
 use super::shared::{ModelFacts, ModelState, Shared};
@@ -343,6 +347,14 @@ impl App {
                 }
                 return;
             }
+            Overlay::Leap(leap) => {
+                let outcome = leap.key(key);
+                self.overlay = Overlay::None;
+                if let leap::Outcome::Go(id) = outcome {
+                    self.go(id);
+                }
+                return;
+            }
         }
         if self.filtering && self.filter_key(key) {
             return;
@@ -399,6 +411,7 @@ impl App {
     fn global(&mut self, action: &'static str, asked: bool) {
         match action {
             "help" => self.overlay = Overlay::help(self.screen()),
+            "leap" => self.overlay = Overlay::Leap(Leap::new(&self.screens)),
             "filter" => self.open_filter(),
             "command" => self.overlay = Overlay::Palette(Palette::new(&self.screens)),
             "quit" => {
@@ -500,6 +513,9 @@ impl App {
 
     pub(super) fn show(&mut self, index: usize) {
         self.filtering = false;
+        if index != self.current {
+            self.with_current(|screen, cx| screen.leave(cx));
+        }
         self.current = index;
         self.dirty = true;
     }

@@ -51,7 +51,7 @@ impl Broken {
             title: format!("`{}` panicked", self.screen),
             style: theme.error(),
             body: self.lines(),
-            footer: "esc shows the screen again; 1-9 go to another".into(),
+            footer: "esc shows the screen again; 1-9 and ' go to another".into(),
         };
         cells::card(buf, area, &card, theme);
     }

@@ -2,6 +2,7 @@
 //!
 //! Always: pure, and drawable at any size; what does not fit is left out from the right, never wrapped.
 
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
@@ -12,6 +13,7 @@ use super::cells;
 use super::filter::Narrowed;
 use super::keys::{self, Binding, GLOBAL};
 use super::overlay::Overlay;
+use super::overlay::leap::NUMBERED;
 use super::panics::caught;
 use super::pen;
 use super::screen::{Hits, Target, View};
@@ -57,6 +59,7 @@ pub fn draw(app: &App, area: Rect, buf: &mut Buffer) -> Hits {
         Overlay::None => {}
         Overlay::Help(help) => help.view(&app.theme, area, buf),
         Overlay::Palette(palette) => palette.view(&app.theme, area, buf),
+        Overlay::Leap(leap) => leap.view(&app.theme, area, buf),
     }
     hits
 }
@@ -129,12 +132,13 @@ impl Pen<'_> {
     }
 }
 
-/// The screens by number and name; by short names where the whole ones do not fit, but for the one that is shown.
+/// The screens by number and name; by short names where the whole ones do not fit, but for the one that is shown. Those that
+/// have no number go where even that does not fit, but for the one that is shown; how to go to them stands in their place.
 fn tabs(app: &App, pen: &mut Pen, hits: &mut Hits) {
     let theme = &app.theme;
     let text = |i: usize, roomy: bool| {
         let id = app.screens[i].id();
-        let number = if i < 9 {
+        let number = if i < NUMBERED {
             format!("{} ", i + 1)
         } else {
             String::new()
@@ -145,10 +149,17 @@ fn tabs(app: &App, pen: &mut Pen, hits: &mut Hits) {
             false => format!(" {number}{}", short(id)),
         }
     };
-    let all = || 0..app.screens.len();
-    let wide: usize = all().map(|i| cells::width(&text(i, true))).sum();
-    let roomy = wide <= usize::from(pen.area.width);
-    for i in all() {
+    let room = usize::from(pen.area.width);
+    let wide = |shown: &[usize], roomy: bool| -> usize {
+        shown.iter().map(|i| cells::width(&text(*i, roomy))).sum()
+    };
+    let mut shown: Vec<usize> = (0..app.screens.len()).collect();
+    let roomy = wide(&shown, true) <= room;
+    let folded = wide(&shown, roomy) > room;
+    if folded {
+        shown.retain(|i| *i < NUMBERED || *i == app.current);
+    }
+    for i in shown {
         let style = if i == app.current {
             theme.cursor()
         } else {
@@ -157,6 +168,12 @@ fn tabs(app: &App, pen: &mut Pen, hits: &mut Hits) {
         if let Some(at) = pen.write(&text(i, roomy), style) {
             hits.add(at, Target::Screen(app.screens[i].id()));
         }
+    }
+    let leap = KeyEvent::new(KeyCode::Char('\''), KeyModifiers::NONE);
+    // The whole of it, or the key alone.
+    let at = pen.write(if folded { " ' more" } else { " ' go" }, theme.key());
+    if let Some(at) = at.or_else(|| pen.write(" '", theme.key())) {
+        hits.add(at, Target::Key(leap));
     }
 }
 

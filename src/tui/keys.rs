@@ -33,6 +33,12 @@ pub const GLOBAL: &[Binding] = &[
         "Type a command: a screen's name, open MODEL, quit; Tab completes",
     ),
     bind("q", "quit", "quit", "Leave; asks while a job runs"),
+    bind(
+        "'",
+        "leap",
+        "",
+        "Go to a screen by its letter, also to those without a number: a list of the letters is shown",
+    ),
     bind("]", "next_screen", "", "The next screen"),
     bind("[", "previous_screen", "", "The previous screen"),
     bind(

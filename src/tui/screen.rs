@@ -272,6 +272,11 @@ pub trait Screen {
     /// screen compares [`Shared::version`] with what it has.
     fn refresh(&mut self, cx: &mut Context);
 
+    /// Another screen is shown from now on: what only a user who looks at this one wants can be stopped.
+    fn leave(&mut self, cx: &mut Context) {
+        let _ = cx;
+    }
+
     /// What came back of its work.
     fn reply(&mut self, reply: Reply, cx: &mut Context);
 

@@ -5,10 +5,12 @@
 
 use std::sync::Arc;
 
+use crate::audit::result::Audit;
 use crate::config::ModelConfig;
 use crate::hooks::Edit;
 use crate::model::{Checkpoint, Fingerprint};
-use crate::text::{Message, Vars};
+use crate::pipeline::stations::Stations;
+use crate::text::{ChatTemplate, Message, Tokenizer, Vars, encode_chat};
 
 /// What is known of the model that is open.
 #[derive(Clone)]
@@ -66,6 +68,49 @@ impl ModelState {
     }
 }
 
+/// Whether a run is open: its checkpoints are what several screens look at.
+#[derive(Clone, Default)]
+pub enum RunState {
+    /// None was asked for.
+    #[default]
+    None,
+    /// Being looked at.
+    Looking {
+        /// Its folder.
+        path: String,
+    },
+    /// Open.
+    Ready(Arc<Stations>),
+    /// It is none, or cannot be read.
+    Failed {
+        /// Its folder.
+        path: String,
+        /// Why, naming the folder.
+        why: String,
+    },
+}
+
+impl RunState {
+    /// The open run.
+    pub fn stations(&self) -> Option<&Arc<Stations>> {
+        match self {
+            Self::Ready(stations) => Some(stations),
+            _ => None,
+        }
+    }
+}
+
+/// An audit that another screen wants shown in the audit screen, at one of its signals.
+#[derive(Clone)]
+pub struct Drill {
+    /// The audit.
+    pub audit: Arc<Audit>,
+    /// Where it lies.
+    pub file: String,
+    /// The signal's id.
+    pub signal: String,
+}
+
 /// What the model reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prompt {
@@ -97,19 +142,26 @@ impl Prompt {
     /// # Errors
     /// A template that raises, a text that cannot be encoded.
     pub fn encode(&self, checkpoint: &Checkpoint) -> Result<Vec<u32>, String> {
-        let encoded = match &self.raw {
-            Some(raw) => {
-                let ids = checkpoint.tokenizer.encode(raw, true);
-                return ids.map_err(|error| error.to_string());
+        self.encode_with(&checkpoint.tokenizer, checkpoint.template.as_ref())
+    }
+
+    /// Its tokens in these words; without a template the bare text.
+    ///
+    /// # Errors
+    /// As [`Self::encode`].
+    pub fn encode_with(
+        &self,
+        tokenizer: &Tokenizer,
+        template: Option<&ChatTemplate>,
+    ) -> Result<Vec<u32>, String> {
+        let encoded = match template.filter(|_| self.raw.is_none()) {
+            Some(template) => {
+                let vars = Vars::default();
+                encode_chat(tokenizer, template, &self.turns, true, &vars).map(|chat| chat.ids)
             }
-            None if checkpoint.template.is_some() => {
-                checkpoint.encode_chat(&self.turns, &Vars::default())
-            }
-            None => checkpoint.encode_prompt(self.text(), None),
+            None => tokenizer.encode(self.text(), true),
         };
-        encoded
-            .map(|encoded| encoded.ids)
-            .map_err(|error| error.to_string())
+        encoded.map_err(|error| error.to_string())
     }
 }
 
@@ -151,6 +203,10 @@ pub struct Shared {
     pub layer: usize,
     /// What is done to the model.
     pub interventions: Vec<Intervention>,
+    /// The run whose checkpoints are looked at.
+    pub run: RunState,
+    /// For the audit screen, which takes it.
+    pub drill: Option<Drill>,
     undone: Vec<Vec<Intervention>>,
     done: Vec<Vec<Intervention>>,
     version: u64,
@@ -166,6 +222,8 @@ impl Default for Shared {
             position: 0,
             layer: 0,
             interventions: Vec::new(),
+            run: RunState::None,
+            drill: None,
             undone: Vec::new(),
             done: Vec::new(),
             version: 0,

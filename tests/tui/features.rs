@@ -61,7 +61,7 @@ fn dictionary(model: &Checkpoint) -> Dictionary {
 }
 
 /// Writes the dictionary, a record of its first latents and a label of one; gives the folder.
-fn made(model: &Checkpoint, folder: &Path) -> String {
+pub fn made(model: &Checkpoint, folder: &Path) -> String {
     let folder = folder.join("planted");
     let dictionary = dictionary(model);
     format::write_saelens(&dictionary, &folder, None).unwrap();

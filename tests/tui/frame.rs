@@ -148,17 +148,23 @@ fn the_footer_shows_both_keys_of_a_pair_and_the_way_to_all_others_at_every_width
 }
 
 #[test]
-fn every_tab_is_there_at_80_columns_and_the_shown_one_has_its_whole_name() {
+fn every_tab_with_a_number_is_there_at_80_columns_and_a_letter_goes_to_the_others() {
     let mut stage = super::stage(Theme::dark(), (80, 24));
     for id in super::ids() {
         stage.runtime.app.go(id);
         let text = export::text(&stage.frame());
         let first = text.lines().next().unwrap();
         assert!(
-            first.contains(id) && first.contains(" 9 probes feat"),
+            first.contains(id) && first.contains(" 9 probes") && first.contains(" '"),
             "{first}"
         );
     }
+    press(&mut stage, "'");
+    let text = export::text(&stage.frame());
+    let listed = |id: &&str| text.contains(&format!("  {id}"));
+    assert!(super::ids().iter().all(listed), "{text}");
+    press(&mut stage, "d");
+    assert_eq!(stage.runtime.app.screen().id(), "diff");
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! The workbench without a terminal: every screen drawn, driven and mistreated on the toy model.
 #![allow(clippy::unwrap_used)]
 
+mod course;
+mod diff;
 mod features;
 mod filter;
 mod frame;
@@ -9,6 +11,7 @@ mod mistreated;
 mod models_full;
 mod panics;
 mod plain;
+mod runs;
 mod screens;
 mod terminal;
 mod training;
@@ -53,6 +56,13 @@ fn read(stage: &mut Stage, id: &str) {
     match id {
         "directions" | "probes" => press(stage, "r"),
         "features" => features::open(stage, tempfile::tempdir().unwrap().path()),
+        "time" => {
+            runs::open(stage, tempfile::tempdir().unwrap().path());
+        }
+        "diff" => runs::command(stage, "beside toy:1"),
+        "course" => {
+            course::audited(stage, tempfile::tempdir().unwrap().path());
+        }
         _ => {}
     }
 }

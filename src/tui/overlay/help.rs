@@ -87,7 +87,10 @@ impl Help {
                 .collect()
         };
         let mut everywhere = of(GLOBAL);
-        let numbers = ("1-9", "Go to the screen with this number");
+        let numbers = (
+            "1-9",
+            "Go to the screen with this number; ' and a letter goes to any",
+        );
         if fits(numbers.0, numbers.1) {
             everywhere.insert(0, (numbers.0.to_owned(), numbers.1));
         }

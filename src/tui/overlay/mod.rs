@@ -1,9 +1,11 @@
-//! What lies on top of a screen and takes the keys: help, and the command line.
+//! What lies on top of a screen and takes the keys: help, the command line, the letters of the screens.
 
 pub mod help;
+pub mod leap;
 pub mod palette;
 
 use help::Help;
+use leap::Leap;
 use palette::Palette;
 
 use super::screen::Screen;
@@ -16,6 +18,8 @@ pub enum Overlay {
     Help(Help),
     /// A line for commands.
     Palette(Palette),
+    /// A letter goes to a screen.
+    Leap(Leap),
 }
 
 impl Overlay {

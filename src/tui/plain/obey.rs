@@ -53,8 +53,8 @@ const WORDS: [(&str, &str); 13] = [
 ];
 
 /// Keys that mean nothing without a picture or a terminal.
-const PICTORIAL: [&str; 8] = [
-    "help", "command", "copy", "mouse", "theme", "timings", "suspend", "filter",
+const PICTORIAL: [&str; 9] = [
+    "help", "leap", "command", "copy", "mouse", "theme", "timings", "suspend", "filter",
 ];
 
 impl<W: Write> Plain<W> {

@@ -2,14 +2,19 @@
 
 pub mod attention;
 pub mod audit;
+pub mod course;
+pub mod diff;
 pub mod directions;
 pub mod features;
 pub mod generate;
 pub mod hooks;
 pub mod lens;
 pub mod models;
+mod other;
 mod pending;
 pub mod probes;
+mod run;
+pub mod time;
 pub mod training;
 mod unready;
 
@@ -28,5 +33,8 @@ pub fn table() -> Vec<Box<dyn Screen>> {
         Box::new(directions::DirectionsScreen::default()),
         Box::new(probes::ProbesScreen::default()),
         Box::new(features::FeaturesScreen::default()),
+        Box::new(time::TimeScreen::default()),
+        Box::new(diff::DiffScreen::default()),
+        Box::new(course::CourseScreen::default()),
     ]
 }

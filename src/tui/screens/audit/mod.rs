@@ -29,7 +29,7 @@ use crate::audit::result::{Audit, SignalResult};
 use crate::tui::filter::{Filter as Words, Listed};
 use crate::tui::keys::{Binding, bind};
 use crate::tui::screen::{Command, Context, Data, Hits, Reply, Screen, View};
-use crate::tui::shared::{Shared, quoted};
+use crate::tui::shared::{Drill, Shared, quoted};
 use order::{Order, Running, Stand};
 use rows::{Filter, Row};
 use work::Answer;
@@ -224,6 +224,24 @@ impl AuditScreen {
         self.rows().iter().position(decides).unwrap_or(0)
     }
 
+    /// Shows an audit at one of its signals, as another screen asks; one that is kept already is not kept twice.
+    fn drill(&mut self, drill: Drill) {
+        let same = |held: &Held| matches!(&held.source, Source::File(file) if *file == drill.file);
+        match self.held.iter().position(same) {
+            Some(at) => {
+                self.held[at].audit = drill.audit;
+                self.show(at);
+            }
+            None => self.keep(drill.audit, Source::File(drill.file)),
+        }
+        (self.filter, self.words) = (Filter::All, Words::default());
+        let at = self.rows().iter().position(|row| row.id() == drill.signal);
+        self.selected = at.unwrap_or(self.selected);
+        if self.signal().is_some() {
+            self.part = Some(Part::Quantities);
+        }
+    }
+
     /// From the top of whatever is shown now.
     fn enter(&mut self) {
         self.chart = 0;
@@ -344,7 +362,11 @@ impl Screen for AuditScreen {
         self.act(if rows > 0 { "down" } else { "up" }, cx);
     }
 
-    fn refresh(&mut self, _cx: &mut Context) {}
+    fn refresh(&mut self, cx: &mut Context) {
+        if let Some(drill) = cx.shared.drill.take() {
+            self.drill(drill);
+        }
+    }
 
     fn reply(&mut self, reply: Reply, cx: &mut Context) {
         match reply {

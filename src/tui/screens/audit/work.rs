@@ -13,8 +13,8 @@ use crate::audit::result::Audit;
 use crate::audit::work::{Progress, Step};
 use crate::audit::{runner, signals};
 use crate::hooks::Edit;
-use crate::model::fetch::{self, Cache};
-use crate::model::{Checkpoint, LoadOptions, toy};
+use crate::model::Checkpoint;
+use crate::tui::screens::other;
 use crate::tui::work::Ticket;
 
 use super::order::{Order, Stand};
@@ -100,7 +100,7 @@ fn measured(
                 stage: format!("opening baseline {name}"),
                 ..Stand::default()
             });
-            read = other(name, open).map_err(|why| format!("baseline {name}: {why}"))?;
+            read = other::open(name, open).map_err(|why| format!("baseline {name}: {why}"))?;
             Some(&read)
         }
         None => None,
@@ -135,20 +135,6 @@ fn measured(
         audited.audit.warnings.insert(0, text);
     }
     Ok((Arc::new(audited.audit), audited.interrupted))
-}
-
-/// The baseline, in the subject's dtype and from this machine alone.
-fn other(name: &str, subject: &Checkpoint) -> Result<Checkpoint, String> {
-    let options = LoadOptions {
-        dtype: subject.decoder.weight_dtype(),
-        ..LoadOptions::default()
-    };
-    if let Some(seed) = toy::seed(name) {
-        return Checkpoint::toy_as(seed, &options).map_err(words);
-    }
-    let cache = Cache::new().map_err(words)?;
-    let path = fetch::resolve(name, &cache, false, &fetch::Silent).map_err(words)?;
-    Checkpoint::open(name, &path, &options).map_err(words)
 }
 
 /// Tells a ticket where an audit stands.

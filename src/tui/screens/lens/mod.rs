@@ -14,7 +14,7 @@ pub(super) mod editor;
 mod keys;
 mod modes;
 mod prompt;
-mod reading;
+pub(super) mod reading;
 mod spoken;
 #[cfg(test)]
 mod tests;
