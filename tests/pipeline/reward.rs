@@ -129,8 +129,8 @@ fn refusals(root: &Path, state: &State) {
     let policy = Policy::parse(&policy(), "policy").unwrap();
     let subject = Checkpoint::open("ppo", &model("ppo"), &options).unwrap();
     let mut judge = Judge::open(&model("rm"), &options).unwrap();
-    judge.name = "another".to_owned();
-    judge.tokenizer = "other words".to_owned();
+    "another".clone_into(&mut judge.name);
+    "other words".clone_into(&mut judge.tokenizer);
     let inputs = Inputs {
         judges: vec![judge],
         ..Inputs::default()
