@@ -37,8 +37,14 @@ struct Marked<'a, T: Serialize> {
     content: &'a T,
 }
 
-/// Writes all of them.
+/// Writes all of them; those of an earlier search that are not written again go.
 pub(super) fn write(scratch: &Path, found: &Found) -> Result<(), BisectError> {
+    for name in [RANKING, TABLE, ROC, DRAWN] {
+        let path = scratch.join(name);
+        if path.exists() {
+            std::fs::remove_file(&path).map_err(BisectError::io(&path, "remove"))?;
+        }
+    }
     if let Some(ranking) = &found.ranking {
         json(scratch, RANKING, ranking)?;
         write_atomic(&scratch.join(TABLE), table(ranking).as_bytes())?;
