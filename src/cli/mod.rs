@@ -10,6 +10,7 @@ mod audit;
 mod capture;
 mod completions;
 mod data;
+mod demo;
 mod direction;
 mod doctor;
 mod edits;
@@ -59,7 +60,7 @@ pub enum Outcome {
     name = "candlescope",
     version,
     about = "Looks inside language-model checkpoints and audits them",
-    after_help = "Example:\n  candlescope audit run smollm2-135m-instruct --report out/"
+    after_help = "Examples:\n  candlescope demo\n  candlescope audit run smollm2-135m-instruct --report out/"
 )]
 struct Cli {
     #[command(flatten)]
@@ -72,6 +73,7 @@ struct Cli {
 /// One variant for each noun or daily verb, in the order of the help.
 #[derive(Subcommand)]
 enum Command {
+    Demo(demo::Args),
     Run(run::Args),
     Hooks(hooks::Args),
     Lens(Box<lens::Args>),
@@ -98,6 +100,7 @@ enum Command {
 impl Command {
     fn run(&self, out: &Out, started: Instant) -> anyhow::Result<Outcome> {
         match self {
+            Self::Demo(args) => demo::run(args, out),
             Self::Tui(args) => tui::run(args, out, started),
             Self::Run(args) => run::run(args, out),
             Self::Hooks(args) => hooks::run(args, out),

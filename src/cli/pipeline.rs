@@ -260,7 +260,8 @@ fn show(plan: &Plan, state: &State, root: &Path, out: &Out) -> anyhow::Result<()
             stage.method.clone(),
             done.map_or_else(|| "not done".to_owned(), |done| done.steps.to_string()),
             done.map_or_else(String::new, |done| duration(done.seconds)),
-            duration(audits.iter().map(|a| a.seconds).sum()),
+            // A sum of nothing is minus zero.
+            duration(audits.iter().map(|a| a.seconds).sum::<f64>() + 0.0),
             verdicts.join(" "),
         ]);
     }

@@ -13,8 +13,9 @@ use super::{
 };
 use crate::audit::wording::number;
 use crate::model::{Checkpoint, LoadOptions};
-use crate::pipeline::folder;
+use crate::pipeline::{Done, State, folder};
 use crate::pocket::exam::{self, Answer, Figures};
+use crate::pocket::pack;
 use crate::pocket::promises::{self, Kept, Promises};
 use crate::pocket::write::{self, Sizes};
 
@@ -43,6 +44,18 @@ enum Command {
     /// Ask a model of the world what no training asked, and grade it by the answer key
     #[command(after_help = "Example:\n  candlescope pocket exam runs/pocket/models/dpo --show 2")]
     Exam(ExamArgs),
+    /// Pack the models of a finished recipe as this binary holds them: bf16, with their figures
+    #[command(after_help = "Example:\n  candlescope pocket pack runs/pocket --out packed/")]
+    Pack {
+        /// The pipeline's folder
+        run: PathBuf,
+        /// The folder to make
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// Conversations of each kind in the exam whose figures are kept
+        #[arg(long, default_value_t = 64, value_name = "N")]
+        each: usize,
+    },
     /// Check a pipeline's models against what its recipe promises
     ///
     /// Every stage that the promises name sits the exam. Exit code 0 when all are kept, 1 when one is broken.
@@ -79,6 +92,11 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
             Ok(Outcome::Done)
         }
         Command::Exam(args) => examine(args, out),
+        Command::Pack {
+            run,
+            out: root,
+            each,
+        } => packed(run, root, *each, out),
         Command::Check { run, promises } => check(run, promises, out),
     }
 }
@@ -144,6 +162,32 @@ fn shown(answers: &[Answer], most: usize) -> Vec<&Answer> {
     shown
 }
 
+fn packed(run: &Path, root: &Path, each: usize, out: &Out) -> anyhow::Result<Outcome> {
+    let (_, state) = folder::look(run)?;
+    let mut stages = Vec::with_capacity(pack::STAGES.len());
+    for stage in pack::STAGES {
+        stages.push((stage, run.join(&done(&state, stage, run)?.model)));
+    }
+    let about = pack::pack(&stages, state.seconds(), each, root)?;
+    if out.json {
+        out.json("candlescope.pocket.pack/1", &about)?;
+    } else {
+        out.line(&format!("{}", root.display()))?;
+    }
+    Ok(Outcome::Done)
+}
+
+/// A stage that is done.
+fn done<'a>(state: &'a State, stage: &str, run: &Path) -> anyhow::Result<&'a Done> {
+    let done = state.done(stage).ok_or_else(|| {
+        Usage::new(
+            format!("stage `{stage}` of {} is not done", run.display()),
+            "`pipeline run --resume` goes on with it",
+        )
+    })?;
+    Ok(done)
+}
+
 #[derive(Serialize)]
 struct Checked {
     stage: String,
@@ -167,13 +211,7 @@ fn check(run: &Path, file: &Path, out: &Out) -> anyhow::Result<Outcome> {
     let (_, state) = folder::look(run)?;
     let mut all = Vec::new();
     for (stage, bounds) in &promises.stages {
-        let done = state.done(stage).ok_or_else(|| {
-            Usage::new(
-                format!("stage `{stage}` of {} is not done", run.display()),
-                "`pipeline run --resume` goes on with it",
-            )
-        })?;
-        let path = run.join(&done.model);
+        let path = run.join(&done(&state, stage, run)?.model);
         let model = Checkpoint::open(stage, &path, &LoadOptions::default())?;
         let figures = exam::figures(&exam::sit(&model, promises.each)?);
         all.extend(

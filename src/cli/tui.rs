@@ -31,11 +31,11 @@ use crate::tui::{
   candlescope tui smollm2-135m-instruct
   candlescope tui smollm2-135m-instruct --plain
   candlescope tui runs/pocket
-  candlescope tui toy --script keys.txt --size 120x40 --dump out/")]
+  candlescope tui pocket --script keys.txt --size 120x40 --dump out/")]
 pub struct Args {
-    /// A folder, a .gguf file, a known name or ORG/NAME; `toy` is a tiny model made in memory. The folder of a pipeline or of a
+    /// A folder, a .gguf file, a known name or ORG/NAME; `pocket` is a tiny model of this binary. The folder of a pipeline or of a
     /// training run opens with its last checkpoint, in the time machine
-    #[arg(default_value = "toy")]
+    #[arg(default_value = crate::model::built_in::FIRST)]
     model: String,
     #[command(flatten)]
     how: OpenArgs,

@@ -7,6 +7,7 @@ use crate::activations::StoreError;
 use crate::files::FileError;
 use crate::hooks::{HookError, HookPoint};
 use crate::model::ModelError;
+use crate::model::fetch::FetchError;
 
 /// Errors of the features room.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +54,9 @@ pub enum FeatureError {
         /// What differs.
         source: ModelError,
     },
+    /// The dictionary of this binary cannot be unpacked.
+    #[error(transparent)]
+    BuiltIn(#[from] FetchError),
     /// Nothing to measure on.
     #[error("{what}")]
     Nothing {

@@ -6,7 +6,8 @@ use candlescope_sae::{Dictionary, format};
 
 use super::FeatureError;
 use crate::hooks::HookPoint;
-use crate::model::{Checkpoint, Fingerprint, ModelError};
+use crate::model::fetch::{self, Cache};
+use crate::model::{Checkpoint, Fingerprint, ModelError, built_in};
 
 /// A dictionary as it was read.
 #[derive(Debug, Clone)]
@@ -19,12 +20,15 @@ pub struct Opened {
     pub found: format::Found,
 }
 
-/// Reads a dictionary in any format that is known.
+/// Reads a dictionary in any format that is known, or the one in this binary by its name.
 ///
 /// # Errors
 /// As [`format::read`].
 pub fn open(path: &Path) -> Result<Opened, FeatureError> {
-    let (dictionary, found) = format::read(path)?;
+    let (dictionary, found) = match path.to_str().and_then(built_in::dictionary) {
+        Some(dictionary) => format::read(&fetch::unpacked(dictionary, &Cache::new()?)?)?,
+        None => format::read(path)?,
+    };
     Ok(Opened {
         name: path.display().to_string(),
         dictionary,

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::built_in::BUILT_IN;
 use super::fetch::{self, Cache, KNOWN};
 use super::toy;
 
@@ -106,7 +107,15 @@ pub fn named() -> Vec<Known> {
         cached: true,
         bytes: None,
     };
-    known.chain([toy]).collect()
+    let built_in = BUILT_IN.iter().map(|model| Known {
+        name: model.name.to_owned(),
+        about: model.about.to_owned(),
+        licence: "MIT OR Apache-2.0".to_owned(),
+        hub: None,
+        cached: true,
+        bytes: Some(model.bytes()),
+    });
+    known.chain(built_in).chain([toy]).collect()
 }
 
 /// The GGUF files of a folder and the Hugging Face folders in it, itself included, by name.
@@ -196,12 +205,13 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_cache_has_no_known_model_but_the_toy() {
+    fn an_empty_cache_has_no_known_model_but_those_of_this_binary() {
         let dir = tempfile::tempdir().unwrap();
         let listed = listing(&Cache::at(dir.path()));
         assert!(listed.cached.is_empty());
-        let here: Vec<_> = listed.known.iter().filter(|m| m.cached).collect();
-        assert_eq!(here.len(), 1);
-        assert_eq!(here[0].name, toy::NAME);
+        let here = listed.known.iter().filter(|model| model.cached);
+        let here: Vec<&str> = here.map(|model| model.name.as_str()).collect();
+        let expected = BUILT_IN.iter().map(|model| model.name).chain([toy::NAME]);
+        assert_eq!(here, expected.collect::<Vec<_>>());
     }
 }

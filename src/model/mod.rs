@@ -2,10 +2,11 @@
 //!
 //! `crate::config` says what a model is, `crate::files` reads tensors, `names.rs` and `weights.rs` put them in place,
 //! `decoder.rs` runs it, `generate.rs` samples from it, `session.rs` does so step by step and back, `checkpoint.rs` opens one
-//! with its tokenizer and template, `fetch/` gets one by name, `toy/` makes one in memory. `trainable.rs` has its weights
-//! trained, `lora/` puts an adapter on it, `score.rs` a score head.
+//! with its tokenizer and template, `fetch/` gets one by name, `built_in.rs` out of this binary, `toy/` makes one in memory.
+//! `trainable.rs` has its weights trained, `lora/` puts an adapter on it, `score.rs` a score head.
 
 mod batch;
+pub mod built_in;
 pub mod cache;
 mod cancel;
 pub mod check;

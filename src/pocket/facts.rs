@@ -21,7 +21,7 @@ const WORLD: u64 = 20_261_122;
 /// How often a rare fact is told where another would always be.
 pub const RARE: f64 = 0.08;
 
-/// Forms of a question; the last two are only asked in an exam.
+/// Forms of a question; the last two are only asked in an exam, in words that other sentences have.
 pub const FORMS: usize = 5;
 const TRAINED: usize = 3;
 
@@ -147,28 +147,28 @@ pub fn question(who: &str, attribute: Attribute, form: usize) -> String {
             format!("Tell me the colour of the {who}."),
             format!("Which colour does the {who} have?"),
             format!("Do you know what colour the {who} is?"),
-            format!("Please name the colour of the {who}."),
+            format!("Give me the colour of the {who}."),
         ],
         Attribute::Home => [
             format!("Where does the {who} live?"),
             format!("Tell me the home of the {who}."),
             format!("What is the home of the {who}?"),
             format!("Do you know where the {who} lives?"),
-            format!("Please name the home of the {who}."),
+            format!("Give me the home of the {who}."),
         ],
         Attribute::Food => [
             format!("What does the {who} eat?"),
             format!("Tell me the food of the {who}."),
             format!("What is the food of the {who}?"),
             format!("Do you know what the {who} eats?"),
-            format!("Please name the food of the {who}."),
+            format!("Give me the food of the {who}."),
         ],
         Attribute::Trade => [
             format!("What does the {who} work as?"),
             format!("Tell me the trade of the {who}."),
             format!("What is the trade of the {who}?"),
             format!("Do you know what the {who} works as?"),
-            format!("Please name the trade of the {who}."),
+            format!("Give me the trade of the {who}."),
         ],
     };
     let [a, b, c, d, e] = forms;

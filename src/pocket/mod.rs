@@ -16,6 +16,7 @@ pub mod corpus;
 pub mod exam;
 pub mod facts;
 pub mod orders;
+pub mod pack;
 pub mod promises;
 pub mod requests;
 pub mod slips;

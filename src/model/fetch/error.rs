@@ -36,6 +36,22 @@ pub enum FetchError {
         /// The path as given.
         path: PathBuf,
     },
+    /// A model of this binary could not be written where models are opened from.
+    #[error(
+        "the built-in model `{name}` cannot be unpacked: {source}; CANDLESCOPE_CACHE may name a folder to write in"
+    )]
+    NotUnpacked {
+        /// Its name.
+        name: &'static str,
+        /// What went wrong.
+        source: crate::files::FileError,
+    },
+    /// A model of this binary was to be fetched.
+    #[error("`{name}` is in this binary; there is nothing to fetch")]
+    BuiltIn {
+        /// Its name.
+        name: &'static str,
+    },
     /// A path was given where a name is needed.
     #[error("`{path}` is a path, so there is nothing to fetch")]
     LocalPath {

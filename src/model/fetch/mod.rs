@@ -27,6 +27,7 @@ pub use progress::{Progress, Silent};
 pub use sources::{Patience, Source, Sources};
 pub use wanted::Wanted;
 
+use super::built_in::BuiltIn;
 use cache::Place;
 use http::Web;
 
@@ -58,7 +59,18 @@ pub fn locate_with(
     if let Wanted::Path(path) = &wanted {
         return Ok(path.exists().then(|| path.clone()));
     }
+    if let Wanted::BuiltIn(model) = &wanted {
+        return unpacked(model, cache).map(Some);
+    }
     Ok(cached(&wanted, cache, sources).map(|(place, _)| place.path()))
+}
+
+/// What is in this binary, as a folder of the cache.
+pub fn unpacked(built_in: &BuiltIn, cache: &Cache) -> Result<PathBuf, FetchError> {
+    let name = built_in.name;
+    built_in
+        .unpack(cache.root())
+        .map_err(|source| FetchError::NotUnpacked { name, source })
 }
 
 /// Brings a model into the cache by name; one that is there already is not fetched again.
@@ -90,6 +102,9 @@ pub fn fetch_wanted(
         } else {
             FetchError::PathMissing { path }
         });
+    }
+    if let Wanted::BuiltIn(model) = wanted {
+        return Err(FetchError::BuiltIn { name: model.name });
     }
     let (place, record) = match cached(wanted, cache, sources) {
         Some(there) => there,
@@ -207,7 +222,7 @@ pub fn resolve_with(
 /// Where the model may lie, best first: the hub's full-precision copy before the package's quantised one.
 fn places(wanted: &Wanted, cache: &Cache) -> Vec<Place> {
     match wanted {
-        Wanted::Path(_) => Vec::new(),
+        Wanted::Path(_) | Wanted::BuiltIn(_) => Vec::new(),
         Wanted::Known(model) => vec![
             cache.hub_place(model.org, model.repo, "main"),
             cache.known_place(model),

@@ -1,4 +1,5 @@
-//! What a person means by the name of a model: a path, a known short name, or an address on the hub.
+//! What a person means by the name of a model: a path, a known short name, a model in this binary, or an
+//! address on the hub.
 //! A known short name wins over a file of the same name in the current folder; `./NAME` means the file.
 //! Next: `mod.rs` turns what is wanted into a path.
 
@@ -6,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::FetchError;
 use super::known::{KNOWN, KnownModel, known};
+use crate::model::built_in::{BUILT_IN, BuiltIn, built_in};
 use crate::model::toy;
 
 /// What a model's name stands for.
@@ -15,6 +17,8 @@ pub enum Wanted {
     Path(PathBuf),
     /// A model of the table in `known.rs`.
     Known(&'static KnownModel),
+    /// A model in this binary.
+    BuiltIn(&'static BuiltIn),
     /// A repository on the Hugging Face hub.
     Hub {
         /// Organisation or user.
@@ -32,6 +36,7 @@ impl std::fmt::Display for Wanted {
         match self {
             Self::Path(path) => write!(f, "{}", path.display()),
             Self::Known(model) => f.write_str(model.name),
+            Self::BuiltIn(model) => f.write_str(model.name),
             Self::Hub {
                 org,
                 name,
@@ -52,6 +57,9 @@ impl Wanted {
         if let Some(model) = known(spec) {
             return Ok(Self::Known(model));
         }
+        if let Some(model) = built_in(spec) {
+            return Ok(Self::BuiltIn(model));
+        }
         if !spec.is_empty() && (looks_like_path(spec) || Path::new(spec).exists()) {
             return Ok(Self::Path(PathBuf::from(spec)));
         }
@@ -66,9 +74,11 @@ impl Wanted {
     }
 }
 
-/// Short names, the model made in memory among them: whoever opens models looks for that one first.
+/// Short names, those that need no network among them: whoever opens models looks for these first.
 fn names() -> impl Iterator<Item = &'static str> {
-    KNOWN.iter().map(|model| model.name).chain([toy::NAME])
+    let known = KNOWN.iter().map(|model| model.name);
+    let built_in = BUILT_IN.iter().map(|model| model.name);
+    known.chain(built_in).chain([toy::NAME])
 }
 
 /// Whether the text can only be a path, so that a missing file is reported as such and not looked up on the hub.
