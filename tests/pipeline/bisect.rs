@@ -207,7 +207,7 @@ fn limit() -> f64 {
     };
     let (good, bad) = (at(HALF), at(2 * HALF));
     assert!(good > bad + 1.0, "{good} {bad}");
-    (good + bad) / 2.0
+    f64::midpoint(good, bad)
 }
 
 #[test]
