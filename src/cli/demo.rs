@@ -54,7 +54,7 @@ const ANSWER: usize = 16;
 struct Demo {
     answers: Vec<Asked>,
     figures: Vec<(String, Figures)>,
-    refusal: Vec<Layer>,
+    refusal: Vec<Carried>,
 }
 
 #[derive(Serialize)]
@@ -73,9 +73,9 @@ struct Said {
     wrong: bool,
 }
 
-/// What the direction of one layer separates and carries.
+/// What the direction at the input of one layer separates and carries.
 #[derive(Serialize)]
-struct Layer {
+struct Carried {
     layer: usize,
     /// AUROC of the projection, harmful against harmless prompts that made no direction.
     separation: f64,
@@ -198,7 +198,7 @@ fn graded(figures: &[(String, Figures)], each: usize, out: &Out) -> anyhow::Resu
 }
 
 /// A direction for each layer from prompts of one split, and what it separates and carries on others.
-fn layers(model: &Checkpoint) -> anyhow::Result<Vec<Layer>> {
+fn layers(model: &Checkpoint) -> anyhow::Result<Vec<Carried>> {
     let sizes = Sizes {
         train: 32,
         validation: 32,
@@ -238,7 +238,7 @@ fn layers(model: &Checkpoint) -> anyhow::Result<Vec<Layer>> {
     let mut layers = Vec::with_capacity(candidates.len());
     for candidate in &candidates {
         let hooks = Hooks::new().edits(steer::ablation(&candidate.unit(), config));
-        layers.push(Layer {
+        layers.push(Carried {
             layer: candidate.layer,
             separation: candidate.separation,
             refused: before,
@@ -249,7 +249,7 @@ fn layers(model: &Checkpoint) -> anyhow::Result<Vec<Layer>> {
     Ok(layers)
 }
 
-fn sits(layers: &[Layer], out: &Out) -> anyhow::Result<()> {
+fn sits(layers: &[Carried], out: &Out) -> anyhow::Result<()> {
     out.line("\nWhere refusal sits in pocket: the direction from harmless to harmful prompts at the input of each layer, and")?;
     out.line(
         "what the model still refuses when that direction is taken out of everything it writes:",
