@@ -107,14 +107,14 @@ fn in_tmux_it_opens_answers_keys_and_leaves_the_terminal_as_it_was() {
     };
     let binary = env!("CARGO_BIN_EXE_candlescope");
     tmux.between_modes(binary);
-    tmux.until("toy");
+    tmux.until("pocket");
     tmux.keys(&["?"]);
     tmux.until("type to search");
     tmux.keys(&["Escape"]);
     tmux.keys(&[":"]);
     tmux.keys(&["hooks", "Enter"]);
     tmux.until("points, layer");
-    tmux.copies("candlescope hooks toy --point ");
+    tmux.copies("candlescope hooks pocket --point ");
     tmux.run(&["resize-window", "-x", "25", "-y", "5"]).unwrap();
     tmux.until("too small");
     tmux.run(&["resize-window", "-x", "120", "-y", "40"])

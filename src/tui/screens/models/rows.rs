@@ -74,7 +74,9 @@ pub(super) fn rows(listed: Option<&Listing>, local: &[Local], shared: &Shared) -
             .find(|c| c.name == model.name || Some(&c.name) == model.hub.as_ref());
         rows.push(Row {
             standing: match (listed, model.cached) {
-                _ if model.hub.is_none() => Standing::Made,
+                _ if model.hub.is_none() && model.bytes.is_none() => Standing::Made,
+                // In this binary.
+                _ if model.hub.is_none() => Standing::Here,
                 (None, _) => Standing::Unknown,
                 (Some(_), true) => Standing::Here,
                 (Some(_), false) => Standing::Away,

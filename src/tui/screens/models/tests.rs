@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crossterm::event::{KeyCode, KeyModifiers};
 
 use super::*;
+use crate::model::built_in::BUILT_IN;
 use crate::model::listing::{Cached, named};
 use crate::tui::shared::ModelFacts;
 use crate::tui::theme::Theme;
@@ -109,9 +110,12 @@ fn each_model_is_listed_once_with_where_it_stands() {
     );
     assert_eq!(of("qwen2.5-coder-0.5b-instruct").standing, Standing::Away);
     assert_eq!(of("toy").standing, Standing::Open);
+    assert_eq!(of("pocket").standing, Standing::Here);
     assert_eq!(of("org/other").standing, Standing::Here);
-    assert_eq!(rows.len(), 4);
-    assert_eq!(screen.data(&shared).unwrap().rows.len(), 4);
+    // Two with a name on the hub, the other one of the cache, the toy, and those of this binary.
+    let all = 4 + BUILT_IN.len();
+    assert_eq!(rows.len(), all);
+    assert_eq!(screen.data(&shared).unwrap().rows.len(), all);
 }
 
 #[test]
@@ -138,7 +142,8 @@ fn enter_opens_what_is_here_and_fetches_what_is_not() {
         screen.reply(Reply::Done(Box::new(failed)), cx);
     });
     assert!(text(&screen, &shared, 80, 24).contains("no network"));
-    screen.selected = 2;
+    let rows = screen.rows(&shared);
+    screen.selected = rows.iter().position(|row| row.name == "toy").unwrap();
     assert_eq!(screen.enabled("open", &shared), Err("it is open".into()));
 }
 
