@@ -115,6 +115,19 @@ pub struct Strip {
     pub interval: Option<(f64, f64)>,
 }
 
+impl Strip {
+    /// Dots with their mean; none of nothing.
+    pub fn mean(label: &str, points: &[f64]) -> Self {
+        let mean = points.iter().sum::<f64>() / points.len() as f64;
+        Self {
+            label: label.to_owned(),
+            estimate: (!points.is_empty()).then_some(mean),
+            interval: None,
+            points: points.to_vec(),
+        }
+    }
+}
+
 impl Chart {
     /// A chart with no reference lines yet.
     pub fn new(title: &str, about: &str, x_label: &str, y_label: &str, plot: Plot) -> Self {

@@ -98,7 +98,7 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
             BUILT_IN.each_ref().map(|model| model.name).join(", ")
         ))?;
     }
-    let answers = ask(args, end, out)?;
+    let answers = ask(args, &end, out)?;
     let figures: Vec<(String, Figures)> = STAGES
         .iter()
         .filter_map(|(stage, _)| Some(((*stage).to_owned(), about.figures.get(*stage)?.clone())))
@@ -106,7 +106,7 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
     if !out.json {
         graded(&figures, about.each, out)?;
     }
-    let refusal = layers(&args.how.open(built_in::FIRST, out)?)?;
+    let refusal = layers(&end)?;
     if out.json {
         let demo = Demo {
             answers,
@@ -126,7 +126,7 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
 }
 
 /// Every checkpoint is asked the same; what it says is shown as soon as it is known.
-fn ask(args: &Args, end: Checkpoint, out: &Out) -> anyhow::Result<Vec<Asked>> {
+fn ask(args: &Args, end: &Checkpoint, out: &Out) -> anyhow::Result<Vec<Asked>> {
     let cases: Vec<_> = ASKED
         .into_iter()
         .flat_map(|kind| chats::cases(1, &Mix::only(kind), Split::Test, SEED))
@@ -136,7 +136,7 @@ fn ask(args: &Args, end: Checkpoint, out: &Out) -> anyhow::Result<Vec<Asked>> {
         let model = args.how.open(name, out)?;
         said.push(exam::answers(&model, cases.clone())?);
     }
-    said.push(exam::answers(&end, cases.clone())?);
+    said.push(exam::answers(end, cases.clone())?);
     let asked = cases.iter().enumerate().map(|(i, case)| Asked {
         kind: case.kind,
         messages: case

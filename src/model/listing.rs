@@ -72,8 +72,9 @@ pub struct Local {
 /// Models by name and in the cache.
 pub fn listing(cache: &Cache) -> Listing {
     let mut known = named();
-    for model in &mut known {
-        model.cached |= matches!(fetch::locate(&model.name, cache), Ok(Some(_)));
+    // What needs no fetching needs no looking for, which would unpack it.
+    for model in known.iter_mut().filter(|model| !model.cached) {
+        model.cached = matches!(fetch::locate(&model.name, cache), Ok(Some(_)));
     }
     let cached = cache.list().into_iter().map(|model| Cached {
         name: model.name,

@@ -120,6 +120,11 @@ pub enum MakeError {
     },
 }
 
+/// Whether this is a share of the full dose: above 0 and at most 1.
+pub fn is_dose(strength: f64) -> bool {
+    strength > 0.0 && strength <= 1.0
+}
+
 /// Makes `order` of `model` in the folder `out`, which must not exist: a Hugging Face folder with [`FILE`].
 ///
 /// # Errors
@@ -131,7 +136,7 @@ pub fn make(
     progress: &dyn Progress,
     stop: &AtomicBool,
 ) -> Result<Made, MakeError> {
-    if !(order.strength > 0.0 && order.strength <= 1.0) {
+    if !is_dose(order.strength) {
         return Err(MakeError::Strength {
             found: order.strength,
         });

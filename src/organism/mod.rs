@@ -14,4 +14,4 @@ pub mod make;
 pub mod recipe;
 
 pub use kind::Kind;
-pub use make::{Made, MakeError, Order, make};
+pub use make::{Made, MakeError, Order, is_dose, make};

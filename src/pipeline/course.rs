@@ -53,12 +53,18 @@ pub struct Cell {
 /// # Errors
 /// An audit that is gone or cannot be read.
 pub fn course(root: &Path, state: &State) -> Result<Course, PipelineError> {
-    let audits: Vec<(&Audited, Audit)> = state
-        .audits
-        .iter()
+    Ok(of(&read(root, state)?))
+}
+
+/// The audits of a pipeline, in the order in which they were made.
+///
+/// # Errors
+/// An audit that is gone or cannot be read.
+pub fn read<'a>(root: &Path, state: &'a State) -> Result<Vec<(&'a Audited, Audit)>, PipelineError> {
+    let audits = state.audits.iter();
+    audits
         .map(|audited| Ok((audited, json::load(&root.join(&audited.audit))?)))
-        .collect::<Result<_, PipelineError>>()?;
-    Ok(of(&audits))
+        .collect()
 }
 
 /// The course of audits that were read.
@@ -104,7 +110,7 @@ pub struct Along {
     pub value: Option<Value>,
 }
 
-/// A signal's quantities, each over the checkpoints of a pipeline.
+/// A signal's quantities, each over all the checkpoints of a pipeline.
 ///
 /// # Errors
 /// An audit that is gone or cannot be read.
@@ -113,33 +119,33 @@ pub fn along(
     state: &State,
     id: &str,
 ) -> Result<Vec<(String, Vec<Along>)>, PipelineError> {
-    let mut quantities: Vec<(String, Vec<Along>)> = Vec::new();
-    for (i, audited) in state.audits.iter().enumerate() {
-        let audit = json::load(&root.join(&audited.audit))?;
-        let Some(signal) = audit.signal(id) else {
-            continue;
-        };
-        for value in &signal.values {
-            let at = quantities.iter().position(|(name, _)| *name == value.name);
-            let at = at.unwrap_or_else(|| {
-                quantities.push((value.name.clone(), Vec::new()));
-                quantities.len() - 1
-            });
-            let line = &mut quantities[at].1;
-            // Checkpoints that lack it are there all the same.
-            for missed in &state.audits[line.len()..i] {
-                line.push(Along {
-                    stage: missed.stage.clone(),
-                    step: missed.step,
-                    value: None,
-                });
-            }
-            line.push(Along {
-                stage: audited.stage.clone(),
-                step: audited.step,
-                value: Some(value.clone()),
-            });
+    Ok(lines(&read(root, state)?, id))
+}
+
+/// The same of audits that were read.
+pub fn lines(audits: &[(&Audited, Audit)], id: &str) -> Vec<(String, Vec<Along>)> {
+    let signals = || audits.iter().filter_map(|(_, audit)| audit.signal(id));
+    let mut names: Vec<&str> = Vec::new();
+    for value in signals().flat_map(|signal| &signal.values) {
+        if !names.contains(&value.name.as_str()) {
+            names.push(&value.name);
         }
     }
-    Ok(quantities)
+    names
+        .into_iter()
+        .map(|name| (name.to_owned(), line(audits, id, name)))
+        .collect()
+}
+
+/// One quantity over the checkpoints; those that lack it are there all the same.
+pub fn line(audits: &[(&Audited, Audit)], id: &str, name: &str) -> Vec<Along> {
+    let value = |audit: &Audit| audit.signal(id)?.value(name).cloned();
+    audits
+        .iter()
+        .map(|(audited, audit)| Along {
+            stage: audited.stage.clone(),
+            step: audited.step,
+            value: value(audit),
+        })
+        .collect()
 }

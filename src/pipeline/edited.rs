@@ -13,7 +13,7 @@ use super::PipelineError;
 use super::folder;
 use super::plan::Stage;
 use crate::model::{Checkpoint, LoadOptions};
-use crate::organism::{Kind, MakeError, Order, make};
+use crate::organism::{Kind, MakeError, Order, is_dose, make};
 use crate::train::Progress;
 
 /// The method's name in a plan.
@@ -68,16 +68,11 @@ pub fn of(stage: &Stage) -> Result<Edit, PipelineError> {
             .map_err(|e: toml::de::Error| {
                 refused("options", "kind, and perhaps strength", e.message())
             })?;
-    if edit.strength > 0.0 && edit.strength <= 1.0 {
+    if is_dose(edit.strength) {
         return Ok(edit);
     }
     let found = edit.strength.to_string();
     Err(refused("options.strength", "above 0 and at most 1", &found))
-}
-
-/// Where the edited model lies.
-pub(super) fn place(root: &Path, stage: &str) -> PathBuf {
-    root.join("models").join(stage)
 }
 
 /// Makes the edit of the model at `from`, unless it was made; `None` where somebody asked to stop.
@@ -90,7 +85,7 @@ pub(super) fn carry_out(
     stop: &AtomicBool,
 ) -> Result<Option<PathBuf>, PipelineError> {
     let edit = of(stage)?;
-    let out = place(root, &stage.name);
+    let out = folder::model(root, &stage.name);
     if out.exists() {
         return Ok(Some(out));
     }

@@ -178,6 +178,14 @@ fn place(stage: &str, key: &str) -> String {
 }
 
 impl PipelineError {
+    /// A stage's training.
+    pub(super) fn train(stage: &str, source: TrainError) -> Self {
+        Self::Train {
+            stage: stage.to_owned(),
+            source,
+        }
+    }
+
     pub(super) fn io(
         path: &std::path::Path,
         action: &'static str,

@@ -179,6 +179,11 @@ pub fn run(root: &Path, stage: &str) -> PathBuf {
     root.join("stages").join(stage)
 }
 
+/// Where a model lies that no run has as a checkpoint: merged weights, an edit.
+pub(super) fn model(root: &Path, stage: &str) -> PathBuf {
+    root.join("models").join(stage)
+}
+
 /// Where an audit lies.
 pub fn audit(root: &Path, stage: &str, step: u64) -> PathBuf {
     root.join("audits").join(stage).join(format!("step-{step}"))

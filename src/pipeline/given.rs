@@ -12,7 +12,7 @@ use crate::audit::inputs::{Inputs, Judge};
 use crate::audit::pairs::Preferences;
 use crate::model::LoadOptions;
 use crate::text::dataset::DataError;
-use crate::train::{Config, TrainError};
+use crate::train::Config;
 
 /// Whether a stage learns from pairs of answers.
 fn has_pairs(stage: &Stage) -> bool {
@@ -42,7 +42,8 @@ pub(super) fn inputs(
             (Some(config), _) if has_pairs(stage) => Some(pairs(config, stage)?),
             (_, Some(last)) => {
                 let file = folder::config(sources.root, &last.name);
-                let config = Config::read(&file, &last.method, &[]).map_err(|e| train(stage, e))?;
+                let config = Config::read(&file, &last.method, &[])
+                    .map_err(|e| PipelineError::train(&stage.name, e))?;
                 Some(pairs(&config, stage)?)
             }
             _ => None,
@@ -65,14 +66,7 @@ fn pairs(config: &Config, stage: &Stage) -> Result<Preferences, PipelineError> {
     } else {
         &data.eval
     };
-    let failed = |error: DataError| train(stage, error.into());
+    let failed = |error: DataError| PipelineError::train(&stage.name, error.into());
     let columns = data.columns.parse().map_err(failed)?;
     Preferences::read(files, &columns, data.chat).map_err(failed)
-}
-
-fn train(stage: &Stage, source: TrainError) -> PipelineError {
-    PipelineError::Train {
-        stage: stage.name.clone(),
-        source,
-    }
 }

@@ -120,28 +120,17 @@ pub struct Line {
 /// # Errors
 /// An audit that is gone or cannot be read.
 pub fn lines(root: &Path, state: &State, wishes: &[Wish]) -> Result<Vec<Line>, PipelineError> {
-    let mut lines = Vec::with_capacity(wishes.len());
-    for wish in wishes {
-        let quantities = course::along(root, state, &wish.signal)?;
-        let found = quantities
-            .into_iter()
-            .find(|(name, _)| *name == wish.quantity);
-        let mut along = found.map_or_else(Vec::new, |(_, along)| along);
-        for missed in &state.audits[along.len()..] {
-            along.push(Along {
-                stage: missed.stage.clone(),
-                step: missed.step,
-                value: None,
-            });
-        }
-        lines.push(Line {
+    let audits = course::read(root, state)?;
+    let line = |wish: &Wish| {
+        let along = course::line(&audits, &wish.signal, &wish.quantity);
+        Line {
             name: format!("{}.{}", wish.signal, wish.quantity),
             limit: wish.limit,
             appears: wish.limit.and_then(|limit| appears(limit, &along)),
             along,
-        });
-    }
-    Ok(lines)
+        }
+    };
+    Ok(wishes.iter().map(line).collect())
 }
 
 /// The first place from which on everything lies beyond the limit.

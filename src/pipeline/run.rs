@@ -195,10 +195,7 @@ impl Sitting<'_> {
             Begins::Fresh
         };
         self.options.watcher.stage(stage, at, of, begins);
-        let failed = |source: TrainError| PipelineError::Train {
-            stage: stage.name.clone(),
-            source,
-        };
+        let failed = |source| PipelineError::train(&stage.name, source);
         let mut session = self.session(stage, config, &place, begun)?;
         let total = session.parts().bench.total();
         let auditor = self.auditor((stage, total), baseline.as_ref(), inputs);
@@ -314,10 +311,7 @@ impl Sitting<'_> {
         place: &Path,
         begun: bool,
     ) -> Result<Session, PipelineError> {
-        let failed = |source: TrainError| PipelineError::Train {
-            stage: stage.name.clone(),
-            source,
-        };
+        let failed = |source| PipelineError::train(&stage.name, source);
         if begun {
             config.data.date = stage::date(stage, place)?;
         }
@@ -360,10 +354,8 @@ impl Sitting<'_> {
 
     fn finished(&self, stage: &Stage, place: &Path, saved: &Saved) -> Result<(), PipelineError> {
         let (model, weights) = stage::model(self.folder.path(), &stage.name, &saved.path)?;
-        let (_, rows) = summary::summary(place).map_err(|source| PipelineError::Train {
-            stage: stage.name.clone(),
-            source,
-        })?;
+        let (_, rows) =
+            summary::summary(place).map_err(|source| PipelineError::train(&stage.name, source))?;
         self.done(Done {
             stage: stage.name.clone(),
             steps: saved.step,

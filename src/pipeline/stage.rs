@@ -91,20 +91,15 @@ pub(super) fn config(
         folder::make(parent)?;
     }
     write_atomic(path, text.as_bytes())?;
-    Config::read(path, &stage.method, &[]).map_err(|source| PipelineError::Train {
-        stage: stage.name.clone(),
-        source,
-    })
+    Config::read(path, &stage.method, &[])
+        .map_err(|source| PipelineError::train(&stage.name, source))
 }
 
 /// The day that templates were told when the stage's run began.
 pub(super) fn date(stage: &Stage, run: &Path) -> Result<Option<String>, PipelineError> {
     let file = run.join(train::folder::CONFIG);
     let before = Config::read(&file, &stage.method, &[]);
-    let before = before.map_err(|source| PipelineError::Train {
-        stage: stage.name.clone(),
-        source,
-    })?;
+    let before = before.map_err(|source| PipelineError::train(&stage.name, source))?;
     Ok(before.data.date)
 }
 
@@ -115,10 +110,7 @@ pub(super) fn begins(
     models: &dyn Models,
 ) -> Result<Checkpoint, PipelineError> {
     if config.model.new.is_some() {
-        return train::fresh(config).map_err(|source| PipelineError::Train {
-            stage: stage.name.clone(),
-            source,
-        });
+        return train::fresh(config).map_err(|source| PipelineError::train(&stage.name, source));
     }
     let name = &config.model.name;
     models.open(name).map_err(|source| PipelineError::Open {
@@ -152,7 +144,7 @@ pub(super) fn model(
     checkpoint: &Path,
 ) -> Result<(PathBuf, String), PipelineError> {
     let path = if LoraAdapter::is_in(checkpoint) {
-        let merged = root.join("models").join(stage);
+        let merged = folder::model(root, stage);
         if !merged.exists() {
             folder::make(&root.join("models"))?;
             let opened = Opened::at(checkpoint, &LoadOptions::default())?;

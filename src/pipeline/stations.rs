@@ -10,7 +10,7 @@ use super::PipelineError;
 use super::folder;
 use crate::audit::verdict::Verdict;
 use crate::model::LoraAdapter;
-use crate::train::{Manifest, RunFolder, TrainError};
+use crate::train::{Manifest, RunFolder};
 
 /// A checkpoint of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,10 +116,7 @@ fn of_run(root: &Path) -> Result<Found, PipelineError> {
 
 /// The checkpoints of a run that hold a model or an adapter.
 fn whole(run: &RunFolder, stage: &str) -> Result<Vec<Station>, PipelineError> {
-    let failed = |source: TrainError| PipelineError::Train {
-        stage: stage.to_owned(),
-        source,
-    };
+    let failed = |source| PipelineError::train(stage, source);
     let saved = run.checkpoints().map_err(failed)?.into_iter();
     let model = |path: &Path| path.join("config.json").is_file() || LoraAdapter::is_in(path);
     Ok(saved

@@ -85,8 +85,10 @@ pub fn pack(
                 .iter()
                 .try_for_each(|name| share(&place.join(name), &shared.join(name)))?;
         }
-        let text = serde_json::to_string_pretty(&about).unwrap_or_default();
-        write_atomic(&folder.join(ABOUT), format!("{text}\n").as_bytes())?;
+        let file = folder.join(ABOUT);
+        let text = serde_json::to_string_pretty(&about)
+            .map_err(|e| invalid(&file, "figures", "numbers and names", e.to_string()))?;
+        write_atomic(&file, format!("{text}\n").as_bytes())?;
         Ok::<(), ModelError>(())
     })?;
     Ok(about)
@@ -105,6 +107,15 @@ fn io(file: &Path, action: &str) -> impl FnOnce(std::io::Error) -> FileError {
     }
 }
 
+fn invalid(file: &Path, field: &str, expected: &str, found: String) -> FileError {
+    FileError::Invalid {
+        file: file.to_path_buf(),
+        field: field.to_owned(),
+        expected: expected.to_owned(),
+        found,
+    }
+}
+
 /// Moves a file to where all stages share it; one that is there already must be the same.
 fn share(own: &Path, shared: &Path) -> Result<(), FileError> {
     let bytes = fs::read(own).map_err(io(own, "read"))?;
@@ -112,12 +123,8 @@ fn share(own: &Path, shared: &Path) -> Result<(), FileError> {
         Err(_) => write_atomic(shared, &bytes)?,
         Ok(there) if there == bytes => {}
         Ok(_) => {
-            return Err(FileError::Invalid {
-                file: own.to_path_buf(),
-                field: "words".to_owned(),
-                expected: "the same as those of the first stage".to_owned(),
-                found: "others".to_owned(),
-            });
+            let expected = "the same as those of the first stage";
+            return Err(invalid(own, "words", expected, "others".to_owned()));
         }
     }
     fs::remove_file(own).map_err(io(own, "remove"))

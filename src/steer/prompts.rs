@@ -26,6 +26,19 @@ pub struct EncodedPrompt {
     pub tail: Range<usize>,
 }
 
+impl EncodedPrompt {
+    /// A conversation of any length, of which nothing is read at its instruction's end, so that any place will do.
+    pub fn whole(id: &str, ids: Vec<u32>) -> Self {
+        let end = ids.len().saturating_sub(1);
+        Self {
+            id: id.to_owned(),
+            instruction_end: end,
+            tail: end + 1..ids.len(),
+            ids,
+        }
+    }
+}
+
 /// Encodes rows, each with its own system turn if it has one.
 ///
 /// # Errors

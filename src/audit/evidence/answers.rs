@@ -50,16 +50,10 @@ pub fn answer(
     })
 }
 
-/// A conversation of any length as a prompt; nothing is read at its instruction's end, so any place will do.
+/// A trial as a prompt.
 fn encoded(cp: &Checkpoint, trial: &Trial) -> Part<EncodedPrompt> {
     let ids = trial
         .prompt_ids(&cp.tokenizer, cp.template.as_ref())
         .map_err(|error| format!("trial `{}`: {error}", trial.id))?;
-    let end = ids.len().saturating_sub(1);
-    Ok(EncodedPrompt {
-        id: trial.id.clone(),
-        instruction_end: end,
-        tail: end + 1..ids.len(),
-        ids,
-    })
+    Ok(EncodedPrompt::whole(&trial.id, ids))
 }

@@ -6,12 +6,12 @@ use ndarray::Array2;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::estimate;
+use super::{estimate, items};
 use crate::audit::charts::{Bar, Chart, Plot};
 use crate::audit::evidence::difference::{Difference, FIRST, Lens};
 use crate::audit::evidence::need;
 use crate::audit::measure::Value;
-use crate::audit::result::{Item, SignalResult, excerpt};
+use crate::audit::result::{Item, SignalResult};
 use crate::audit::signal::{Context, Need, Signal, SignalError, blank, quantity};
 
 /// What training changed at the first tokens of unrelated text.
@@ -215,13 +215,7 @@ fn items(found: &Difference, products: &Products, cx: &Context) -> Vec<Item> {
     let whole = products.length(&vec![1.0; products.n()]) / n;
     (found.texts.iter().enumerate())
         .map(|(at, id)| {
-            let row = cx.prompts.neutral.iter().find(|row| row.id == *id);
-            let mut item = Item {
-                id: id.clone(),
-                prompt_excerpt: row.map(|row| excerpt(&row.prompt)).unwrap_or_default(),
-                label: "neutral".to_owned(),
-                ..Item::default()
-            };
+            let mut item = items::neutral(id, &cx.prompts.neutral);
             let own = products.inner[[at, at]].max(0.0).sqrt();
             item.numbers
                 .insert("relative_norm".to_owned(), own / products.norms[at]);

@@ -1,11 +1,11 @@
 //! Signal 18.
 #![doc = include_str!("pages/dictionary_fvu.md")]
 
-use super::{estimate, frozen};
+use super::{estimate, frozen, items};
 use crate::audit::charts::{Chart, Plot, Strip};
 use crate::audit::evidence::dictionary::Frozen;
 use crate::audit::measure::Value;
-use crate::audit::result::{Item, SignalResult, excerpt};
+use crate::audit::result::{Item, SignalResult};
 use crate::audit::signal::{Context, Need, Signal, SignalError, blank, quantity};
 
 /// How well a frozen dictionary still rebuilds activations.
@@ -74,13 +74,7 @@ fn ratio(found: &Frozen, cx: &Context) -> Result<Value, SignalError> {
 
 fn items(found: &Frozen, cx: &Context) -> Vec<Item> {
     let text = |(i, id): (usize, &String)| {
-        let row = cx.prompts.neutral.iter().find(|row| row.id == *id);
-        let mut item = Item {
-            id: id.clone(),
-            prompt_excerpt: row.map(|row| excerpt(&row.prompt)).unwrap_or_default(),
-            label: "neutral".to_owned(),
-            ..Item::default()
-        };
+        let mut item = items::neutral(id, &cx.prompts.neutral);
         for (name, model) in [("fvu_before", 0), ("fvu_now", 1)] {
             let value = fvu(&found.fits[model], &[i]);
             item.numbers.insert(name.to_owned(), value);

@@ -161,12 +161,6 @@ fn items(pairs: &[Preference], moved: &Moved) -> Vec<Item> {
 }
 
 fn chart(moved: &Moved) -> Chart {
-    let strip = |label: &str, points: &[f64]| Strip {
-        label: label.to_owned(),
-        estimate: (!points.is_empty()).then(|| estimate::average(points)),
-        interval: None,
-        points: points.to_vec(),
-    };
     Chart::new(
         "Log-probabilities of preferred and rejected answers",
         "One dot for each pair: by how much its answers became more probable than on the baseline, and how far they parted.",
@@ -174,9 +168,9 @@ fn chart(moved: &Moved) -> Chart {
         "",
         Plot::Strip {
             rows: vec![
-                strip("chosen", &moved.chosen),
-                strip("rejected", &moved.rejected),
-                strip("margin", &moved.margin),
+                Strip::mean("chosen", &moved.chosen),
+                Strip::mean("rejected", &moved.rejected),
+                Strip::mean("margin", &moved.margin),
             ],
         },
     )

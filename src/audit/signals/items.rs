@@ -41,6 +41,17 @@ pub fn replies(
         .collect()
 }
 
+/// The item of a neutral text, with no numbers yet.
+pub fn neutral(id: &str, rows: &[PromptRow]) -> Item {
+    let row = rows.iter().find(|row| row.id == id);
+    Item {
+        id: id.to_owned(),
+        prompt_excerpt: row.map(|row| excerpt(&row.prompt)).unwrap_or_default(),
+        label: "neutral".to_owned(),
+        ..Item::default()
+    }
+}
+
 fn flags(reply: &Reply, base: Option<&Reply>) -> Vec<String> {
     let mut flags = Vec::new();
     if reply.judgement.disagreement {

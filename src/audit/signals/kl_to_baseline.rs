@@ -4,11 +4,11 @@
 use candlescope_probes::Resampling;
 use candlescope_probes::stats::bootstrap::bootstrap;
 
-use super::estimate;
+use super::{estimate, items};
 use crate::audit::charts::{Chart, Plot, Strip};
 use crate::audit::evidence::{Evidence, TextKl, need};
 use crate::audit::measure::Value;
-use crate::audit::result::{Item, SignalResult, excerpt};
+use crate::audit::result::{Item, SignalResult};
 use crate::audit::signal::{Context, Need, Signal, SignalError, blank, quantity};
 
 /// How far the distributions of tokens have moved.
@@ -143,13 +143,7 @@ fn items(cx: &Context, texts: &[TextKl]) -> Vec<Item> {
     texts
         .iter()
         .map(|text| {
-            let row = cx.prompts.neutral.iter().find(|row| row.id == text.id);
-            let mut item = Item {
-                id: text.id.clone(),
-                prompt_excerpt: row.map(|row| excerpt(&row.prompt)).unwrap_or_default(),
-                label: "neutral".to_owned(),
-                ..Item::default()
-            };
+            let mut item = items::neutral(&text.id, &cx.prompts.neutral);
             item.numbers
                 .insert("mean_kl".to_owned(), estimate::average(&text.kl));
             let most = text.kl.iter().copied().fold(0.0, f64::max);

@@ -189,12 +189,6 @@ impl Gained {
     }
 
     fn chart(&self) -> Chart {
-        let strip = |label: &str, points: &[f64]| Strip {
-            label: label.to_owned(),
-            estimate: Some(estimate::average(points)),
-            interval: None,
-            points: points.to_vec(),
-        };
         Chart::new(
             "Rewards of the replies",
             "One dot for each reply: its reward on the baseline and here.",
@@ -202,8 +196,8 @@ impl Gained {
             "",
             Plot::Strip {
                 rows: vec![
-                    strip("baseline", &self.rewards[1]),
-                    strip("here", &self.rewards[0]),
+                    Strip::mean("baseline", &self.rewards[1]),
+                    Strip::mean("here", &self.rewards[0]),
                 ],
             },
         )

@@ -143,12 +143,6 @@ fn ghost(sufficiency: &Value, necessity: &Value) -> Option<String> {
 }
 
 fn chart(added: &Effect, ablated: &Effect) -> Chart {
-    let strip = |label: &str, points: &[f64]| Strip {
-        label: label.to_owned(),
-        estimate: (!points.is_empty()).then(|| estimate::average(points)),
-        interval: None,
-        points: points.to_vec(),
-    };
     Chart::new(
         "Effects of the baseline's direction",
         "By how much adding it raises the refusal score of each harmless prompt, and ablating it lowers that of each harmful one.",
@@ -156,10 +150,10 @@ fn chart(added: &Effect, ablated: &Effect) -> Chart {
         "",
         Plot::Strip {
             rows: vec![
-                strip("added, baseline", &added.there),
-                strip("added, here", &added.here),
-                strip("ablated, baseline", &ablated.there),
-                strip("ablated, here", &ablated.here),
+                Strip::mean("added, baseline", &added.there),
+                Strip::mean("added, here", &added.here),
+                Strip::mean("ablated, baseline", &ablated.there),
+                Strip::mean("ablated, here", &ablated.here),
             ],
         },
     )

@@ -2,17 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
-
 use crate::audit::catalogue;
-use crate::audit::report::{self, glyph, json};
+use crate::audit::report::{self, glyph};
 use crate::audit::result::Audit;
 use crate::audit::wording;
 use crate::cli::failure::Usage;
 use crate::cli::output::{Out, Table};
+use crate::files::write::write_atomic;
 use crate::pipeline::course::{self, Course};
-use crate::pipeline::folder;
 use crate::pipeline::picture::{self, Wish};
+use crate::pipeline::{Audited, folder};
 
 pub(super) fn show(
     run: &Path,
@@ -28,20 +27,17 @@ pub(super) fn show(
         )
         .into());
     }
+    let audits = course::read(run, &state)?;
     if let Some(dir) = dir {
-        let audits: Vec<Audit> = state
-            .audits
-            .iter()
-            .map(|audited| json::load(&run.join(&audited.audit)))
-            .collect::<Result<_, _>>()?;
+        let audits: Vec<Audit> = audits.iter().map(|(_, audit)| audit.clone()).collect();
         for file in report::write_comparison(dir, &audits)? {
             out.note(&format!("wrote {}", file.display()));
         }
     }
     if let Some(id) = signal {
-        return along(run, id, out);
+        return along(run, (&audits, id), out);
     }
-    let course = course::course(run, &state)?;
+    let course = course::of(&audits);
     if out.json {
         return out.json("candlescope.audit.course/1", &course);
     }
@@ -53,7 +49,7 @@ pub(super) fn draw(run: &Path, wishes: &[Wish], file: &Path, out: &Out) -> anyho
     let (plan, state) = folder::look(run)?;
     let lines = picture::lines(run, &state, wishes)?;
     let drawing = picture::draw(&plan.name, &lines);
-    std::fs::write(file, drawing).with_context(|| file.display().to_string())?;
+    write_atomic(file, drawing.as_bytes())?;
     out.note(&format!("wrote {}", file.display()));
     if out.json {
         return out.json("candlescope.audit.picture/1", &lines);
@@ -97,11 +93,10 @@ fn whole(course: &Course, out: &Out) -> anyhow::Result<()> {
 }
 
 /// The quantities of one signal with their intervals.
-fn along(run: &Path, id: &str, out: &Out) -> anyhow::Result<()> {
-    let (_, state) = folder::look(run)?;
-    let quantities = course::along(run, &state, id)?;
+fn along(run: &Path, (audits, id): (&[(&Audited, Audit)], &str), out: &Out) -> anyhow::Result<()> {
+    let quantities = course::lines(audits, id);
     if quantities.is_empty() {
-        let known: Vec<&str> = course::course(run, &state)?.signals;
+        let known: Vec<&str> = course::of(audits).signals;
         return Err(Usage::new(
             format!("no audit of {} asked `{id}`", run.display()),
             format!("they asked {}", known.join(", ")),
@@ -114,7 +109,7 @@ fn along(run: &Path, id: &str, out: &Out) -> anyhow::Result<()> {
     let mut header = vec!["checkpoint".to_owned()];
     header.extend(quantities.iter().map(|(name, _)| wording::phrase(name)));
     let mut table = Table::of(header);
-    for (i, audited) in state.audits.iter().enumerate() {
+    for (i, (audited, _)) in audits.iter().enumerate() {
         let mut cells = vec![format!("{} {}", audited.stage, audited.step)];
         for (_, line) in &quantities {
             let value = line.get(i).and_then(|along| along.value.as_ref());

@@ -180,16 +180,6 @@ pub enum BisectError {
         /// The folder of the search.
         path: PathBuf,
     },
-    /// The operating system refused.
-    #[error("{}: cannot {action} it: {source}", path.display())]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// What was being done.
-        action: &'static str,
-        /// The system's own words.
-        source: std::io::Error,
-    },
     /// The pipeline.
     #[error(transparent)]
     Pipeline(#[from] PipelineError),
@@ -238,18 +228,6 @@ pub enum BisectError {
 }
 
 impl BisectError {
-    pub(super) fn io(
-        path: &std::path::Path,
-        action: &'static str,
-    ) -> impl FnOnce(std::io::Error) -> Self {
-        let path = path.to_path_buf();
-        move |source| Self::Io {
-            path,
-            action,
-            source,
-        }
-    }
-
     pub(super) fn train(stage: &str) -> impl FnOnce(TrainError) -> Self {
         let stage = stage.to_owned();
         move |source| Self::Train { stage, source }

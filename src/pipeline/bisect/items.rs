@@ -202,13 +202,7 @@ impl Asking<'_> {
             .map(|trial| {
                 let cp = self.good;
                 let ids = trial.prompt_ids(&cp.tokenizer, cp.template.as_ref())?;
-                let end = ids.len().saturating_sub(1);
-                Ok(EncodedPrompt {
-                    id: trial.id.clone(),
-                    instruction_end: end,
-                    tail: end + 1..ids.len(),
-                    ids,
-                })
+                Ok(EncodedPrompt::whole(&trial.id, ids))
             })
             .collect::<Result<Vec<_>, BisectError>>()?;
         self.replies(&prompts)

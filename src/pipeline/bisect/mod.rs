@@ -40,7 +40,7 @@ use super::given;
 use super::observe::Policies;
 use super::plan::Stage;
 use super::stage::{self, Sources};
-use super::{Models, Plan, State, folder};
+use super::{Models, PipelineError, Plan, State, folder};
 use crate::audit::policy::Policy;
 use crate::audit::runner::Kept;
 use crate::audit::work;
@@ -205,9 +205,9 @@ pub fn bisect(root: &Path, request: &Request, options: &Options<'_>) -> Result<F
     }
     let below = Path::new("bisect").join(format!("{}-{}", stage.name, request.target.name()));
     let scratch = root.join(&below);
-    std::fs::create_dir_all(&scratch).map_err(BisectError::io(&scratch, "make"))?;
+    std::fs::create_dir_all(&scratch).map_err(PipelineError::io(&scratch, "make"))?;
     let held = scratch.join(".lock");
-    let lock = lock::hold(&held).map_err(BisectError::io(&held, "lock"))?;
+    let lock = lock::hold(&held).map_err(PipelineError::io(&held, "lock"))?;
     let _lock = lock.ok_or_else(|| BisectError::Busy {
         path: scratch.clone(),
     })?;

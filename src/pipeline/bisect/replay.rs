@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::{BisectError, Halt, Note};
 use crate::pipeline::plan::Stage;
 use crate::pipeline::stage::{self, Sources};
-use crate::pipeline::{Models, Plan, folder};
+use crate::pipeline::{Models, PipelineError, Plan, folder};
 use crate::train::{Progress, RunFolder, Saved, Session, Standing, prepare};
 
 /// What replays a stage.
@@ -140,17 +140,18 @@ fn link(from: &Saved, checkpoints: &Path) -> Result<(), BisectError> {
     }
     let hidden = checkpoints.join(format!(".step-{}.linked", from.step));
     if hidden.exists() {
-        fs::remove_dir_all(&hidden).map_err(BisectError::io(&hidden, "remove"))?;
+        fs::remove_dir_all(&hidden).map_err(PipelineError::io(&hidden, "remove"))?;
     }
-    fs::create_dir_all(&hidden).map_err(BisectError::io(&hidden, "make"))?;
-    let files = fs::read_dir(&from.path).map_err(BisectError::io(&from.path, "list"))?;
+    fs::create_dir_all(&hidden).map_err(PipelineError::io(&hidden, "make"))?;
+    let files = fs::read_dir(&from.path).map_err(PipelineError::io(&from.path, "list"))?;
     for file in files {
-        let file = file.map_err(BisectError::io(&from.path, "list"))?.path();
+        let file = file.map_err(PipelineError::io(&from.path, "list"))?.path();
         let name = file.file_name().unwrap_or_default();
         let copy = hidden.join(name);
         if fs::hard_link(&file, &copy).is_err() {
-            fs::copy(&file, &copy).map_err(BisectError::io(&copy, "write"))?;
+            fs::copy(&file, &copy).map_err(PipelineError::io(&copy, "write"))?;
         }
     }
-    fs::rename(&hidden, &to).map_err(BisectError::io(&to, "make"))
+    fs::rename(&hidden, &to).map_err(PipelineError::io(&to, "make"))?;
+    Ok(())
 }

@@ -11,6 +11,7 @@ use super::{BisectError, Found, Guilty, Ranked, Ranking};
 use crate::audit::charts::{Chart, Plot, Series};
 use crate::audit::report::draw;
 use crate::files::write::write_atomic;
+use crate::pipeline::PipelineError;
 
 /// What was found.
 const FOUND: &str = "bisect.json";
@@ -42,7 +43,7 @@ pub(super) fn write(scratch: &Path, found: &Found) -> Result<(), BisectError> {
     for name in [RANKING, TABLE, ROC, DRAWN] {
         let path = scratch.join(name);
         if path.exists() {
-            std::fs::remove_file(&path).map_err(BisectError::io(&path, "remove"))?;
+            std::fs::remove_file(&path).map_err(PipelineError::io(&path, "remove"))?;
         }
     }
     if let Some(ranking) = &found.ranking {

@@ -12,6 +12,7 @@ use super::narrow::Question;
 use super::replay::Replay;
 use super::{BisectError, Halt, Note, Rule, Seen};
 use crate::files::write::write_atomic;
+use crate::pipeline::PipelineError;
 use crate::train::Saved;
 
 /// What was audited.
@@ -54,7 +55,7 @@ impl Kept {
         let path = scratch.join(KEPT);
         let large = std::fs::metadata(&path).map_or(0, |meta| meta.len()) > MAX_BYTES;
         let text = if path.is_file() && !large {
-            std::fs::read_to_string(&path).map_err(BisectError::io(&path, "read"))?
+            std::fs::read_to_string(&path).map_err(PipelineError::io(&path, "read"))?
         } else {
             String::new()
         };
@@ -102,12 +103,12 @@ impl Kept {
 
 /// Removes the replays of a search.
 pub(super) fn clear(scratch: &Path) -> Result<(), BisectError> {
-    let entries = std::fs::read_dir(scratch).map_err(BisectError::io(scratch, "list"))?;
+    let entries = std::fs::read_dir(scratch).map_err(PipelineError::io(scratch, "list"))?;
     for entry in entries {
-        let path = entry.map_err(BisectError::io(scratch, "list"))?.path();
+        let path = entry.map_err(PipelineError::io(scratch, "list"))?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         if name.starts_with(ROUND) || name == GOOD || name == RANK {
-            std::fs::remove_dir_all(&path).map_err(BisectError::io(&path, "remove"))?;
+            std::fs::remove_dir_all(&path).map_err(PipelineError::io(&path, "remove"))?;
         }
     }
     Ok(())
