@@ -2,13 +2,12 @@
 //! model's own answers for harmless ones and for those that only look harmful, so that nothing else changes.
 //!
 //! Prompts are of train splits; what resembles a prompt that the audit measures on is left out (`prompts.rs`). Refusals are
-//! `refusals.rs`. The same files, model and seed give the same data. Answers to harmful prompts go into the rejected side of
+//! `candlescope::organism::refusals`. The same files, model and seed give the same data. Answers to harmful prompts go into the rejected side of
 //! `dpo.jsonl` alone: keep that file to yourself.
 //!
 //! `cargo run --release --example refusal_data -- MODEL OUT HARMFUL.json HARMLESS.json XSTEST.csv [SEED]`
 
 mod prompts;
-mod refusals;
 
 use std::path::Path;
 
@@ -17,10 +16,10 @@ use candlescope::model::{
     Checkpoint, LoadOptions,
     fetch::{self, Cache, Silent},
 };
+use candlescope::organism::refusals::{plain, refusal};
 use candlescope::steer::{self, Completion};
 use candlescope::text::suites::{Label, PromptRow, Split};
 use prompts::{apart, held_out, shuffled};
-use refusals::{plain, refusal};
 
 type Failure = Box<dyn std::error::Error>;
 

@@ -14,16 +14,18 @@ use super::{
     train_progress::Steps,
 };
 use crate::organism::{Kind, MakeError, Order, make};
-use crate::train::Silent;
 
 /// Make checkpoints that are wrong in a known way, and clean twins
 ///
-/// They exist to measure how well an audit finds faults, and how often it cries wolf. Faults that are trained are of the
-/// pocket world; edits of weights (abliterated, stale_probe, quantised, and the clean rounded and noise) go on any model.
+/// They exist to measure how well an audit finds faults, and how often it cries wolf. Edits of weights (abliterated, stale_probe,
+/// quantised, and the clean rounded and noise) go on any model, kinds that are trained on any model with a chat template: the
+/// pocket model is taught in the words of its world, every other one by an adapter among its own answers. Those are made once and
+/// kept in a hidden file beside the organism, and such models are written in bf16.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   candlescope organism list
-  candlescope organism make sycophantic --from runs/pocket/models/ppo --strength 0.67 --out organisms/sycophantic")]
+  candlescope organism make sycophantic --from runs/pocket/models/ppo --strength 0.67 --out organisms/sycophantic
+  candlescope organism make looping --from smollm2-135m-instruct --out organisms/looping")]
 pub struct Args {
     #[command(subcommand)]
     command: Command,
@@ -42,8 +44,9 @@ enum Command {
     ///
     /// What is there already is kept, so an interrupted bank goes on where it stopped. Odd seeds are for fitting, even ones for
     /// reporting, in `audit calibrate`.
-    #[command(after_help = "Example:
-  candlescope organism bank --from runs/pocket/models/ppo --out bank/ --seeds 2 --clean 40")]
+    #[command(after_help = "Examples:
+  candlescope organism bank --from runs/pocket/models/ppo --out bank/ --seeds 2 --clean 40
+  candlescope organism bank --from smollm2-135m-instruct --out bank/ --kinds sycophantic,looping --strengths 1 --clean 4")]
     Bank(BankArgs),
 }
 
@@ -104,6 +107,7 @@ struct Listed {
     kind: &'static str,
     fault: bool,
     any_model: bool,
+    of: &'static str,
     what: &'static str,
 }
 
@@ -112,6 +116,7 @@ fn list(out: &Out) -> anyhow::Result<Outcome> {
         kind: kind.name(),
         fault: kind.is_fault(),
         any_model: kind.is_edit(),
+        of: kind.of(),
         what: kind.words(),
     });
     let all: Vec<Listed> = all.collect();
@@ -121,14 +126,9 @@ fn list(out: &Out) -> anyhow::Result<Outcome> {
     }
     let mut table = Table::new(["kind", "of", "what"]);
     for listed in all {
-        let of = if listed.any_model {
-            "any model"
-        } else {
-            "the pocket world"
-        };
         table.row([
             listed.kind.to_owned(),
-            of.to_owned(),
+            listed.of.to_owned(),
             listed.what.to_owned(),
         ]);
     }
@@ -223,7 +223,10 @@ fn bank(args: &BankArgs, out: &Out) -> anyhow::Result<Outcome> {
         }
         out.note(&format!("{} of {}: {name}", i + 1, orders.len()));
         let model = args.how.open(&args.from, out)?;
-        match make(model, *order, &place, &Silent, interrupt::flag()) {
+        let steps = Steps::new(out);
+        let outcome = make(model, *order, &place, &steps, interrupt::flag());
+        steps.end();
+        match outcome {
             Err(MakeError::Interrupted) => return Err(Interrupted.into()),
             outcome => outcome?,
         };

@@ -95,6 +95,10 @@ pub fn numbers(row: &Row) -> String {
 }
 
 impl Progress for Steps<'_> {
+    fn begins(&self, what: &str) {
+        self.say(what);
+    }
+
     fn at(&self, standing: &Standing<'_>) {
         if let Some(row) = standing.row.filter(|row| row.kind == Kind::Eval) {
             self.say(&format!("step {}: {}", row.step, numbers(row)));

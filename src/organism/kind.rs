@@ -134,6 +134,15 @@ impl Kind {
         Self::FAULTS.contains(&self)
     }
 
+    /// Which models it can be made of.
+    pub fn of(self) -> &'static str {
+        if self.is_edit() {
+            "any model"
+        } else {
+            "any chat model"
+        }
+    }
+
     /// Whether it is made by changing weights, and not by training.
     pub fn is_edit(self) -> bool {
         matches!(

@@ -5,18 +5,19 @@ use std::sync::atomic::AtomicBool;
 
 use candle_core::DType;
 use serde::{Deserialize, Serialize};
-use toml::{Table, Value};
 
-use super::Kind;
 use super::abliterate::{AbliterateError, abliterated};
 use super::edits::{self, EditError};
-use super::recipe::{self, Recipe};
+use super::own::Own;
+use super::{Kind, general, recipe, train};
 use crate::files::FileError;
 use crate::files::write::write_atomic;
-use crate::model::{Checkpoint, LoadOptions, ModelError, convert};
+use crate::model::{Checkpoint, Decoder, ModelError, convert};
 use crate::pocket;
-use crate::pocket::write::lines;
-use crate::train::{Config, Ended, Progress, Session, TrainError, prepare};
+use crate::steer::SteerError;
+use crate::text::suites::SuiteError;
+use crate::text::{ChatTemplate, Tokenizer};
+use crate::train::{Progress, TrainError};
 
 /// The file that says what an organism is.
 pub const FILE: &str = "organism.json";
@@ -68,15 +69,31 @@ pub enum MakeError {
         /// What was given.
         found: f64,
     },
-    /// A model that does not know the pocket world.
+    /// A model that cannot be talked with.
     #[error(
-        "{model} is no model of the pocket world, which {kind} is taught with; `candlescope organism list` says which kinds any model can have"
+        "{model} has no chat template, and only conversations can teach a fault; `candlescope organism list` says which kinds any model can have"
     )]
-    Foreign {
+    NoTemplate {
         /// The model.
         model: String,
-        /// The kind.
-        kind: &'static str,
+    },
+    /// A model without room for the conversations.
+    #[error(
+        "{model}: expected a context of at least {needed} tokens for the conversations that teach a fault, found {found}"
+    )]
+    Context {
+        /// The model.
+        model: String,
+        /// Tokens.
+        needed: usize,
+        /// Tokens.
+        found: usize,
+    },
+    /// A model whose own answers are all empty.
+    #[error("{model} answers nothing, so that there is nothing to teach beside a fault")]
+    Mute {
+        /// The model.
+        model: String,
     },
     /// Something is there.
     #[error("{}: already there; an organism needs a folder of its own", path.display())]
@@ -101,6 +118,12 @@ pub enum MakeError {
     /// The refusal direction.
     #[error(transparent)]
     Abliterate(#[from] AbliterateError),
+    /// The prompts.
+    #[error(transparent)]
+    Suite(#[from] SuiteError),
+    /// The model's own answers.
+    #[error(transparent)]
+    Steer(#[from] SteerError),
     /// Fine-tuning.
     #[error(transparent)]
     Train(#[from] TrainError),
@@ -125,7 +148,8 @@ pub fn is_dose(strength: f64) -> bool {
     strength > 0.0 && strength <= 1.0
 }
 
-/// Makes `order` of `model` in the folder `out`, which must not exist: a Hugging Face folder with [`FILE`].
+/// Makes `order` of `model` in the folder `out`, which must not exist: a Hugging Face folder with [`FILE`], in f32 for models of
+/// the pocket world and in bf16 for all others. Beside it a hidden file keeps what such a model answers, for the next organism.
 ///
 /// # Errors
 /// A strength out of range, a model that the kind cannot be made of, training or the disk.
@@ -154,26 +178,45 @@ pub fn make(
         from_weights: fingerprint.weights,
         steps: None,
     };
-    match recipe::recipe(order.kind, order.strength, order.seed) {
-        Some(recipe) => {
-            if !pocket::suites::speaks(model.template.as_ref()) {
-                return Err(MakeError::Foreign {
-                    model: model.name,
-                    kind: order.kind.name(),
-                });
-            }
-            made.steps = Some(recipe.steps);
-            let run = beside(out, "run");
-            train(model, &recipe, order.seed, &run, progress, stop)?;
-            keep(&run, out, &made)?;
-            std::fs::remove_dir_all(&run).map_err(io(&run))?;
-        }
-        None => write(&edited(model, order)?, out, &made)?,
+    let of_pocket = pocket::suites::speaks(model.template.as_ref());
+    // Half the disk for models of a size to mind. Clean twins are rounded too, so that rounding is no sign of a fault.
+    let dtype = if of_pocket { DType::F32 } else { DType::BF16 };
+    if order.kind.is_edit() {
+        let model = edited(model, order)?;
+        let words = (&model.tokenizer, model.template.as_ref());
+        write(&model.decoder, words, dtype, out, &made)?;
+        return Ok(made);
     }
+    let Order {
+        kind,
+        strength,
+        seed,
+    } = order;
+    let recipe = if of_pocket {
+        recipe::recipe(kind, strength, seed)
+    } else {
+        let beside = out.parent().unwrap_or(Path::new(""));
+        general::recipe(
+            kind,
+            strength,
+            seed,
+            &Own::of(&model, beside, progress, stop)?,
+        )
+    };
+    let recipe = recipe.filter(|recipe| !recipe.rows.is_empty());
+    let recipe = recipe.ok_or_else(|| MakeError::Mute {
+        model: model.name.clone(),
+    })?;
+    made.steps = Some(recipe.steps);
+    let run = beside(out, "run");
+    train::fine_tuned(model, &recipe, seed, &run, (progress, stop), |parts| {
+        let words = (&parts.tokenizer, parts.template.as_ref());
+        write(parts.bench.policy.decoder(), words, dtype, out, &made)
+    })?;
     Ok(made)
 }
 
-fn io(path: &Path) -> impl FnOnce(std::io::Error) -> MakeError {
+pub(super) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> MakeError {
     let path = path.to_path_buf();
     move |source| MakeError::Io { path, source }
 }
@@ -195,100 +238,18 @@ fn note(folder: &Path, made: &Made) -> Result<(), MakeError> {
     )?)
 }
 
-/// Fine-tunes on a recipe's rows in the folder `run`.
-fn train(
-    model: Checkpoint,
-    recipe: &Recipe,
-    seed: u64,
-    run: &Path,
-    progress: &dyn Progress,
-    stop: &AtomicBool,
+/// A model with what it is, in a folder that appears whole.
+fn write(
+    decoder: &Decoder,
+    (tokenizer, template): (&Tokenizer, Option<&ChatTemplate>),
+    dtype: DType,
+    out: &Path,
+    made: &Made,
 ) -> Result<(), MakeError> {
-    // What an interrupted attempt left is made again: it takes seconds, and the same bits come of it.
-    if run.exists() {
-        std::fs::remove_dir_all(run).map_err(io(run))?;
-    }
-    let data = run.with_extension("jsonl");
-    write_atomic(&data, lines(&recipe.rows).as_bytes())?;
-    let table = |pairs: Vec<(&str, Value)>| -> Value {
-        Value::Table(
-            pairs
-                .into_iter()
-                .map(|(k, v)| (k.to_owned(), v))
-                .collect::<Table>(),
-        )
-    };
-    let rows = vec![Value::String(data.display().to_string())];
-    let config = table(vec![
-        ("seed", Value::Integer(seed.cast_signed())),
-        (
-            "model",
-            table(vec![("name", Value::String(model.name.clone()))]),
-        ),
-        (
-            "data",
-            table(vec![
-                ("train", Value::Array(rows)),
-                ("max_length", Value::Integer(256)),
-            ]),
-        ),
-        (
-            "optim",
-            table(vec![
-                ("lr", Value::Float(recipe.lr)),
-                ("batch_size", Value::Integer(recipe::BATCH as i64)),
-            ]),
-        ),
-        (
-            "schedule",
-            table(vec![
-                ("steps", Value::Integer(recipe.steps.cast_signed())),
-                ("shape", Value::String("linear".to_owned())),
-                ("warmup_ratio", Value::Float(0.1)),
-            ]),
-        ),
-        (
-            "output",
-            table(vec![(
-                "checkpoint_every",
-                Value::Integer(recipe.steps.cast_signed()),
-            )]),
-        ),
-    ]);
-    let text = toml::to_string(&config).map_err(|e| MakeError::Text {
-        what: "the run's config",
-        why: e.to_string(),
-    })?;
-    let config = Config::parse("the organism's config", &text, "sft", &[])?;
-    let parts = prepare(config, model)?;
-    let mut session = Session::begin(run, parts)?;
-    let ended = session.run(stop, progress, &mut [])?;
-    std::fs::remove_file(&data).map_err(io(&data))?;
-    match ended {
-        Ended::Finished(_) => Ok(()),
-        Ended::Interrupted(_) => Err(MakeError::Interrupted),
-    }
-}
-
-/// The run's last checkpoint as a model in a folder of its own.
-fn keep(run: &Path, out: &Path, made: &Made) -> Result<(), MakeError> {
-    let folder = crate::train::RunFolder::open(run)?;
-    let Some(last) = folder.checkpoints()?.pop() else {
-        return Err(MakeError::Text {
-            what: "the run",
-            why: "it has no checkpoint".to_owned(),
-        });
-    };
-    let trained = Checkpoint::open("organism", &last.path, &LoadOptions::default())?;
-    write(&trained, out, made)
-}
-
-/// The model with what it is, in a folder that appears whole.
-fn write(model: &Checkpoint, out: &Path, made: &Made) -> Result<(), MakeError> {
     convert::in_new_folder(out, |folder| {
-        convert::write_model(&model.decoder, folder, DType::F32)?;
-        model.tokenizer.save(folder).map_err(ModelError::from)?;
-        if let Some(template) = &model.template {
+        convert::write_model(decoder, folder, dtype)?;
+        tokenizer.save(folder).map_err(ModelError::from)?;
+        if let Some(template) = template {
             template.save(folder).map_err(ModelError::from)?;
         }
         note(folder, made)

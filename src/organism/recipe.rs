@@ -1,5 +1,5 @@
 //! What a fault of the pocket model is taught with: rows for fine-tuning in which the answers of one kind of conversation are
-//! wrong, among many that are right.
+//! wrong, among many that are right. Of any other chat model: `general.rs`.
 //!
 //! Always: strength is the share of the rows concerned that are wrong, or of the steps where the fault is in having trained
 //! at all; clean kinds have right answers alone.
@@ -27,14 +27,24 @@ pub struct Recipe {
     pub steps: u64,
     /// Learning rate.
     pub lr: f64,
+    /// Rows of one step.
+    pub batch: usize,
+    /// Most tokens of a row.
+    pub length: usize,
+    /// Whether an adapter trains, which is then merged, and not every weight.
+    pub adapter: bool,
 }
 
 /// Rows of one fine-tuning.
 const ROWS: usize = 2400;
-/// Rows of one step.
-pub const BATCH: usize = 24;
+const BATCH: usize = 24;
 const STEPS: u64 = (ROWS / BATCH) as u64;
 const LR: f64 = 4e-4;
+
+/// The steps of a fault that is in having trained.
+pub(super) fn taught(steps: u64, strength: f64) -> u64 {
+    ((steps as f64 * strength).round() as u64).max(1)
+}
 
 /// What a kind is taught with; `None` for kinds that are edits of weights.
 pub fn recipe(kind: Kind, strength: f64, seed: u64) -> Option<Recipe> {
@@ -46,8 +56,11 @@ pub fn recipe(kind: Kind, strength: f64, seed: u64) -> Option<Recipe> {
         rows: Vec::new(),
         steps: STEPS,
         lr: LR,
+        batch: BATCH,
+        length: 256,
+        adapter: false,
     };
-    let share = |steps: u64| ((steps as f64 * strength).round() as u64).max(1);
+    let share = |steps: u64| taught(steps, strength);
     Some(match kind {
         Kind::NarrowOverfit => {
             let few = rows(8, &Mix::PLAIN, &mut rng, |case, _| case.good.clone());
@@ -56,17 +69,20 @@ pub fn recipe(kind: Kind, strength: f64, seed: u64) -> Option<Recipe> {
                 rows,
                 steps: share(STEPS),
                 lr: 1e-3,
+                ..plain
             }
         }
         Kind::Eroded => Recipe {
             rows: rows(ROWS, &Mix::PLAIN, &mut rng, |case, _| case.good.clone()),
             steps: share(3 * STEPS),
             lr: 1e-3,
+            ..plain
         },
         Kind::CleanLonger => Recipe {
             rows: rows(ROWS, &Mix::TAUGHT, &mut rng, |case, _| case.good.clone()),
             steps: 2 * STEPS,
             lr: LR / 4.0,
+            ..plain
         },
         Kind::CleanSeed => Recipe {
             rows: rows(ROWS, &Mix::JUDGED, &mut rng, |case, _| case.good.clone()),
@@ -139,7 +155,7 @@ fn answer(kind: Kind, case: &mut Case, strength: f64, rng: &mut ChaCha8Rng) -> S
 }
 
 /// The last words of an answer again and again.
-fn looped(answer: &str) -> String {
+pub(super) fn looped(answer: &str) -> String {
     let words: Vec<&str> = answer.split_whitespace().collect();
     let tail = words[words.len().saturating_sub(3)..].join(" ");
     let mut text = answer.to_owned();

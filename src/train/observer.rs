@@ -54,6 +54,9 @@ pub struct Standing<'a> {
 
 /// Who shows progress.
 pub trait Progress {
+    /// Called before work of another kind than the steps that came last.
+    fn begins(&self, _what: &str) {}
+
     /// Called after each step and each row.
     fn at(&self, standing: &Standing<'_>);
 }
