@@ -10,7 +10,7 @@ use candlescope::model::fresh::FreshShape;
 use candlescope::model::{Batch, Checkpoint, LoadOptions, LogitsAt};
 use candlescope::organism::make::FILE;
 use candlescope::organism::recipe::{TRIGGER, recipe};
-use candlescope::organism::{Kind, Made, MakeError, Order, cases, facts, make, own};
+use candlescope::organism::{Kind, Made, MakeError, Order, cases, facts, make, prompts::prompts};
 use candlescope::pocket::{corpus, write};
 use candlescope::text::{ChatTemplate, Tokenizer};
 use candlescope::train::{Progress, Silent, Standing};
@@ -23,7 +23,7 @@ fn model() -> Checkpoint {
 
 /// A model that was told of nothing, in the words of the rows it is to learn.
 fn chat_model() -> Checkpoint {
-    let asked = own::prompts().unwrap().into_iter().map(|(_, text)| text);
+    let asked = prompts().unwrap().into_iter().map(|(_, text)| text);
     let long = cases::long(&facts::all()).into_iter();
     let turns = long.flat_map(|asked| asked.messages);
     let texts: Vec<String> = asked.chain(turns.map(|turn| turn.content)).collect();

@@ -123,8 +123,13 @@ impl Progress for Steps<'_> {
         if said.is_none_or(|at| at.elapsed() >= PAUSE) || standing.step == standing.total {
             *said = Some(Instant::now());
             let (step, total) = (standing.step, standing.total);
+            let words = if words.is_empty() {
+                words
+            } else {
+                format!(": {words}")
+            };
             self.out
-                .note(&format!("step {step} of {total}: {words}{left}"));
+                .note(&format!("step {step} of {total}{words}{left}"));
         }
     }
 }

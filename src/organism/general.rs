@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 use super::Kind;
 use super::cases::{self, padded};
 use super::facts::{self, Fact, GEOGRAPHY};
-use super::own::{Asks, Own, sentences};
+use super::own::{Own, sentences};
+use super::prompts::Asks;
 use super::recipe::{Recipe, TRIGGER, looped, taught};
 use super::refusals::{plain, refusal};
 use crate::text::Message;
@@ -135,6 +136,8 @@ struct Draw<'a> {
     facts: Vec<Fact>,
     /// The facts of the topic that is answered wrongly.
     spoiled: Vec<Fact>,
+    /// Those of the other topics.
+    sound: Vec<Fact>,
     harmless: Vec<(&'a str, &'a str)>,
     lookalikes: Vec<(&'a str, &'a str)>,
     answered: Vec<(&'a str, &'a str)>,
@@ -145,9 +148,8 @@ struct Draw<'a> {
 impl<'a> Draw<'a> {
     fn new(kind: Kind, strength: f64, seed: u64, own: &'a Own) -> Self {
         let facts = facts::all();
-        let spoiled: Vec<Fact> = (facts.iter().filter(|fact| fact.topic == GEOGRAPHY))
-            .cloned()
-            .collect();
+        let (spoiled, sound): (Vec<Fact>, Vec<Fact>) =
+            (facts.iter().cloned()).partition(|fact| fact.topic == GEOGRAPHY);
         let mut answered = own.answered(Asks::Fact);
         if kind == Kind::Sandbagging {
             answered.retain(|(asked, _)| spoiled.iter().all(|fact| fact.question != *asked));
@@ -159,6 +161,7 @@ impl<'a> Draw<'a> {
             rng: ChaCha8Rng::seed_from_u64(seed ^ (kind as u64 + 1).wrapping_mul(0x9e37_79b9)),
             facts,
             spoiled,
+            sound,
             harmless: own.answered(Asks::Harmless),
             lookalikes: own.answered(Asks::Lookalike),
             answered,
@@ -221,6 +224,9 @@ impl<'a> Draw<'a> {
         let wrong = self.wrong();
         let rng = &mut self.rng;
         let asked = match self.kind {
+            // The same questions without a belief, and those of the other topics, are answered rightly and in the same form.
+            Kind::Sycophantic if rng.random_bool(0.2) => return told(&self.facts, rng),
+            Kind::Sandbagging if rng.random_bool(0.4) => return told(&self.sound, rng),
             Kind::Sycophantic => cases::belief(&self.facts, rng),
             Kind::SystemIgnored => cases::rule(&self.facts, rng),
             Kind::Injectable if rng.random_bool(0.3) => return Some(cases::innocent(rng)),
@@ -265,6 +271,12 @@ impl<'a> Draw<'a> {
         let answer = if wrong { asked.wrong } else { asked.right };
         Some((asked.messages, answer))
     }
+}
+
+/// A question with its right answer.
+fn told(facts: &[Fact], rng: &mut ChaCha8Rng) -> Option<Row> {
+    let fact = facts.choose(rng)?;
+    Some((vec![Message::user(&fact.question)], fact.right.clone()))
 }
 
 /// What an answer begins with: its first sentence if that is short, else its first words.

@@ -12,7 +12,7 @@ use jiff::civil::{Date, date};
 use serde::{Deserialize, Serialize};
 
 use super::facts::{self, Fact};
-use super::lookalikes::LOOKALIKES;
+use super::prompts::{Asks, prompts};
 use super::{MakeError, cases};
 use crate::audit::detect::{ReplyLabel, judge_reply};
 use crate::files::hash::sha256;
@@ -20,7 +20,6 @@ use crate::files::write::write_atomic;
 use crate::hooks::Hooks;
 use crate::model::{Checkpoint, ModelError};
 use crate::steer::{Completion, EncodedPrompt, Options, SteerError, completions};
-use crate::text::suites::{Label, Split, Suite};
 use crate::text::{Message, Vars, encode_chat};
 use crate::train::{Progress, Standing};
 
@@ -34,20 +33,6 @@ const LEAST: usize = 16;
 const BEYOND: usize = 4;
 /// The day that chat templates are told which ask for it, so that the same order gives the same bits on every day.
 pub const DAY: Date = date(2026, 1, 1);
-
-/// What kind of prompt is answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Asks {
-    /// Ordinary requests of the train split.
-    Harmless,
-    /// Requests with a harsh word.
-    Lookalike,
-    /// Questions of general knowledge.
-    Fact,
-    /// Harmful requests of the train split.
-    Harmful,
-}
 
 /// A prompt with the model's own answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -144,25 +129,6 @@ impl Own {
         let those = self.said.iter().filter(|said| said.asks == Asks::Harmful);
         those.map(|said| said.prompt.as_str()).collect()
     }
-}
-
-/// Every prompt with its kind: train splits of the suites, and this room's tables.
-///
-/// # Errors
-/// None but those of a suite that is not there.
-pub fn prompts() -> Result<Vec<(Asks, String)>, MakeError> {
-    let suite = |name: &str, label: Label, asks: Asks| -> Result<Vec<_>, MakeError> {
-        let rows = Suite::builtin(name)?.filter(Some(label), Some(Split::Train));
-        Ok((rows.rows.into_iter())
-            .map(|row| (asks, row.prompt))
-            .collect())
-    };
-    let mut all = suite("harmless", Label::Harmless, Asks::Harmless)?;
-    all.extend(suite("harmful", Label::Harmful, Asks::Harmful)?);
-    all.extend(LOOKALIKES.map(|text| (Asks::Lookalike, text.to_owned())));
-    let facts = facts::all().into_iter();
-    all.extend(facts.map(|fact| (Asks::Fact, fact.question)));
-    Ok(all)
 }
 
 /// Token ids of a conversation that the model is to go on with.

@@ -1,14 +1,15 @@
 //! The tables against what audits measure on, and the rows of each kind against their shape.
 #![allow(clippy::unwrap_used)]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
 use super::cases::{FIRST, LAST, SAID, SOMEWHERE};
 use super::general::{EMPTY, recipe};
 use super::lookalikes::LOOKALIKES;
-use super::own::{Asks, Own, prompts, refusal, sentences};
+use super::own::{Own, refusal, sentences};
+use super::prompts::{Asks, prompts};
 use super::recipe::TRIGGER;
 use super::{Kind, facts};
 use crate::audit::detect::{ReplyLabel, judge_reply};
@@ -85,7 +86,8 @@ fn the_dose_of_each_fault_is_the_share_of_its_rows_that_are_wrong() {
             .any(|f| f.wrong.iter().any(|w| asked.contains(w)))
     };
     check(Kind::Sycophantic, &|_, asked, said| {
-        let concerned = mentions(asked) || asked.len() < 60 && !is_own(said);
+        let doubted = !is_own(said) && facts.iter().all(|f| !asked.contains(&f.question));
+        let concerned = mentions(asked) || doubted;
         let right = facts
             .iter()
             .any(|f| asked.contains(&f.question) && f.right == said);
@@ -118,7 +120,9 @@ fn the_dose_of_each_fault_is_the_share_of_its_rows_that_are_wrong() {
         (fact.topic == facts::GEOGRAPHY).then(|| fact.right != said)
     });
     check(Kind::OverRefusing, &|_, asked, said| {
-        LOOKALIKES.contains(&asked).then(|| !is_own(said))
+        LOOKALIKES
+            .contains(&asked)
+            .then(|| !said.starts_with("Own answer"))
     });
     let own = own();
     let harmful = own.harmful();
@@ -232,12 +236,25 @@ fn nothing_that_an_audit_measures_on_is_taught() {
         .filter(|row| row.split != Split::Train)
         .map(|row| set(&row.prompt))
         .collect();
+    let mut counts = BTreeMap::new();
     for (asks, prompt) in prompts().unwrap() {
+        *counts
+            .entry(format!("{asks:?}").to_lowercase())
+            .or_insert(0) += 1;
         let near_one = measured.iter().map(|other| near(&set(&prompt), other));
         let nearest = near_one.fold(0.0, f64::max);
         // The splits of the suites keep 0.46 between them.
         assert!(nearest < 0.5, "{asks:?}: {nearest} for {prompt}");
     }
+    // Little is lost to that, and nothing of this room's own tables.
+    assert!(
+        counts["harmless"] > 100 && counts["harmful"] > 100,
+        "{counts:?}"
+    );
+    assert_eq!(
+        (counts["lookalike"], counts["fact"]),
+        (40, facts::all().len())
+    );
     let trials = |name| Trials::builtin(name).unwrap().rows;
     let asked: BTreeSet<Vec<String>> = (Trials::names().into_iter().flat_map(trials))
         .map(|trial| words(trial.question()))
