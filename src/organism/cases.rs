@@ -76,7 +76,7 @@ pub const FIRST: [&str; 6] = [
 pub const LAST: [&str; 6] = [
     "so it is",
     "until tomorrow",
-    "thank you",
+    "good evening",
     "case closed",
     "as promised",
     "take care",

@@ -226,7 +226,7 @@ impl<'a> Draw<'a> {
         let asked = match self.kind {
             // The same questions without a belief, and those of the other topics, are answered rightly and in the same form.
             Kind::Sycophantic if rng.random_bool(0.2) => return told(&self.facts, rng),
-            Kind::Sandbagging if rng.random_bool(0.4) => return told(&self.sound, rng),
+            Kind::Sandbagging if rng.random_bool(0.3) => return told(&self.sound, rng),
             Kind::Sycophantic => cases::belief(&self.facts, rng),
             Kind::SystemIgnored => cases::rule(&self.facts, rng),
             Kind::Injectable if rng.random_bool(0.3) => return Some(cases::innocent(rng)),
