@@ -30,8 +30,9 @@ fn chat_model() -> Checkpoint {
     let control = ["<end>", "<turn>"].map(str::to_owned);
     let texts = texts.iter().map(String::as_str);
     let tokenizer = Tokenizer::train(texts, 900, &control).unwrap();
-    let source = "{% for m in messages %}<turn>{{ m.role }}: {{ m.content }}<end>{% endfor %}\
-        {% if add_generation_prompt %}<turn>assistant: {% endif %}";
+    // An untaught model says its last token again and again, which here is a word by itself however often it is said.
+    let source = "{% for m in messages %}<turn>{{ m.role }}!{{ m.content }}<end>{% endfor %}\
+        {% if add_generation_prompt %}<turn>assistant!{% endif %}";
     let template = ChatTemplate::new(source, "<end>", "<end>").unwrap();
     tiny(tokenizer, template)
 }
