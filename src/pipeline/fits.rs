@@ -13,7 +13,6 @@ use crate::config::ModelConfig;
 use crate::features::{FeatureError, Opened, Splice, splice};
 use crate::hooks::HookPoint;
 use crate::train::config::New;
-use crate::train::dictionary::OneDictionary;
 
 /// Words of a model whose tokenizer is still to be made; no dictionary reads logits by them.
 const WORDS: usize = 256;
@@ -42,7 +41,7 @@ pub(super) fn check(plan: &Plan, models: &dyn Models) -> Result<(), PipelineErro
             Some(own) => Read::of(plan, made, &own)?,
             None => return Ok(()),
         },
-        None => Read::File(reading::opened("", Path::new(name))?),
+        None => Read::File(Box::new(reading::opened("", Path::new(name))?)),
     };
     let audited =
         |stage: &&Stage| stage.audit && stage.is_policy() && reading::is_there(plan, stage);
@@ -68,7 +67,7 @@ fn points(
 ) -> Result<[Vec<HookPoint>; 2], PipelineError> {
     let config = dictionary::of(stage, plan.seed)?;
     let one = config.dictionary.get(&stage.name);
-    let found = one.map(|one: &OneDictionary| one.points(&stage.name, shape));
+    let found = one.map(|one| one.points(&stage.name, shape));
     let found = found.unwrap_or_else(|| Ok([Vec::new(), Vec::new()]));
     found.map_err(|source| PipelineError::train(&stage.name, source))
 }
@@ -78,7 +77,7 @@ enum Read {
     /// A stage's dictionary: the points with their widths where it is trained.
     Stage(String, Vec<(HookPoint, usize)>),
     /// A file's.
-    File(Opened),
+    File(Box<Opened>),
 }
 
 impl Read {

@@ -348,3 +348,28 @@ impl Stage {
         table
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_file_is_found_from_any_folder_and_a_name_stays_a_name() {
+        let anchored = |name: &str| {
+            let text = format!(
+                "name = 'p'\n[audit]\ndictionary = '{name}'\n\
+                [[stage]]\nname = 'sae'\nmethod = 'dictionary'\nmodel = {{ name = 'toy' }}\n\
+                options = {{ reads = ['resid_post.0'], d_sae = 8, architecture = {{ kind = 'top-k', k = 2 }} }}\n\
+                data = {{ path = 'a.txt' }}\nschedule = {{ rows = 64, batch = 64 }}\n"
+            );
+            let plan = Plan::parse("plan", &text).unwrap().anchored().unwrap();
+            plan.audit.dictionary.unwrap()
+        };
+        for name in ["sae", "pocket-sae", "/elsewhere/sae"] {
+            assert_eq!(anchored(name), name);
+        }
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(Path::new(&anchored("mine/sae")), here.join("mine/sae"));
+    }
+}

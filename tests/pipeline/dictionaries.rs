@@ -16,7 +16,7 @@ use candlescope::pipeline::bisect::{self, Note, Request, Rule, Target};
 use candlescope::pipeline::plan::Stage;
 use candlescope::pipeline::run::Begins;
 use candlescope::pipeline::stations::stations;
-use candlescope::pipeline::{Audited, Ended, Options, Plan, State, Watcher, folder, run};
+use candlescope::pipeline::{Audited, Ended, Options, Plan, State, Watcher, run};
 use candlescope::train::dictionary::{DictionaryConfig, Refit};
 use candlescope::train::{self, Progress, Silent, Standing};
 
@@ -38,7 +38,8 @@ const LM: &str = "[[stage]]\nname = 'lm'\nmethod = 'lm'\n\
 const SFT: &str = "[[stage]]\nname = 'sft'\nmethod = 'sft'\nfrom = 'lm'\n\
     data = { train = ['@world/sft.jsonl'], max_length = 160, unusable = 'drop' }\noptim = { batch_size = 2 }\n\
     schedule = { steps = 2 }\noutput = { checkpoint_every = 2 }\n";
-const SAE: &str = "[[stage]]\nname = 'sae'\nmethod = 'dictionary'\nfrom = 'sft'\n\
+/// A dictionary on what `sft` ended with.
+pub const SAE: &str = "[[stage]]\nname = 'sae'\nmethod = 'dictionary'\nfrom = 'sft'\n\
     options = { reads = ['resid_post.0'], d_sae = 48, lr = 1e-2, architecture = { kind = 'top-k', k = 4 } }\n\
     data = { path = '@world/lm.jsonl', column = 'text', context = 32, mixing = { rows = 256, keep = 0.5, batch = 4 } }\n\
     schedule = { rows = 768, batch = 64, held_out = 128 }\n\
@@ -188,6 +189,17 @@ fn a_dictionary_is_carried_along_and_a_stop_changes_no_bit() {
     let hash = |audit: &Audit, i: usize| audit.provenance.dictionaries[i].hash.clone();
     assert_eq!(hash(&later, 2), hash(&end, 1));
     assert_ne!(hash(&later, 1), hash(&end, 1));
+
+    // A file is there from the first audit on; what needs a baseline waits for one.
+    let file = whole.join(&made.model);
+    let audits = format!("dictionary = '{}'", file.display());
+    let plan_of_file = planned(dir.path(), &audits, &[LM, SFT]);
+    let root = dir.path().join("file");
+    let of_file = finished(sitting(&root, Some(&plan_of_file), false, None).0);
+    let first = audit(&root, &of_file, "lm", 4);
+    assert_eq!(measured(&first), ["refusal_score"]);
+    assert!(skipped(&first, "dictionary_fvu").contains("baseline"));
+    assert_eq!(measured(&audit(&root, &of_file, "sft", 2)), ASKED[..5]);
 
     // Stopped inside, and as a kill would leave it: without the checkpoint of the stop.
     let parts = dir.path().join("parts");
@@ -395,10 +407,17 @@ fn what_does_not_fit_is_refused_before_anything_runs() {
         error.contains("audits of stage `wide`") && error.contains("has 64"),
         "{error}"
     );
-    // The one in the binary is of a model of 128.
-    let error = refused("dictionary = 'pocket-sae'", &[LM, SFT]);
+    // A file's, which reads 128 values at block 2.
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/pocket/sae");
+    let file = format!("dictionary = '{file}'");
+    let error = refused(&file, &[LM, SFT]);
     assert!(
-        error.contains("audits of stage `lm`") && error.contains("128"),
+        error.contains("audits of stage `lm`") && error.contains("layers 0 to 1"),
+        "{error}"
+    );
+    let error = refused(&file, &[&LM.replace("n_layers = 2", "n_layers = 4"), SFT]);
+    assert!(
+        error.contains("reads 128 values") && error.contains("has 32"),
         "{error}"
     );
     let error = refused("dictionary = 'nowhere'", &[LM, SFT]);

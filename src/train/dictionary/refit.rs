@@ -106,7 +106,7 @@ impl Refit<'_> {
                 row: None,
             });
         }
-        self.write(&one, out)?;
+        write(&one, out)?;
         Ok(true)
     }
 
@@ -151,14 +151,15 @@ impl Refit<'_> {
         config.model.name.clone_from(&checkpoint.name);
         config
     }
+}
 
-    fn write(&self, one: &One, out: &Path) -> Result<(), TrainError> {
-        let name = out.file_name().unwrap_or_default().to_string_lossy();
-        let hidden = out.with_file_name(format!(".{name}.new"));
-        if hidden.exists() {
-            fs::remove_dir_all(&hidden).map_err(TrainError::io(&hidden, "remove"))?;
-        }
-        write_saelens(&one.dictionary()?, &hidden, None)?;
-        fs::rename(&hidden, out).map_err(TrainError::io(out, "make"))
+/// Writes a dictionary whole or not at all.
+fn write(one: &One, out: &Path) -> Result<(), TrainError> {
+    let name = out.file_name().unwrap_or_default().to_string_lossy();
+    let hidden = out.with_file_name(format!(".{name}.new"));
+    if hidden.exists() {
+        fs::remove_dir_all(&hidden).map_err(TrainError::io(&hidden, "remove"))?;
     }
+    write_saelens(&one.dictionary()?, &hidden, None)?;
+    fs::rename(&hidden, out).map_err(TrainError::io(out, "make"))
 }
