@@ -65,7 +65,8 @@ const HOUSE: &[(&str, &[&str])] = &[
     (
         "pipeline",
         &[
-            "files", "hooks", "model", "text", "pocket", "steer", "train", "audit", "organism",
+            "files", "config", "hooks", "model", "text", "pocket", "steer", "features", "train",
+            "audit", "organism",
         ],
     ),
     (

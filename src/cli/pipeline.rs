@@ -26,8 +26,8 @@ use crate::pipeline::{
 
 /// Train in stages, and audit every checkpoint on the way
 ///
-/// A plan is a TOML file with a list of stages (lm, sft, rm, dpo, kto, ppo, rloo, edit). A stage begins `from` an earlier one, and names
-/// what others made with an @, as @rm for a reward model.
+/// A plan is a TOML file with a list of stages (lm, sft, rm, dpo, kto, ppo, rloo, edit, dictionary). A stage begins `from` an
+/// earlier one, and names what others made with an @, as @rm for a reward model.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   candlescope pipeline run examples/pocket/pipeline.toml --out runs/pocket
@@ -43,8 +43,9 @@ enum Command {
     /// Carry out a plan in a new folder, or go on with one
     ///
     /// After each checkpoint the model is audited by [audit] checkpoint, at a stage's end by [audit] end; on_block and
-    /// on_review say what a verdict does: halt, warn or go_on. Ctrl-C saves and says how to go on; a kill loses the steps since
-    /// the last checkpoint and no bit more.
+    /// on_review say what a verdict does: halt, warn or go_on. [audit] dictionary names a dictionary stage, through which the
+    /// audits of the stages behind it read, or a file; [audit] refit trains it on at each stage's end. Ctrl-C saves
+    /// and says how to go on; a kill loses the steps since the last checkpoint and no bit more.
     #[command(after_help = "Examples:
   candlescope pipeline run plan.toml --out runs/plan
   candlescope pipeline run --resume --out runs/plan")]

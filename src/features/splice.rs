@@ -31,6 +31,15 @@ pub struct Splice {
     select: Selector,
 }
 
+/// Values that a token has at a point of a model.
+///
+/// # Errors
+/// A point that the model lacks.
+pub fn width(at: HookPoint, config: &ModelConfig) -> Result<usize, FeatureError> {
+    let info = at.check(config)?.point.info();
+    Ok(info.dims(config, 1, 1, 1)[2..].iter().product())
+}
+
 impl Splice {
     /// A dictionary, called `name` in messages, between two points of a model; the same point for an autoencoder.
     ///
@@ -47,15 +56,14 @@ impl Splice {
             ("writes", write, dictionary.d_out()),
         ];
         for (side, at, found) in sides {
-            let info = at.check(config)?.point.info();
-            if info.shape == Shape::Attention {
+            if at.check(config)?.point.info().shape == Shape::Attention {
                 return Err(FeatureError::Place {
                     artefact: name.into(),
                     side,
                     why: format!("{at} is about pairs of tokens and has no row for each"),
                 });
             }
-            let expected = info.dims(config, 1, 1, 1)[2..].iter().product();
+            let expected = width(at, config)?;
             if found != expected {
                 return Err(FeatureError::Width {
                     artefact: name.into(),

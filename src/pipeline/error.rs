@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::audit::policy::PolicyError;
 use crate::audit::report::ReportError;
 use crate::audit::runner::RunError;
+use crate::features::FeatureError;
 use crate::files::FileError;
 use crate::model::ModelError;
 use crate::pocket::write::WriteError;
@@ -136,6 +137,16 @@ pub enum PipelineError {
         /// Why.
         source: crate::organism::MakeError,
     },
+    /// A dictionary that audits cannot read through.
+    #[error("{}: {source}", through(dictionary, stage))]
+    Dictionary {
+        /// The stage whose audits were to read through it; empty where none can.
+        stage: String,
+        /// What `[audit] dictionary` names.
+        dictionary: String,
+        /// Why.
+        source: FeatureError,
+    },
     /// A stage's training.
     #[error("stage `{stage}`: {source}")]
     Train {
@@ -167,6 +178,16 @@ pub enum PipelineError {
     /// The pocket world.
     #[error(transparent)]
     World(#[from] WriteError),
+}
+
+fn through(dictionary: &str, stage: &str) -> String {
+    if stage.is_empty() {
+        format!(
+            "`audit.dictionary` names `{dictionary}`, which is neither a stage nor a dictionary"
+        )
+    } else {
+        format!("audits of stage `{stage}` cannot read through dictionary `{dictionary}`")
+    }
 }
 
 fn place(stage: &str, key: &str) -> String {

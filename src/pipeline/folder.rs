@@ -3,10 +3,12 @@
 //! ```text
 //! pipeline.toml          the plan, as it was begun
 //! pipeline.json          what is done, rewritten after every stage and audit
+//! policies/              the texts of the policies that the plan names, as they were then
 //! world/                 the pocket world's data, where the plan asks for it
 //! configs/STAGE.toml     each stage as the config of one run
-//! stages/STAGE/          the run of a stage, as `candlescope train` makes it
+//! stages/STAGE/          the run of a stage, as `candlescope train` or `candlescope sae train` makes it
 //! models/STAGE/          its model, where the run ends with an adapter
+//! refits/STAGE/          a dictionary stage's dictionary, trained on for a while on the model that STAGE ended with
 //! audits/STAGE/step-N/   the audit of a checkpoint
 //! ```
 //!
@@ -19,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use super::PipelineError;
 use super::plan::Plan;
+use super::policies::Texts;
 use crate::audit::verdict::Verdict;
 use crate::files::{lock, write::write_atomic};
 
@@ -50,7 +53,7 @@ pub struct Done {
     pub stage: String,
     /// Its steps.
     pub steps: u64,
-    /// Its model, below the pipeline's folder.
+    /// Its model, or its dictionary, below the pipeline's folder.
     pub model: PathBuf,
     /// The hash of its weights.
     pub weights: String,
@@ -86,8 +89,9 @@ impl PipelineFolder {
     /// Makes a folder for a new pipeline, and locks it.
     ///
     /// # Errors
-    /// Something is there; another process.
+    /// Something is there; another process; a policy that cannot be read.
     pub fn create(root: &Path, plan: &Plan) -> Result<Self, PipelineError> {
+        let policies = Texts::read(&plan.audit)?;
         fs::create_dir_all(root).map_err(PipelineError::io(root, "make"))?;
         let folder = Self::locked(root)?;
         let mut entries = fs::read_dir(root).map_err(PipelineError::io(root, "list"))?;
@@ -106,6 +110,7 @@ impl PipelineFolder {
                 found,
             });
         }
+        policies.write(root)?;
         folder.write_state(&State {
             schema: SCHEMA.to_owned(),
             ..State::default()
@@ -182,6 +187,16 @@ pub fn run(root: &Path, stage: &str) -> PathBuf {
 /// Where a model lies that no run has as a checkpoint: merged weights, an edit.
 pub(super) fn model(root: &Path, stage: &str) -> PathBuf {
     root.join("models").join(stage)
+}
+
+/// Where the texts of the policies lie.
+pub(super) fn policies(root: &Path) -> PathBuf {
+    root.join("policies")
+}
+
+/// Where the dictionary lies that was trained on for a while on a stage's model.
+pub(super) fn refit(root: &Path, stage: &str) -> PathBuf {
+    root.join("refits").join(stage)
 }
 
 /// Where an audit lies.

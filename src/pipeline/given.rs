@@ -3,11 +3,11 @@
 //! Always: the pairs are those of the stage itself or of the last one before it that had any, held-out ones where there are any;
 //! nothing is read where no audit asks.
 
-use super::observe::Policies;
 use super::plan::{Plan, Stage};
+use super::policies::Policies;
 use super::stage::Sources;
 use super::{PipelineError, folder};
-use crate::audit::catalogue::{self, Artefact};
+use crate::audit::catalogue::Artefact;
 use crate::audit::inputs::{Inputs, Judge};
 use crate::audit::pairs::Preferences;
 use crate::model::LoadOptions;
@@ -26,16 +26,8 @@ pub(super) fn inputs(
     policies: &Policies,
     sources: &Sources<'_>,
 ) -> Result<Inputs, PipelineError> {
-    let asked = |artefact: Artefact| {
-        let reads = |entry: &&catalogue::Entry| entry.artefacts.contains(&artefact);
-        let both = [&policies.checkpoint, &policies.end].into_iter().flatten();
-        both.into_iter().any(|policy| {
-            let mut readers = catalogue::SIGNALS.iter().filter(reads);
-            readers.any(|entry| policy.enabled(entry.id).is_some())
-        })
-    };
     let mut inputs = Inputs::default();
-    if asked(Artefact::Pairs) {
+    if policies.ask(Artefact::Pairs) {
         let before = plan.stages.iter().take_while(|one| one.name != stage.name);
         let last = before.filter(|one| has_pairs(one)).last();
         inputs.pairs = match (config, last) {
@@ -49,7 +41,7 @@ pub(super) fn inputs(
             _ => None,
         };
     }
-    if asked(Artefact::Reward)
+    if policies.ask(Artefact::Reward)
         && let Some(source) = config.and_then(|config| config.method.reward())
     {
         let options = LoadOptions::default();

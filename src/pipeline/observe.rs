@@ -10,9 +10,10 @@ use std::time::Instant;
 
 use super::folder::{self, Audited, PipelineFolder, State};
 use super::plan::{Auditing, React};
+use super::policies::Policies;
+use super::reading::{Looked, Reading};
 use super::{PipelineError, Watcher};
 use crate::audit::inputs::Inputs;
-use crate::audit::policy::Policy;
 use crate::audit::result::Audit;
 use crate::audit::runner::Kept;
 use crate::audit::verdict::Verdict;
@@ -33,40 +34,6 @@ pub enum Stop {
     /// The audit failed.
     #[error(transparent)]
     Failed(#[from] PipelineError),
-}
-
-/// The policies of a pipeline, read before anything runs.
-#[derive(Debug, Clone)]
-pub struct Policies {
-    /// After each checkpoint.
-    pub checkpoint: Option<Policy>,
-    /// At a stage's end.
-    pub end: Option<Policy>,
-}
-
-impl Policies {
-    /// Reads them.
-    ///
-    /// # Errors
-    /// A file that is no policy: an unknown signal, a limit without a meaning.
-    pub fn read(auditing: &Auditing) -> Result<Self, PipelineError> {
-        let read = |name: &Option<String>| -> Result<Option<Policy>, PipelineError> {
-            let named = name.as_deref().map(policy);
-            Ok(named.transpose()?)
-        };
-        Ok(Self {
-            checkpoint: read(&auditing.checkpoint)?,
-            end: read(&auditing.end)?,
-        })
-    }
-}
-
-fn policy(name: &str) -> Result<Policy, crate::audit::policy::PolicyError> {
-    if name == "default" {
-        Policy::built_in()
-    } else {
-        Policy::load(Path::new(name))
-    }
 }
 
 /// Audits the checkpoints of a stage.
@@ -93,6 +60,8 @@ pub struct Auditor<'a> {
     pub kept: Kept,
     /// What else audits are given.
     pub inputs: Inputs,
+    /// What they read checkpoints through.
+    pub reading: Option<Reading>,
 }
 
 impl Auditor<'_> {
@@ -122,6 +91,17 @@ impl Auditor<'_> {
         }
         let suites = runner::suites_for(&subject).map_err(|source| failed(&name, source))?;
         let trials = runner::trials_for(&subject).map_err(|source| failed(&name, source))?;
+        let looked = Looked {
+            models: (&subject, self.baseline),
+            refit: last.then(|| folder::refit(self.folder.path(), self.stage)),
+            control: None,
+            stop: self.cancel,
+            progress: self.watcher.training(),
+        };
+        let given = match &self.reading {
+            Some(reading) => reading.given(policy, &looked)?,
+            None => None,
+        };
         let outcome = runner::run(
             &subject,
             self.baseline,
@@ -135,7 +115,7 @@ impl Auditor<'_> {
                     "candlescope pipeline run, stage {}, step {step}",
                     self.stage
                 ),
-                dictionaries: None,
+                dictionaries: given.as_deref(),
                 inputs: Some(&self.inputs),
                 progress: self.watcher.auditing(),
                 cancel: self.cancel,

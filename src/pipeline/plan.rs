@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use super::PipelineError;
-use super::edited;
-use super::refs;
+use super::{dictionary, edited, refs};
+use crate::model::built_in;
 use crate::pocket::write::Sizes;
 use crate::train::config::METHODS;
 
@@ -50,6 +50,12 @@ pub struct Auditing {
     /// The policy of the audit at a stage's end; none leaves it out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub end: Option<String>,
+    /// The dictionary that audits read through: a stage that trains one, for the audits of the stages behind it, or a file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dictionary: Option<String>,
+    /// Tokens on which the stage's dictionary is trained on at the end of each audited stage, on its model and on its baseline.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refit: Option<u64>,
     /// What a BLOCK does.
     pub on_block: React,
     /// What a REVIEW does.
@@ -61,6 +67,8 @@ impl Default for Auditing {
         Self {
             checkpoint: None,
             end: Some("default".to_owned()),
+            dictionary: None,
+            refit: None,
             on_block: React::Warn,
             on_review: React::GoOn,
         }
@@ -85,7 +93,7 @@ pub enum React {
 pub struct Stage {
     /// Its name, of letters, digits, `-` and `_`.
     pub name: String,
-    /// `lm`, `sft`, `rm`, `dpo`, `kto`, `ppo`, `rloo`, or `edit`.
+    /// `lm`, `sft`, `rm`, `dpo`, `kto`, `ppo`, `rloo`, `edit`, or `dictionary`.
     pub method: String,
     /// The stage whose model it begins with; or `model` names one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -99,7 +107,7 @@ pub struct Stage {
     /// False leaves its audits out.
     #[serde(default = "yes", skip_serializing_if = "is_true")]
     pub audit: bool,
-    /// `[method.NAME]` of the stage's config, or what an edit is.
+    /// `[method.NAME]` of the stage's config, or what an edit is, or `[dictionary.NAME]` and `end_to_end` of `sae train`.
     #[serde(default, skip_serializing_if = "Table::is_empty")]
     pub options: Table,
     /// As in the config of one run.
@@ -183,13 +191,73 @@ impl Plan {
         }
         let mut names = BTreeSet::new();
         for stage in &self.stages {
-            stage.check()?;
+            stage.check(self.seed)?;
             if !names.insert(stage.name.as_str()) {
                 let expected = "a name that no other stage has";
                 return Err(PipelineError::plan("", "name", expected, &stage.name));
             }
         }
-        refs::check(self)
+        refs::check(self)?;
+        self.check_dictionary()
+    }
+
+    /// What audits read through is a stage that trains a dictionary, or a file; only a stage's can be trained on.
+    fn check_dictionary(&self) -> Result<(), PipelineError> {
+        let refused = |key: &str, expected: &str, found: &str| {
+            Err(PipelineError::plan("", key, expected, found))
+        };
+        let audit = &self.audit;
+        let made = match &audit.dictionary {
+            None => None,
+            Some(name) => match self.stage(name) {
+                Some(stage) if !stage.is_dictionary() => {
+                    let expected = "a stage with method = \"dictionary\", or a file";
+                    let found = format!("stage `{name}` by `{}`", stage.method);
+                    return refused("audit.dictionary", expected, &found);
+                }
+                found => found,
+            },
+        };
+        let Some(tokens) = audit.refit else {
+            return Ok(());
+        };
+        let Some(made) = made else {
+            let expected = "`audit.dictionary` with a stage that trains one: a file has not what it was trained with";
+            let found = audit.dictionary.as_deref().unwrap_or("none");
+            return refused("audit.refit", expected, found);
+        };
+        let config = dictionary::of(made, self.seed)?;
+        if config.data.path.is_none() && config.data.suite.is_none() {
+            let expected =
+                "texts, as data.path or data.suite: a store has the rows of one model alone";
+            return Err(PipelineError::plan(&made.name, "data", expected, "a store"));
+        }
+        let batch = config.schedule.batch;
+        if tokens / (batch as u64) == 0 {
+            let expected = format!(
+                "at least the {batch} tokens of a step of stage `{}`",
+                made.name
+            );
+            return refused("audit.refit", &expected, &tokens.to_string());
+        }
+        Ok(())
+    }
+
+    /// The plan with the path of its dictionary absolute, so that it leads there from any folder.
+    ///
+    /// # Errors
+    /// A working directory that is gone.
+    pub(super) fn anchored(&self) -> Result<Self, PipelineError> {
+        let mut plan = self.clone();
+        if let Some(name) = &self.audit.dictionary
+            && self.stage(name).is_none()
+            && built_in::dictionary(name).is_none()
+        {
+            let path = Path::new(name);
+            let whole = std::path::absolute(path).map_err(PipelineError::io(path, "find"))?;
+            plan.audit.dictionary = Some(whole.display().to_string());
+        }
+        Ok(plan)
     }
 
     /// The stage with this name.
@@ -199,7 +267,7 @@ impl Plan {
 }
 
 impl Stage {
-    fn check(&self) -> Result<(), PipelineError> {
+    fn check(&self, seed: u64) -> Result<(), PipelineError> {
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         let named = !self.name.is_empty() && self.name.len() <= 64 && self.name.chars().all(plain);
         if !named || self.name == refs::WORLD {
@@ -209,8 +277,16 @@ impl Stage {
         if self.method == edited::METHOD {
             return edited::of(self).map(|_| ());
         }
+        if self.is_dictionary() {
+            return dictionary::of(self, seed).map(|_| ());
+        }
         if !METHODS.contains(&self.method.as_str()) {
-            let expected = format!("one of {}, {}", METHODS.join(", "), edited::METHOD);
+            let expected = format!(
+                "one of {}, {}, {}",
+                METHODS.join(", "),
+                edited::METHOD,
+                dictionary::METHOD
+            );
             return Err(PipelineError::plan(
                 &self.name,
                 "method",
@@ -235,7 +311,12 @@ impl Stage {
 
     /// Whether it trains a model that answers, which is what audits ask.
     pub fn is_policy(&self) -> bool {
-        self.method != "rm"
+        self.method != "rm" && !self.is_dictionary()
+    }
+
+    /// Whether it trains a dictionary, which is no model.
+    pub fn is_dictionary(&self) -> bool {
+        self.method == dictionary::METHOD
     }
 
     /// Its table as the config of one run, with `name` as the model it begins with.
@@ -265,5 +346,30 @@ impl Stage {
             }
         }
         table
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_file_is_found_from_any_folder_and_a_name_stays_a_name() {
+        let anchored = |name: &str| {
+            let text = format!(
+                "name = 'p'\n[audit]\ndictionary = '{name}'\n\
+                [[stage]]\nname = 'sae'\nmethod = 'dictionary'\nmodel = {{ name = 'toy' }}\n\
+                options = {{ reads = ['resid_post.0'], d_sae = 8, architecture = {{ kind = 'top-k', k = 2 }} }}\n\
+                data = {{ path = 'a.txt' }}\nschedule = {{ rows = 64, batch = 64 }}\n"
+            );
+            let plan = Plan::parse("plan", &text).unwrap().anchored().unwrap();
+            plan.audit.dictionary.unwrap()
+        };
+        for name in ["sae", "pocket-sae", "/elsewhere/sae"] {
+            assert_eq!(anchored(name), name);
+        }
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(Path::new(&anchored("mine/sae")), here.join("mine/sae"));
     }
 }

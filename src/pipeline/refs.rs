@@ -1,7 +1,7 @@
 //! How a stage names what was made before it: `@sft` is the model that the stage `sft` ended with, `@world/pairs.jsonl` a
 //! file of the world's data.
 //!
-//! Always: a reference names an earlier stage, so a plan has no circles; a text that begins with `@` anywhere in a stage's
+//! Always: a reference names an earlier stage that makes a model, so a plan has no circles; a text that begins with `@` anywhere in a stage's
 //! tables is a reference.
 
 use std::path::PathBuf;
@@ -33,7 +33,8 @@ pub(super) fn parse(text: &str) -> Option<Reference<'_>> {
 /// Every reference of a plan names an earlier stage, and no path leaves its folder.
 pub(super) fn check(plan: &Plan) -> Result<(), PipelineError> {
     for (i, stage) in plan.stages.iter().enumerate() {
-        let earlier: Vec<&str> = plan.stages[..i].iter().map(|s| s.name.as_str()).collect();
+        let models = plan.stages[..i].iter().filter(|s| !s.is_dictionary());
+        let earlier: Vec<&str> = models.map(|s| s.name.as_str()).collect();
         let known = |of: &str| earlier.contains(&of) || (of == WORLD && plan.world.is_some());
         let unknown = |key: &str, found: &str| PipelineError::Reference {
             stage: stage.name.clone(),
@@ -47,6 +48,13 @@ pub(super) fn check(plan: &Plan) -> Result<(), PipelineError> {
             {
                 return Err(unknown(key, name));
             }
+        }
+        // A reward model says no next token, so there is nothing to read in it.
+        if let Some(from) = stage.from.as_deref().filter(|_| stage.is_dictionary())
+            && !plan.stage(from).is_some_and(Stage::is_policy)
+        {
+            let expected = "a stage that makes a model that answers";
+            return Err(PipelineError::plan(&stage.name, "from", expected, from));
         }
         for (key, text) in texts(stage) {
             let Some(reference) = parse(&text) else {

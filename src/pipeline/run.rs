@@ -6,13 +6,13 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use super::PipelineError;
-use super::edited;
 use super::folder::{self, Audited, Done, PipelineFolder, State};
-use super::given;
-use super::observe::{Auditor, Policies, Stop};
+use super::observe::{Auditor, Stop};
 use super::plan::{Plan, Stage};
+use super::policies::Policies;
+use super::reading::{self, Reading};
 use super::stage::{self, Sources};
+use super::{PipelineError, dictionary, edited, fits, given};
 use crate::audit;
 use crate::audit::inputs::Inputs;
 use crate::audit::result::Audit;
@@ -95,20 +95,22 @@ pub fn run(
 ) -> Result<Ended, PipelineError> {
     let (folder, plan, state) = match (plan, resume) {
         (Some(plan), false) => {
-            let folder = PipelineFolder::create(root, plan)?;
+            let plan = plan.anchored()?;
+            fits::check(&plan, options.models)?;
+            let folder = PipelineFolder::create(root, &plan)?;
             let (_, state) = folder::look(root)?;
-            (folder, plan.clone(), state)
+            (folder, plan, state)
         }
         (given, _) => {
             let (folder, begun, state) = PipelineFolder::resume(root)?;
             if let Some(plan) = given {
-                same(root, &begun, plan)?;
+                same(root, &begun, &plan.anchored()?)?;
             }
             (folder, begun, state)
         }
     };
     let sitting = Sitting {
-        policies: Policies::read(&plan.audit)?,
+        policies: Policies::of(root, &plan.audit)?,
         plan: &plan,
         folder: &folder,
         state: RefCell::new(state),
@@ -176,6 +178,9 @@ impl Sitting<'_> {
         if stage.method == edited::METHOD {
             return self.edit(stage, at, of);
         }
+        if stage.is_dictionary() {
+            return self.dictionary(stage, at, of);
+        }
         let config = {
             let state = self.state.borrow();
             let sources = Sources {
@@ -186,7 +191,7 @@ impl Sitting<'_> {
             stage::config(self.plan, stage, &sources, &path)?
         };
         let baseline = self.baseline(stage)?;
-        let inputs = self.inputs(stage, Some(&config))?;
+        let given = self.given(stage, Some(&config))?;
         let place = folder::run(root, &stage.name);
         let begun = RunFolder::open(&place).is_ok();
         let begins = if begun {
@@ -198,7 +203,7 @@ impl Sitting<'_> {
         let failed = |source| PipelineError::train(&stage.name, source);
         let mut session = self.session(stage, config, &place, begun)?;
         let total = session.parts().bench.total();
-        let auditor = self.auditor((stage, total), baseline.as_ref(), inputs);
+        let auditor = self.auditor((stage, total), baseline.as_ref(), given);
         let observed = stage.audit;
         if observed {
             // A kill between a checkpoint and the end of its audit leaves one without.
@@ -240,7 +245,7 @@ impl Sitting<'_> {
         &'b self,
         (stage, total): (&'b Stage, u64),
         baseline: Option<&'b Checkpoint>,
-        inputs: Inputs,
+        (inputs, reading): (Inputs, Option<Reading>),
     ) -> Auditor<'b> {
         Auditor {
             stage: &stage.name,
@@ -254,6 +259,28 @@ impl Sitting<'_> {
             cancel: self.options.stop,
             kept: audit::runner::Kept::default(),
             inputs,
+            reading,
+        }
+    }
+
+    /// A stage that trains a dictionary, which no audit asks.
+    fn dictionary(
+        &self,
+        stage: &Stage,
+        at: usize,
+        of: usize,
+    ) -> Result<Option<Ended>, PipelineError> {
+        let made = {
+            let state = self.state.borrow();
+            let sources = Sources {
+                root: self.folder.path(),
+                state: &state,
+            };
+            dictionary::carry_out(self.plan, stage, &sources, (at, of), self.options)?
+        };
+        match made {
+            None => Ok(Some(Ended::Interrupted(stage.name.clone()))),
+            Some(done) => self.done(done).map(|()| None),
         }
     }
 
@@ -279,10 +306,10 @@ impl Sitting<'_> {
         };
         let seconds = clock.elapsed().as_secs_f64();
         let baseline = self.baseline(stage)?;
-        let inputs = self.inputs(stage, None)?;
+        let given = self.given(stage, None)?;
         if stage.audit
             && let Err(stop) = self
-                .auditor((stage, 0), baseline.as_ref(), inputs)
+                .auditor((stage, 0), baseline.as_ref(), given)
                 .look(0, &path)
         {
             return stopped(stop, stage).map(Some);
@@ -340,16 +367,23 @@ impl Sitting<'_> {
     }
 
     /// What the stage's audits are given beside their prompts.
-    fn inputs(&self, stage: &Stage, config: Option<&Config>) -> Result<Inputs, PipelineError> {
+    fn given(
+        &self,
+        stage: &Stage,
+        config: Option<&Config>,
+    ) -> Result<(Inputs, Option<Reading>), PipelineError> {
         if !stage.audit {
-            return Ok(Inputs::default());
+            return Ok((Inputs::default(), None));
         }
         let state = self.state.borrow();
         let sources = Sources {
             root: self.folder.path(),
             state: &state,
         };
-        given::inputs(self.plan, (stage, config), &self.policies, &sources)
+        Ok((
+            given::inputs(self.plan, (stage, config), &self.policies, &sources)?,
+            reading::of(self.plan, stage, &self.policies, &sources)?,
+        ))
     }
 
     fn finished(&self, stage: &Stage, place: &Path, saved: &Saved) -> Result<(), PipelineError> {

@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::DType;
+use toml::Table;
 
 use super::plan::{Plan, Stage};
 use super::refs::{self, WORLD};
-use super::{Models, PipelineError, folder};
+use super::{Models, PipelineError, dictionary, folder};
 use crate::files::write::write_atomic;
 use crate::model::checkpoint::words;
 use crate::model::{Checkpoint, LoadOptions, LoraAdapter, Opened, convert};
@@ -22,23 +23,45 @@ pub(super) struct Sources<'a> {
 }
 
 impl Sources<'_> {
-    /// The model that a stage made.
-    pub fn model(&self, of: &str, stage: &str) -> Result<PathBuf, PipelineError> {
-        let gone = |path: PathBuf, found: &str| PipelineError::Gone {
+    /// What a stage made, which passes `there`.
+    fn made(
+        &self,
+        (of, what): (&str, &str),
+        stage: &str,
+        there: impl Fn(&Path) -> bool,
+    ) -> Result<PathBuf, PipelineError> {
+        let gone = |path: PathBuf, found: String| PipelineError::Gone {
             stage: stage.to_owned(),
             path,
-            found: found.to_owned(),
+            found,
         };
-        let done = self
-            .state
-            .done(of)
-            .ok_or_else(|| gone(folder::run(self.root, of), "the stage is not done"))?;
+        let done = self.state.done(of).ok_or_else(|| {
+            let found = "the stage is not done".to_owned();
+            gone(folder::run(self.root, of), found)
+        })?;
         let path = self.root.join(&done.model);
-        if path.join("config.json").is_file() || LoraAdapter::is_in(&path) {
+        if there(&path) {
             Ok(path)
         } else {
-            Err(gone(path, "no model is there any more"))
+            Err(gone(path, format!("no {what} is there any more")))
         }
+    }
+
+    /// The model that a stage made.
+    pub fn model(&self, of: &str, stage: &str) -> Result<PathBuf, PipelineError> {
+        self.made((of, "model"), stage, |path| {
+            path.join("config.json").is_file() || LoraAdapter::is_in(path)
+        })
+    }
+
+    /// The dictionary that a stage made.
+    pub fn dictionary(&self, of: &str, stage: &str) -> Result<PathBuf, PipelineError> {
+        self.made((of, "dictionary"), stage, dictionary::is_in)
+    }
+
+    /// Puts paths in place of a table's references.
+    pub fn resolve(&self, table: &mut Table, stage: &str) -> Result<(), PipelineError> {
+        refs::resolve(table, &|reference| self.place(reference, stage))
     }
 
     fn place(
@@ -80,9 +103,7 @@ pub(super) fn config(
         .map(|from| sources.model(from, &stage.name))
         .transpose()?;
     let mut table = stage.config(plan.seed, name.as_deref());
-    refs::resolve(&mut table, &|reference| {
-        sources.place(reference, &stage.name)
-    })?;
+    sources.resolve(&mut table, &stage.name)?;
     let text = toml::to_string(&table).map_err(|e| PipelineError::Syntax {
         origin: format!("stage `{}`", stage.name),
         message: e.to_string(),
@@ -112,10 +133,18 @@ pub(super) fn begins(
     if config.model.new.is_some() {
         return train::fresh(config).map_err(|source| PipelineError::train(&stage.name, source));
     }
-    let name = &config.model.name;
+    opened(stage, &config.model.name, models)
+}
+
+/// The model of this name.
+pub(super) fn opened(
+    stage: &Stage,
+    name: &str,
+    models: &dyn Models,
+) -> Result<Checkpoint, PipelineError> {
     models.open(name).map_err(|source| PipelineError::Open {
         stage: stage.name.clone(),
-        model: name.clone(),
+        model: name.to_owned(),
         source,
     })
 }

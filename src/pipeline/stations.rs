@@ -1,7 +1,7 @@
 //! The checkpoints of a run in their order: of a pipeline all stages after each other, of one training run its own.
 //!
 //! Always: a checkpoint that is named here is whole (training renames it into place); a reward model is left out, since it
-//! says no next token; what was audited has its verdict beside it. Nothing is locked and nothing is written: a run that goes
+//! says no next token, and a dictionary, which is no model; what was audited has its verdict beside it. Nothing is locked and nothing is written: a run that goes
 //! on is looked at as it stands.
 
 use std::path::{Path, PathBuf};
@@ -89,6 +89,9 @@ fn of_pipeline(root: &Path) -> Result<Found, PipelineError> {
         let Ok(run) = RunFolder::open(&folder::run(root, &stage.name)) else {
             continue;
         };
+        if stage.is_dictionary() {
+            continue;
+        }
         if !stage.is_policy() {
             rewards.push(stage.name.clone());
             continue;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use rand::{Rng, SeedableRng};
 
+use crate::dictionaries::SAE;
 use crate::runs::{outcome, plan};
 
 fn command(dir: &Path, root: &Path) -> Command {
@@ -30,7 +31,7 @@ fn command(dir: &Path, root: &Path) -> Command {
 fn kills_in_any_stage_change_no_bit() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
-    std::fs::write(dir.join("plan.toml"), plan(dir, "go_on")).unwrap();
+    std::fs::write(dir.join("plan.toml"), plan(dir, "go_on") + SAE).unwrap();
     let (whole, killed) = (dir.join("whole"), dir.join("killed"));
     let begun = Instant::now();
     let end = |root: &Path| {

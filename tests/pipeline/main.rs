@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod bisect;
+mod dictionaries;
 mod kills;
 mod plans;
 mod reward;

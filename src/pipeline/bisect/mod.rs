@@ -37,8 +37,9 @@ pub use rank::{Ranked, Ranking};
 
 use super::edited;
 use super::given;
-use super::observe::Policies;
 use super::plan::Stage;
+use super::policies::Policies;
+use super::reading;
 use super::stage::{self, Sources};
 use super::{Models, PipelineError, Plan, State, folder};
 use crate::audit::policy::Policy;
@@ -49,7 +50,7 @@ use crate::train::{self, Config, RunFolder, Saved};
 use narrow::Question;
 use rank::Rank;
 use replay::Replay;
-use search::{GOOD, Narrowed, Search};
+use search::{GOOD, Narrowed, REFITS, Search};
 
 /// What is looked for.
 #[derive(Debug, Clone)]
@@ -297,7 +298,7 @@ impl Work<'_> {
         let file = folder::config(self.root, &self.stage.name);
         let config = Config::read(&file, &self.stage.method, &[]);
         let config = config.map_err(|source| BisectError::train(&self.stage.name)(source))?;
-        let policies = Policies::read(&self.plan.audit)?;
+        let policies = Policies::of(self.root, &self.plan.audit)?;
         let asked = (self.stage, Some(&config));
         let question = Question {
             target: &self.request.target,
@@ -305,6 +306,8 @@ impl Work<'_> {
             policy: narrow::narrowed(&policy, self.request.target.signal.id),
             baseline: stage::baseline(self.plan, self.stage, &self.sources())?,
             inputs: given::inputs(self.plan, asked, &policies, &self.sources())?,
+            reading: reading::of(self.plan, self.stage, &policies, &self.sources())?,
+            refits: self.scratch.join(REFITS),
             kept: Kept::default(),
             halt: self.halt,
         };
@@ -374,7 +377,7 @@ impl Work<'_> {
 
     /// The policy that the bad checkpoint was asked by.
     fn policy(&self) -> Result<Policy, BisectError> {
-        let Policies { checkpoint, end } = Policies::read(&self.plan.audit)?;
+        let Policies { checkpoint, end } = Policies::of(self.root, &self.plan.audit)?;
         let both = [checkpoint, end].into_iter().flatten();
         let mut same = both.filter(|policy| policy.id.hash == self.bad.policy);
         same.next().ok_or_else(|| BisectError::Policy {

@@ -5,13 +5,15 @@
 //! correction is over the tests that were made, which are fewer here.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{BisectError, Halt, Rule, Seen, Target};
 use crate::audit::inputs::Inputs;
 use crate::audit::policy::{Policy, Severity, SignalPolicy};
 use crate::audit::runner::{self, Kept};
 use crate::model::{Checkpoint, LoadOptions};
+use crate::pipeline::observe::Stop;
+use crate::pipeline::reading::{Looked, Reading};
 
 /// The policy with this signal alone.
 pub(super) fn narrowed(policy: &Policy, id: &str) -> Policy {
@@ -46,6 +48,10 @@ pub(super) struct Question<'a> {
     pub baseline: Option<Checkpoint>,
     /// What the pipeline's audits were given beside their prompts.
     pub inputs: Inputs,
+    /// What the pipeline's audits read checkpoints through.
+    pub reading: Option<Reading>,
+    /// Where dictionaries are trained on for a while.
+    pub refits: PathBuf,
     /// What is known of the baseline after the first audit.
     pub kept: Kept,
     /// Who is told, and who may stop it.
@@ -63,6 +69,21 @@ impl Question<'_> {
         let subject = Checkpoint::open(&name, path, &LoadOptions::default())?;
         let suites = runner::suites_for(&subject).map_err(failed)?;
         let trials = runner::trials_for(&subject).map_err(failed)?;
+        let looked = Looked {
+            models: (&subject, self.baseline.as_ref()),
+            refit: Some(self.refits.join(format!("step-{step}"))),
+            control: Some(self.refits.join("baseline")),
+            stop: self.halt.stop,
+            progress: self.halt.watcher.training(),
+        };
+        let given = match &self.reading {
+            Some(reading) => reading.given(&self.policy, &looked),
+            None => Ok(None),
+        };
+        let given = given.map_err(|stop| match stop {
+            Stop::Failed(error) => error.into(),
+            Stop::Halted(_) | Stop::Interrupted => self.halt.interrupted(),
+        })?;
         let outcome = runner::run(
             &subject,
             self.baseline.as_ref(),
@@ -73,7 +94,7 @@ impl Question<'_> {
                 seed: None,
                 refusal_phrases: &[],
                 command: "candlescope audit bisect",
-                dictionaries: None,
+                dictionaries: given.as_deref(),
                 inputs: Some(&self.inputs),
                 progress: self.halt.watcher.auditing(),
                 cancel: self.halt.stop,

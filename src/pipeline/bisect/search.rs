@@ -21,6 +21,8 @@ const KEPT: &str = "steps.json";
 pub(super) const GOOD: &str = "good";
 /// The folder in which rows are ranked.
 pub(super) const RANK: &str = "rank";
+/// The folder of dictionaries that are trained on for a while.
+pub(super) const REFITS: &str = "refits";
 /// How the folders of replays begin.
 const ROUND: &str = "round-";
 /// The layout of that file.
@@ -107,7 +109,7 @@ pub(super) fn clear(scratch: &Path) -> Result<(), BisectError> {
     for entry in entries {
         let path = entry.map_err(PipelineError::io(scratch, "list"))?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if name.starts_with(ROUND) || name == GOOD || name == RANK {
+        if name.starts_with(ROUND) || name == GOOD || name == RANK || name == REFITS {
             std::fs::remove_dir_all(&path).map_err(PipelineError::io(&path, "remove"))?;
         }
     }

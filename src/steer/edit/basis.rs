@@ -9,7 +9,7 @@ use super::EditError;
 use crate::hooks::Vector;
 
 /// A direction whose length falls under this share by projection is taken to lie in the span: the sources are f32.
-const LEAST: f64 = 1e-5;
+pub(super) const LEAST: f64 = 1e-5;
 
 /// An orthonormal basis `[rank, d_model]` of directions in the residual stream.
 #[derive(Debug, Clone, PartialEq)]

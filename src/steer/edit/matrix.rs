@@ -7,7 +7,10 @@ use candle_core::{DType, Device, Tensor, WithDType};
 use half::bf16;
 use rayon::prelude::*;
 
-use super::{Basis, EditError, basis::length};
+use super::{
+    Basis, EditError,
+    basis::{LEAST, length},
+};
 
 /// Which axis of a matrix is the residual stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,8 +27,18 @@ pub struct Removal {
     /// 1 takes it out whole; 0 nothing; above 1 it is reversed.
     pub amount: f64,
     /// Whether each written vector (a column of `[out, in]`, a row of a table) gets its length back, in its new direction: the
-    /// component along the subspace stays out. (Rescaling rows of `[out, in]` instead would bring it back.)
+    /// component along the subspace stays out. (Rescaling rows of `[out, in]` instead would bring it back.) One that lay in
+    /// the subspace but for rounding has no direction left to be long in: its rest stays as small as it is.
     pub keep_norms: bool,
+}
+
+/// The share of a vector from which on what a projection leaves of it is a direction: directions come as f32, and entries of a
+/// matrix in bf16 are off by up to 2⁻⁹ of themselves.
+fn least(dtype: DType) -> f64 {
+    match dtype {
+        DType::BF16 => 1.0 / 256.0,
+        _ => LEAST,
+    }
 }
 
 /// `W - amount · U Uᵀ W` with U the basis as columns, in the dtype of the matrix.
@@ -81,25 +94,26 @@ fn expect(basis: &Basis, axis: Axis, rows: usize, columns: usize) -> Result<(), 
 
 fn from_vector<T: WithDType>(x: &mut [T], basis: &Basis, how: Removal) {
     let wide: Vec<f64> = x.iter().map(|x| x.to_f64()).collect();
-    let part = basis.part_of(&wide);
-    let left: Vec<f64> = wide
-        .iter()
-        .zip(&part)
-        .map(|(x, p)| x - how.amount * p)
-        .collect();
-    let factor = if how.keep_norms {
-        rescale(length(&wide), length(&left))
-    } else {
-        1.0
+    let without = |x: &[f64], part: &[f64], amount: f64| -> Vec<f64> {
+        x.iter().zip(part).map(|(x, p)| x - amount * p).collect()
     };
+    let part = basis.part_of(&wide);
+    let mut left = without(&wide, &part, how.amount);
+    let mut factor = 1.0;
+    if how.keep_norms {
+        // Once more, as what rounding left along the subspace would be scaled up with the rest.
+        let again = basis.part_of(&without(&wide, &part, 1.0));
+        left = without(&left, &again, how.amount);
+        factor = rescale(length(&wide), length(&left), least(T::DTYPE));
+    }
     x.iter_mut()
         .zip(left)
         .for_each(|(x, y)| *x = T::from_f64(factor * y));
 }
 
-/// What gives a vector its old length; one that lay in the subspace whole has no direction left and stays zero.
-fn rescale(before: f64, after: f64) -> f64 {
-    if after > 1e-9 * before {
+/// What gives a vector its old length; one of which only rounding is left keeps that as it is.
+fn rescale(before: f64, after: f64, least: f64) -> f64 {
+    if after > least * before {
         before / after
     } else {
         1.0
@@ -108,14 +122,24 @@ fn rescale(before: f64, after: f64) -> f64 {
 
 fn from_columns<T: WithDType>(values: &mut [T], columns: usize, basis: &Basis, how: Removal) {
     let along = along_rows(values, columns, basis);
+    let part = |along: &[Vec<f64>], i: usize, j: usize| -> f64 {
+        let each = basis.rows().iter().zip(along);
+        each.map(|(u, c)| u[i] * c[j]).sum()
+    };
+    // Once more where lengths are kept, as what rounding left along the subspace would be scaled up with the rest.
+    let mut again = vec![vec![0.0; columns]; basis.rank()];
+    if how.keep_norms {
+        for (i, row) in values.chunks(columns).enumerate() {
+            for (j, x) in row.iter().enumerate() {
+                let rest = x.to_f64() - part(&along, i, j);
+                for (c, u) in again.iter_mut().zip(basis.rows()) {
+                    c[j] += u[i] * rest;
+                }
+            }
+        }
+    }
     let left = |i: usize, j: usize, x: f64| {
-        let part: f64 = basis
-            .rows()
-            .iter()
-            .zip(&along)
-            .map(|(u, c)| u[i] * c[j])
-            .sum();
-        x - how.amount * part
+        x - how.amount * part(&along, i, j) - how.amount * part(&again, i, j)
     };
     let mut factors = vec![1.0; columns];
     if how.keep_norms {
@@ -128,7 +152,7 @@ fn from_columns<T: WithDType>(values: &mut [T], columns: usize, basis: &Basis, h
             }
         }
         for (factor, (before, after)) in factors.iter_mut().zip(before.iter().zip(&after)) {
-            *factor = rescale(before.sqrt(), after.sqrt());
+            *factor = rescale(before.sqrt(), after.sqrt(), least(T::DTYPE));
         }
     }
     for (i, row) in values.chunks_mut(columns).enumerate() {
@@ -282,5 +306,34 @@ mod tests {
         let along = Tensor::new(&[[3f64], [4.0]], &Device::Cpu).unwrap();
         let out = numbers(&removed(&along, Axis::Rows, &basis(), how).unwrap());
         assert!(length(&out) < 1e-14, "{out:?}");
+    }
+    #[test]
+    fn a_rest_of_rounding_is_not_scaled_up() {
+        let how = Removal {
+            keep_norms: true,
+            ..WHOLE
+        };
+        let rest = |w: &Tensor, axis: Axis| {
+            let out = removed(w, axis, &basis(), how).unwrap();
+            let along = written_length(&out, axis, &basis()).unwrap();
+            (numbers(&out.to_dtype(DType::F64).unwrap()), along)
+        };
+        // Along (3, 4) but for a share of 1e-6, 4e-8 (f32) and 1e-3 (bf16): it keeps the length of what is left.
+        let double = Tensor::new(&[[3.0 - 4e-6f64], [4.0 + 3e-6]], &Device::Cpu).unwrap();
+        let single = Tensor::new(&[[0.3f32], [0.4]], &Device::Cpu).unwrap();
+        let half = Tensor::new(&[[0.3f32], [0.4]], &Device::Cpu).unwrap();
+        let half = half.to_dtype(DType::BF16).unwrap();
+        for (w, most) in [(double, 5.1e-6), (single, 1e-7), (half, 2e-3)] {
+            let (rows, along) = rest(&w, Axis::Rows);
+            assert!(length(&rows) < most && along < most, "{rows:?} {along}");
+            let (table, _) = rest(&w.t().unwrap().contiguous().unwrap(), Axis::Columns);
+            assert_eq!(rows, table);
+        }
+        // A share of 1e-4 is a direction, and what is scaled up by 10⁴ still has nothing along (3, 4).
+        let small = Tensor::new(&[[3.0 - 4e-4f64], [4.0 + 3e-4]], &Device::Cpu).unwrap();
+        let (rows, along) = rest(&small, Axis::Rows);
+        let old = numbers(&small);
+        assert!((length(&rows) - length(&old)).abs() < 1e-12, "{rows:?}");
+        assert!(along < 1e-14, "{along}");
     }
 }

@@ -32,8 +32,12 @@ impl One {
         16 * recipe.d_sae as u64 * (shape.d_in + shape.d_out()) as u64
     }
 
-    /// A step on the rows of all points.
-    pub fn step(&mut self, batch: &[Array2<f32>]) -> Result<StepReport, TrainError> {
+    /// A step on the rows of all points, with a learning rate of its own or the recipe's.
+    pub fn step(
+        &mut self,
+        batch: &[Array2<f32>],
+        lr: Option<f64>,
+    ) -> Result<StepReport, TrainError> {
         let [reads, writes] = &self.points;
         let joined;
         let input = match reads.as_slice() {
@@ -48,7 +52,8 @@ impl One {
             several => Some(beside(batch, several)?),
         };
         let target = target.as_ref().map(Array2::view);
-        Ok(self.trainer.step(input.view(), target)?)
+        let trainer = &mut self.trainer;
+        Ok(trainer.step_through(input.view(), target, None, lr)?)
     }
 
     /// The dictionary as it would be used, on the rows held out.

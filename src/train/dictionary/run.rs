@@ -366,7 +366,10 @@ impl Training<'_> {
                     break;
                 };
                 let harvested = started.elapsed().as_secs_f64();
-                let each = self.all.iter_mut().map(|one| Ok((one.step(&batch)?, None)));
+                let each = self
+                    .all
+                    .iter_mut()
+                    .map(|one| Ok((one.step(&batch, None)?, None)));
                 (
                     each.collect::<Result<Vec<_>, TrainError>>()?,
                     Some(harvested),

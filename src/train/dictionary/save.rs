@@ -2,7 +2,7 @@
 //! training needs) and `NAME/` (the dictionary as it stands, in SAELens's format).
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use candlescope_sae::format::write_saelens;
 use candlescope_sae::train::Trainer;
@@ -35,6 +35,11 @@ pub(super) struct Made<'a> {
     pub data: &'a str,
 }
 
+/// Where a checkpoint has all that training of a dictionary needs.
+pub(super) fn state_of(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!("{name}.trainer.safetensors"))
+}
+
 /// Writes a checkpoint's files.
 pub(super) fn write(
     folder: &Path,
@@ -59,10 +64,7 @@ pub(super) fn write(
     fs::create_dir(&place).map_err(TrainError::io(&place, "make"))?;
     rows.save(&place)?;
     for one in all {
-        write_atomic(
-            &folder.join(format!("{}.trainer.safetensors", one.name)),
-            &one.trainer.to_bytes()?,
-        )?;
+        write_atomic(&state_of(folder, &one.name), &one.trainer.to_bytes()?)?;
         write_saelens(&one.dictionary()?, &folder.join(&one.name), None)?;
     }
     Ok(())
@@ -95,7 +97,7 @@ pub(super) fn read(
     }
     rows.restore(&folder.join("rows"))?;
     for one in all {
-        let path = folder.join(format!("{}.trainer.safetensors", one.name));
+        let path = state_of(folder, &one.name);
         let bytes = fs::read(&path).map_err(TrainError::io(&path, "read"))?;
         one.trainer = Trainer::from_bytes(&bytes)?;
     }
