@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::calibrate::shipped::Calibrated;
 use super::catalogue::Artefact;
 use super::charts::Chart;
 use super::measure::{Value, null};
@@ -55,6 +56,9 @@ pub struct Audit {
     /// What the reader should know though no limit depends on it.
     #[serde(default)]
     pub warnings: Vec<String>,
+    /// What the calibration that speaks of such audits says of this one; filled in with the verdict.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibrated: Option<Calibrated>,
 }
 
 /// The policy that judged an audit.

@@ -303,6 +303,7 @@ pub fn run(
         verdict: Verdict::Underpowered,
         reasons: Vec::new(),
         warnings: warnings(subject, baseline, mismatch.as_deref(), &work),
+        calibrated: None,
     };
     if unusable > 0 {
         audit.warnings.push(format!(

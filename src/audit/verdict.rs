@@ -11,6 +11,7 @@ mod check;
 use candlescope_probes::stats::multiplicity::holm;
 use serde::{Deserialize, Serialize};
 
+use super::calibrate::shipped;
 use super::catalogue::{self, Artefact};
 use super::measure::Value;
 use super::policy::{Policy, Severity, SignalPolicy};
@@ -83,6 +84,7 @@ pub fn evaluate(audit: &mut Audit, policy: &Policy) {
         audit.verdict = audit.verdict.max(verdict);
         (signal.checks, signal.verdict, signal.reason) = (checks, verdict, reason);
     }
+    calibrated(audit);
     audit.reasons.sort_by_key(|reason| {
         Verdict::ALL
             .iter()
@@ -97,6 +99,22 @@ pub fn evaluate(audit: &mut Audit, policy: &Policy) {
         audit
             .reasons
             .push("UNDERPOWERED: no signal was evaluated".to_owned());
+    }
+}
+
+/// An alarm of the calibration that speaks of this audit asks for a person, whatever the limits say: limits look at one
+/// quantity at a time, it looks at all.
+fn calibrated(audit: &mut Audit) {
+    audit.calibrated = shipped::say(audit);
+    if let Some(said) = audit
+        .calibrated
+        .as_ref()
+        .filter(|said| said.diagnosis.alarm)
+    {
+        audit
+            .reasons
+            .push(format!("REVIEW: Calibration: {}", said.words()));
+        audit.verdict = audit.verdict.max(Verdict::Review);
     }
 }
 

@@ -46,6 +46,9 @@ pub struct Cell {
     pub value: Option<Value>,
     /// The reason in a sentence.
     pub reason: String,
+    /// All its quantities; the audit's file has them for machines.
+    #[serde(skip)]
+    pub values: Vec<Value>,
 }
 
 /// Reads the audits of a pipeline.
@@ -88,6 +91,7 @@ pub fn of(audits: &[(&Audited, Audit)]) -> Course {
                         verdict: signal.verdict,
                         value: signal.headline().cloned(),
                         reason: signal.reason.clone(),
+                        values: signal.values.clone(),
                     })
                 })
                 .collect(),

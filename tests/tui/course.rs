@@ -54,6 +54,7 @@ fn audit(name: &str, verdicts: [Option<Verdict>; 3]) -> Audit {
         skipped: Vec::new(),
         reasons: Vec::new(),
         warnings: Vec::new(),
+        calibrated: None,
     }
 }
 

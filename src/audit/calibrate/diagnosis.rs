@@ -5,17 +5,19 @@ use serde::{Deserialize, Serialize};
 use super::features::Features;
 use super::fit::Calibration;
 
-/// Quantities that are named.
+/// Quantities that are named at most.
 const NAMED: usize = 5;
+/// Deviations from which on they are.
+const WORTH: f64 = 3.0;
 
 /// What is said of an audit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Diagnosis {
     /// Whether it is beyond what clean checkpoints do.
     pub alarm: bool,
-    /// The largest count of deviations.
+    /// How far it is from clean ones.
     pub score: f64,
-    /// The largest that passes.
+    /// The largest distance that passes.
     pub threshold: f64,
     /// The quantities that are furthest beyond the usual, with their deviations.
     pub because: Vec<(String, f64)>,
@@ -36,7 +38,7 @@ pub fn diagnose(calibration: &Calibration, features: &Features) -> Diagnosis {
     let score = calibration.score(features);
     let mut because: Vec<(String, f64)> = calibration
         .deviations(features)
-        .filter(|(_, z)| *z > calibration.threshold)
+        .filter(|(_, z)| *z > WORTH)
         .map(|(name, z)| (name.to_owned(), z))
         .collect();
     because.sort_by(|a, b| b.1.total_cmp(&a.1));

@@ -1,15 +1,19 @@
 //! What clean checkpoints do, and what each fault looks like.
 //!
 //! Always: a quantity is counted in deviations: of the clean checkpoints among themselves, and of the audit's own sampling.
-//! The limit on the largest of them is conformal (Vovk et al. 2005): the largest that a clean checkpoint showed when the
-//! others were the measure, so that among n clean ones a new clean one exceeds it with probability 1/(n + 1).
+//! What is worse than usual by more than a deviation counts by its logarithm, and an audit's distance is the length of the
+//! vector of these: one quantity that has no spread among a few clean ones, and so is any number of deviations away as soon as
+//! it moves, does not outweigh a fault that moves many. The limit on the distance is conformal (Vovk et al. 2005): the largest
+//! that a clean checkpoint showed when the others were the measure, so that among n clean ones a new clean one exceeds it with
+//! probability 1/(n + 1).
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use super::features::{Feature, Features};
-use super::{CalibrateError, Record};
+use super::report::Measured;
+use super::{Basis, CalibrateError, Record};
 
 /// The layout of a calibration's file.
 pub const SCHEMA: &str = "candlescope.calibration/1";
@@ -24,14 +28,18 @@ const FLOOR: f64 = 1e-3;
 pub struct Calibration {
     /// Always [`SCHEMA`].
     pub schema: String,
-    /// What the audits were made with.
-    pub policy: String,
-    /// Hash of the baseline's weights.
-    pub baseline: String,
+    /// The bank, in words.
+    pub bank: String,
+    /// What the audits have in common.
+    pub basis: Basis,
+    /// How often it was right on the half that it was not fitted on.
+    pub measured: Option<Measured>,
     /// Clean checkpoints that were the measure.
     pub clean: usize,
-    /// The largest count of deviations that still passes.
+    /// The largest distance that still passes.
     pub threshold: f64,
+    /// The same by each signal alone.
+    pub alone: BTreeMap<String, f64>,
     /// What clean checkpoints do, by quantity.
     pub quantities: BTreeMap<String, Usual>,
     /// What each fault looks like: a direction over the quantities.
@@ -62,11 +70,7 @@ impl Usual {
 ///
 /// # Errors
 /// Too few clean checkpoints, no faulty one, nothing that was measured on all.
-pub fn fit(
-    records: &[Record],
-    policy: &str,
-    baseline: &str,
-) -> Result<Calibration, CalibrateError> {
+pub fn fit(records: &[Record], bank: &str, basis: Basis) -> Result<Calibration, CalibrateError> {
     let half: Vec<&Record> = records.iter().filter(|record| record.fits).collect();
     let clean: Vec<&Features> = half
         .iter()
@@ -86,23 +90,15 @@ pub fn fit(
     if quantities.is_empty() {
         return Err(CalibrateError::Features);
     }
-    let threshold = (0..clean.len())
-        .map(|left_out| {
-            let others: Vec<&Features> = clean
-                .iter()
-                .enumerate()
-                .filter(|(i, _)| *i != left_out)
-                .map(|(_, features)| *features)
-                .collect();
-            largest(&usual(&others), clean[left_out])
-        })
-        .fold(0.0, f64::max);
+    let (threshold, alone) = limits(&clean);
     let mut calibration = Calibration {
         schema: SCHEMA.to_owned(),
-        policy: policy.to_owned(),
-        baseline: baseline.to_owned(),
+        bank: bank.to_owned(),
+        basis,
+        measured: None,
         clean: clean.len(),
         threshold,
+        alone,
         quantities,
         signatures: BTreeMap::new(),
     };
@@ -147,9 +143,46 @@ fn usual(clean: &[&Features]) -> BTreeMap<String, Usual> {
     all
 }
 
-/// The largest count of deviations.
-fn largest(quantities: &BTreeMap<String, Usual>, features: &Features) -> f64 {
-    deviations(quantities, features).fold(0.0, |most, (_, z)| most.max(z))
+/// The largest distance of a clean checkpoint from the others, over all signals and by each alone.
+fn limits(clean: &[&Features]) -> (f64, BTreeMap<String, f64>) {
+    let (mut threshold, mut alone) = (0.0_f64, BTreeMap::new());
+    for (left_out, features) in clean.iter().enumerate() {
+        let others = clean.iter().enumerate().filter(|(i, _)| *i != left_out);
+        let others: Vec<&Features> = others.map(|(_, features)| *features).collect();
+        let quantities = usual(&others);
+        threshold = threshold.max(distance(deviations(&quantities, features)));
+        for (signal, far) in by_signal(deviations(&quantities, features)) {
+            let most = alone.entry(signal.to_owned()).or_insert(0.0_f64);
+            *most = most.max(far);
+        }
+    }
+    (threshold, alone)
+}
+
+/// What so many deviations count: nothing within one, then by their logarithm.
+fn weight(deviations: f64) -> f64 {
+    (deviations - 1.0).max(0.0).ln_1p()
+}
+
+/// The length of the vector of what is worse than usual.
+fn distance<'a>(deviations: impl Iterator<Item = (&'a str, f64)>) -> f64 {
+    deviations
+        .map(|(_, z)| weight(z).powi(2))
+        .sum::<f64>()
+        .sqrt()
+}
+
+/// The same by each signal.
+fn by_signal<'a>(deviations: impl Iterator<Item = (&'a str, f64)>) -> BTreeMap<&'a str, f64> {
+    let mut squares: BTreeMap<&str, f64> = BTreeMap::new();
+    for (name, z) in deviations {
+        let signal = name.split('.').next().unwrap_or(name);
+        *squares.entry(signal).or_default() += weight(z).powi(2);
+    }
+    for square in squares.values_mut() {
+        *square = square.sqrt();
+    }
+    squares
 }
 
 fn deviations<'a>(
@@ -171,20 +204,21 @@ impl Calibration {
         deviations(&self.quantities, features)
     }
 
-    /// The largest of them.
+    /// How far an audit is from clean ones.
     pub fn score(&self, features: &Features) -> f64 {
-        largest(&self.quantities, features)
+        distance(self.deviations(features))
     }
 
-    /// What an audit looks like: a direction over the quantities. Deviations count by their logarithm, so that one that is
-    /// beyond all bounds does not hide the others; what is within a deviation of the usual says nothing.
+    /// The same by each signal alone.
+    pub fn by_signal<'a>(&'a self, features: &'a Features) -> BTreeMap<&'a str, f64> {
+        by_signal(self.deviations(features))
+    }
+
+    /// What an audit looks like: a direction over the quantities, what is better than usual too.
     pub fn shape(&self, features: &Features) -> BTreeMap<String, f64> {
         let mut shape: BTreeMap<String, f64> = self
             .deviations(features)
-            .map(|(name, z)| {
-                let beyond = (z.abs() - 1.0).max(0.0);
-                (name.to_owned(), z.signum() * beyond.ln_1p())
-            })
+            .map(|(name, z)| (name.to_owned(), z.signum() * weight(z.abs())))
             .filter(|(_, x)| *x != 0.0)
             .collect();
         let norm = shape.values().map(|x| x * x).sum::<f64>().sqrt();

@@ -2,7 +2,8 @@
 //! rates measured on the other.
 //!
 //! `features.rs` turns an audit into numbers, `fit.rs` fits what clean checkpoints do and what each fault looks like,
-//! `diagnosis.rs` says of one audit whether something is wrong and what, `report.rs` counts how often that is right.
+//! `diagnosis.rs` says of one audit whether something is wrong and what, `report.rs` counts how often that is right,
+//! `shipped.rs` holds what lies in the binary and is applied to every audit that it speaks of.
 //!
 //! Always: nothing here runs a model; a half that fitted a limit never reports on it; a rate comes with its interval.
 
@@ -10,6 +11,7 @@ pub mod diagnosis;
 pub mod features;
 pub mod fit;
 pub mod report;
+pub mod shipped;
 #[cfg(test)]
 mod tests;
 
@@ -18,7 +20,9 @@ use serde::{Deserialize, Serialize};
 pub use diagnosis::Diagnosis;
 pub use features::Features;
 pub use fit::{Calibration, fit};
-pub use report::Report;
+pub use report::{Measured, Report};
+
+use super::result::{Audit, SuiteUsed};
 
 /// One checkpoint of a bank with what its audit found.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -35,6 +39,45 @@ pub struct Record {
     pub fits: bool,
     /// What the audit measured.
     pub features: Features,
+}
+
+/// What two audits must have in common, so that what one shows can be the measure of the other: what they are changes from,
+/// and how it was asked. Limits are not in it, since they do not change what is measured.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Basis {
+    /// Hash of the baseline's weights.
+    pub baseline: String,
+    /// The seed of every random choice.
+    pub seed: u64,
+    /// How answers were decoded.
+    pub decoding: String,
+    /// The prompts, with how many of them.
+    pub suites: Vec<SuiteUsed>,
+}
+
+impl Basis {
+    /// That of an audit; `None` for one without a baseline, of which nothing here speaks.
+    pub fn of(audit: &Audit) -> Option<Self> {
+        Some(Self {
+            baseline: audit.baseline.as_ref()?.weights_hash.clone(),
+            seed: audit.provenance.seed,
+            decoding: audit.provenance.decoding.clone(),
+            suites: audit.provenance.suites.clone(),
+        })
+    }
+
+    /// What another does not have in common with this one; `None` where nothing.
+    pub fn parted(&self, other: &Self) -> Option<&'static str> {
+        [
+            ("baseline", self.baseline == other.baseline),
+            ("seed", self.seed == other.seed),
+            ("decoding", self.decoding == other.decoding),
+            ("prompts", self.suites == other.suites),
+        ]
+        .into_iter()
+        .find_map(|(what, same)| (!same).then_some(what))
+    }
 }
 
 /// Why a bank cannot calibrate anything.

@@ -64,6 +64,32 @@ impl Rate {
     }
 }
 
+/// The rates that travel with a calibration.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Measured {
+    /// Full-strength faults that were found.
+    pub full: Rate,
+    /// Faults of any strength that were found.
+    pub any: Rate,
+    /// Clean checkpoints that raised an alarm.
+    pub false_alarms: Rate,
+    /// Found faults of full strength that were named rightly.
+    pub named: Rate,
+}
+
+impl Report {
+    /// The rates alone.
+    pub fn measured(&self) -> Measured {
+        Measured {
+            full: self.full,
+            any: self.any,
+            false_alarms: self.false_alarms,
+            named: self.named,
+        }
+    }
+}
+
 /// What became of one checkpoint.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Judged {
@@ -175,15 +201,10 @@ fn by_signal(
             Some(_) => continue,
             None => 1,
         };
-        let mut worst: BTreeMap<&str, f64> = BTreeMap::new();
-        for (name, z) in calibration.deviations(&record.features) {
-            let signal = name.split('.').next().unwrap_or(name);
-            let most = worst.entry(signal).or_insert(f64::NEG_INFINITY);
-            *most = most.max(z);
-        }
-        for (signal, z) in worst {
+        for (signal, far) in calibration.by_signal(&record.features) {
             let (k, n) = &mut counts.entry(signal.to_owned()).or_default()[column];
-            *k += u64::from(z > calibration.threshold);
+            let limit = calibration.alone.get(signal).copied();
+            *k += u64::from(far > limit.unwrap_or(f64::INFINITY));
             *n += 1;
         }
     }

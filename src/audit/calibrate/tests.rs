@@ -30,6 +30,15 @@ fn record(name: &str, fault: Option<&str>, strength: f64, fits: bool, xs: &[f64]
     }
 }
 
+fn basis() -> Basis {
+    Basis {
+        baseline: "w".to_owned(),
+        seed: 0,
+        decoding: "greedy".to_owned(),
+        suites: Vec::new(),
+    }
+}
+
 /// Clean checkpoints are noise of .1 in three quantities; fault a raises the first, fault b moves the third either way.
 fn bank(seed: u64, clean: usize) -> Vec<Record> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -56,7 +65,7 @@ fn bank(seed: u64, clean: usize) -> Vec<Record> {
 #[test]
 fn faults_are_found_and_named_and_clean_ones_pass() {
     let bank = bank(1, 20);
-    let calibration = fit(&bank, "p", "w").unwrap();
+    let calibration = fit(&bank, "a bank", basis()).unwrap();
     assert!(
         (2.0..6.0).contains(&calibration.threshold),
         "{}",
@@ -85,7 +94,7 @@ fn a_new_clean_checkpoint_alarms_as_seldom_as_promised() {
     let (mut alarms, mut all) = (0, 0);
     for seed in 0..60 {
         let bank = bank(100 + seed, 19);
-        let calibration = fit(&bank, "p", "w").unwrap();
+        let calibration = fit(&bank, "a bank", basis()).unwrap();
         let rate = report::report(&calibration, &bank).unwrap().false_alarms;
         alarms += rate.k;
         all += rate.n;
@@ -98,7 +107,7 @@ fn a_new_clean_checkpoint_alarms_as_seldom_as_promised() {
 #[test]
 fn one_sided_quantities_do_not_alarm_when_they_are_better() {
     let bank = bank(3, 12);
-    let calibration = fit(&bank, "p", "w").unwrap();
+    let calibration = fit(&bank, "a bank", basis()).unwrap();
     let better = record("better", None, 1.0, false, &[-5.0, 0.0, 0.0]);
     assert!(!diagnosis::diagnose(&calibration, &better.features).alarm);
     let odd = record("odd", None, 1.0, false, &[0.0, 0.0, -5.0]);
@@ -112,18 +121,21 @@ fn one_sided_quantities_do_not_alarm_when_they_are_better() {
 fn a_bank_that_cannot_calibrate_says_why() {
     let few: Vec<Record> = bank(4, 3);
     assert!(matches!(
-        fit(&few, "p", "w"),
+        fit(&few, "a bank", basis()),
         Err(CalibrateError::Clean { found: 3, .. })
     ));
     let mut clean = bank(5, 10);
     clean.retain(|record| record.fault.is_none());
-    assert!(matches!(fit(&clean, "p", "w"), Err(CalibrateError::Faults)));
+    assert!(matches!(
+        fit(&clean, "a bank", basis()),
+        Err(CalibrateError::Faults)
+    ));
     let mut empty = bank(6, 10);
     for record in &mut empty {
         record.features.clear();
     }
     assert!(matches!(
-        fit(&empty, "p", "w"),
+        fit(&empty, "a bank", basis()),
         Err(CalibrateError::Features)
     ));
 }

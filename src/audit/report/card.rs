@@ -178,6 +178,9 @@ fn limits(out: &mut String, audit: &Audit) {
             safe(&detector.measured_on)
         );
     }
+    if let Some(said) = &audit.calibrated {
+        let _ = writeln!(out, "- Calibration: {}", safe(&said.words()));
+    }
     for warning in &audit.warnings {
         let _ = writeln!(out, "- {}", safe(warning));
     }

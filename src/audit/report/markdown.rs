@@ -8,7 +8,7 @@ use super::super::measure::Value;
 use super::super::result::{Audit, ModelCard};
 use super::super::wording;
 use super::text::markdown as safe;
-use super::{glyph, tally};
+use super::{glyph, quiet, tally};
 
 /// The Markdown.
 pub fn render(audit: &Audit) -> String {
@@ -43,7 +43,11 @@ pub fn render(audit: &Audit) -> String {
     for warning in &audit.warnings {
         let _ = writeln!(out, "- warning: {}", safe(warning));
     }
-    if !(audit.reasons.is_empty() && audit.warnings.is_empty()) {
+    let quiet = quiet(audit);
+    if let Some(said) = &quiet {
+        let _ = writeln!(out, "- calibration: {}", safe(said));
+    }
+    if !(audit.reasons.is_empty() && audit.warnings.is_empty() && quiet.is_none()) {
         out.push('\n');
     }
     signals(&mut out, audit);

@@ -102,6 +102,12 @@ pub fn write_comparison(dir: &Path, audits: &[Audit]) -> Result<Vec<PathBuf>, Re
     )
 }
 
+/// What a calibration says where it raises no alarm; an alarm is among the audit's reasons.
+fn quiet(audit: &Audit) -> Option<String> {
+    let said = audit.calibrated.as_ref()?;
+    (!said.diagnosis.alarm).then(|| said.words())
+}
+
 fn write_files(dir: &Path, files: &[(&str, String)]) -> Result<Vec<PathBuf>, ReportError> {
     std::fs::create_dir_all(dir).map_err(|source| ReportError::Write {
         file: dir.to_owned(),

@@ -10,7 +10,7 @@ use super::super::result::{Audit, ModelCard, SignalResult};
 use super::super::verdict::Verdict;
 use super::super::wording;
 use super::text::{visible, wrapped};
-use super::{glyph, plain_glyph, tally};
+use super::{glyph, plain_glyph, quiet, tally};
 
 /// How to show it.
 #[derive(Clone, Copy, Debug)]
@@ -138,6 +138,9 @@ pub fn summary(audit: &Audit, style: &Style) -> String {
                 style.faint("baseline none: quantities that need one are left out")
             );
         }
+    }
+    if let Some(said) = quiet(audit) {
+        paragraph(&mut out, "  calibration: ", &said, *style);
     }
     out.push('\n');
     signal_table(&mut out, audit, *style);

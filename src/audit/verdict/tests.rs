@@ -20,6 +20,7 @@ fn audit(signals: Vec<SignalResult>, paired: bool) -> Audit {
         verdict: Verdict::Underpowered,
         reasons: Vec::new(),
         warnings: Vec::new(),
+        calibrated: None,
     }
 }
 

@@ -3,12 +3,13 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use serde::Serialize;
 
 use super::progress::Steps;
 use crate::audit::calibrate::features::features;
 use crate::audit::calibrate::report::{Rate, Report, report};
-use crate::audit::calibrate::{Calibration, Diagnosis, Record, diagnosis, fit};
+use crate::audit::calibrate::{Basis, Calibration, Diagnosis, Record, diagnosis, fit};
 use crate::audit::policy::Policy;
 use crate::audit::report::json;
 use crate::audit::result::Audit;
@@ -52,7 +53,7 @@ pub struct Args {
 #[command(after_help = "Example:
   candlescope audit diagnose out/audit.json --calibration calibration.json")]
 pub struct DiagnoseArgs {
-    /// An audit.json, of the policy and baseline that the calibration was made with
+    /// An audit.json, of the baseline and prompts that the calibration was made with
     audit: PathBuf,
     /// What `audit calibrate` wrote
     #[arg(long, value_name = "FILE")]
@@ -76,9 +77,10 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
             .into());
         }
     }
-    let records = audited(args, &bank, &baseline, &policy, out)?;
-    let calibration = fit(&records, &policy.id.hash, &weights)?;
+    let (records, basis) = audited(args, &bank, &baseline, &policy, out)?;
+    let mut calibration = fit(&records, &words_of(&bank, &args.baseline), basis)?;
     let report = report(&calibration, &records)?;
+    calibration.measured = Some(report.measured());
     if let Some(path) = &args.out {
         let text = serde_json::to_string_pretty(&calibration)?;
         write_atomic(path, format!("{text}\n").as_bytes())?;
@@ -86,6 +88,20 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
     }
     show(&calibration, &report, out)?;
     Ok(Outcome::Done)
+}
+
+/// A bank as reports name it.
+fn words_of(bank: &[(String, Made)], baseline: &str) -> String {
+    let faulty = bank.iter().filter(|(_, made)| made.order.kind.is_fault());
+    let faulty = faulty.count();
+    format!(
+        "a bank of {} ({faulty} planted faults, {} clean twins)",
+        Path::new(baseline)
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy(),
+        bank.len() - faulty
+    )
 }
 
 /// The organisms of a bank, by name.
@@ -125,10 +141,11 @@ fn audited(
     baseline: &Checkpoint,
     policy: &Policy,
     out: &Out,
-) -> anyhow::Result<Vec<Record>> {
+) -> anyhow::Result<(Vec<Record>, Basis)> {
     let (suites, trials) = (runner::suites_for(baseline)?, runner::trials_for(baseline)?);
     let kept = Kept::default();
     let mut records = Vec::new();
+    let mut basis: Option<Basis> = None;
     for (i, (name, made)) in bank.iter().enumerate() {
         interrupt::check()?;
         let place = args
@@ -171,6 +188,18 @@ fn audited(
             write_atomic(&place, json::render(&outcome.audit)?.as_bytes())?;
             outcome.audit
         };
+        let own = Basis::of(&audit).context("an audit of the bank has no baseline")?;
+        let common = basis.get_or_insert_with(|| own.clone());
+        if let Some(what) = common.parted(&own) {
+            return Err(Usage::new(
+                format!(
+                    "{} was made with another {what} than the others",
+                    place.display()
+                ),
+                "remove it, and it is made again",
+            )
+            .into());
+        }
         let kind = made.order.kind;
         records.push(Record {
             name: name.clone(),
@@ -181,7 +210,8 @@ fn audited(
             features: features(&audit),
         });
     }
-    Ok(records)
+    let basis = basis.context("the bank is empty")?;
+    Ok((records, basis))
 }
 
 #[derive(Serialize)]
@@ -201,7 +231,7 @@ fn show(calibration: &Calibration, report: &Report, out: &Out) -> anyhow::Result
         );
     }
     out.line(&format!(
-        "an alarm is anything beyond {:.2} deviations of {} clean checkpoints, over {} quantities",
+        "an alarm is anything further than {:.2} from what {} clean checkpoints do, over {} quantities",
         calibration.threshold,
         calibration.clean,
         calibration.quantities.len()
@@ -254,12 +284,15 @@ pub fn diagnose(args: &DiagnoseArgs, out: &Out) -> anyhow::Result<Outcome> {
     let audit = json::load(&args.audit)?;
     let text = std::fs::read_to_string(&args.calibration)?;
     let calibration: Calibration = serde_json::from_str(&text)?;
-    expect("policy", &calibration.policy, &audit.policy.hash)?;
-    let baseline = audit
-        .baseline
-        .as_ref()
-        .map_or("none", |card| &card.weights_hash);
-    expect("baseline", &calibration.baseline, baseline)?;
+    let advice = "audit with the same baseline, prompts and seed, or calibrate again";
+    let Some(basis) = Basis::of(&audit) else {
+        let said = "the audit has no baseline, and a calibration speaks of changes";
+        return Err(Usage::new(said, advice).into());
+    };
+    if let Some(what) = calibration.basis.parted(&basis) {
+        let said = format!("the audit was made with another {what} than the calibration");
+        return Err(Usage::new(said, advice).into());
+    }
     let said: Diagnosis = diagnosis::diagnose(&calibration, &features(&audit));
     if out.json {
         out.json("candlescope.audit.diagnose/1", &said)?;
@@ -270,7 +303,7 @@ pub fn diagnose(args: &DiagnoseArgs, out: &Out) -> anyhow::Result<Outcome> {
             None => "nothing that clean checkpoints do not do".to_owned(),
         };
         out.line(&format!(
-            "{verdict}: {:.2} deviations, {:.2} pass",
+            "{verdict}: at a distance of {:.2}, where {:.2} passes",
             said.score, said.threshold
         ))?;
         for (name, z) in &said.because {
@@ -285,16 +318,4 @@ pub fn diagnose(args: &DiagnoseArgs, out: &Out) -> anyhow::Result<Outcome> {
     } else {
         Outcome::Done
     })
-}
-
-/// A calibration speaks of audits by its own policy and baseline alone.
-fn expect(what: &str, expected: &str, found: &str) -> anyhow::Result<()> {
-    if expected == found {
-        return Ok(());
-    }
-    Err(Usage::new(
-        format!("the calibration was made with {what} {expected}, the audit with {found}"),
-        "audit with the same policy and baseline, or calibrate again",
-    )
-    .into())
 }

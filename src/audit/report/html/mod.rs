@@ -11,7 +11,7 @@ use super::super::result::{Audit, ModelCard, Provenance};
 use super::super::verdict::Verdict;
 use super::super::wording;
 use super::text::escaped;
-use super::{Docs, draw, glyph, tally};
+use super::{Docs, draw, glyph, quiet, tally};
 
 /// The style sheet of every page.
 pub(super) const CSS: &str = include_str!("../../../../assets/report/report.css");
@@ -30,6 +30,13 @@ pub fn render(audit: &Audit, docs: &Docs) -> String {
             out,
             "<p class=\"warn\"><strong>Warning.</strong> {}</p>",
             escaped(warning)
+        );
+    }
+    if let Some(said) = quiet(audit) {
+        let _ = write!(
+            out,
+            "<p class=\"soft\"><strong>Calibration.</strong> {}</p>",
+            escaped(&said)
         );
     }
     out += "<div class=\"cards\">";

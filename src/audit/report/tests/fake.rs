@@ -400,6 +400,7 @@ pub fn audit() -> Audit {
         warnings: vec![
             "The tokenizer adds no BOS token although the configuration names one.".to_owned(),
         ],
+        calibrated: None,
     };
     let mut policy = Policy::built_in().unwrap();
     // What it did not measure was not asked for; what needs a file beside the checkpoints is left out for that.

@@ -245,7 +245,7 @@ pub(super) fn cell_words(screen: &CourseScreen, theme: Theme) -> Words {
             lines.extend(said(cell, waiver, theme));
         }
     }
-    let along = along(audits, signal);
+    let along = along(audits, checkpoint, signal);
     if !along.is_empty() {
         lines.push((format!("over the checkpoints: {along}"), theme.dim()));
     }
@@ -288,17 +288,19 @@ fn said(cell: &Cell, waiver: Option<&Waiver>, theme: Theme) -> Vec<(String, Styl
 }
 
 /// The signal's deciding quantity at each checkpoint, where it is the same quantity.
-fn along(audits: &Audits, signal: usize) -> String {
-    let cells = audits.course.checkpoints.iter().map(|at| &at.cells[signal]);
-    let values: Vec<_> = cells.map(|cell| cell.as_ref()?.value.as_ref()).collect();
-    let Some(name) = values.iter().flatten().next().map(|value| &value.name) else {
+fn along(audits: &Audits, here: &Checkpoint, signal: usize) -> String {
+    let own = here.cells[signal].as_ref();
+    let Some(Value { name, .. }) = own.and_then(|cell| cell.value.as_ref()) else {
         return String::new();
     };
-    let one = |value: Option<&Value>| {
-        let value = value.filter(|value| value.name == *name);
-        let number = value.and_then(|value| Some(wording::number(&value.unit, value.value?)));
-        number.unwrap_or_else(|| "-".to_owned())
+    let one = |at: &Checkpoint| {
+        let values = &at.cells[signal].as_ref()?.values;
+        let value = values.iter().find(|value| value.name == *name)?;
+        Some(wording::number(&value.unit, value.value?))
     };
-    let all: Vec<String> = values.iter().copied().map(one).collect();
+    let all = audits.course.checkpoints.iter();
+    let all: Vec<String> = all
+        .map(|at| one(at).unwrap_or_else(|| "-".to_owned()))
+        .collect();
     format!("{} {}", wording::phrase(name), all.join("  "))
 }

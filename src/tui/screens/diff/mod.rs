@@ -16,7 +16,7 @@ mod work;
 mod written;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crossterm::event::KeyEvent;
@@ -28,6 +28,7 @@ use super::pending::Pending;
 use super::run;
 use crate::compare::{Parting, TokenChange, WeightChange};
 use crate::model::Checkpoint;
+use crate::pipeline::stations::Station;
 use crate::tui::keys::Binding;
 use crate::tui::screen::{Command, Context, Data, Hits, Reply, Screen, View};
 use crate::tui::shared::Shared;
@@ -146,7 +147,11 @@ pub struct DiffScreen {
 impl DiffScreen {
     /// Names of the first and the second.
     fn names(&self, shared: &Shared) -> Option<[String; 2]> {
-        let open = shared.model.facts()?.name.clone();
+        let open = &shared.model.facts()?.name;
+        // A checkpoint of the run is known by its step, not by where it lies.
+        let mut stations = shared.run.stations().into_iter().flat_map(|run| &run.all);
+        let station = stations.find(|station| station.path == Path::new(open));
+        let open = station.map_or_else(|| open.clone(), Station::name);
         let other = self.other.name()?.to_owned();
         Some(if self.swapped {
             [open, other]

@@ -228,6 +228,15 @@ fn heading(role: &str) -> String {
     }
 }
 
+/// Nats to three decimals, or what is less in powers of ten: a change that is there is not shown as none.
+fn nats(kl: f64) -> String {
+    if kl > 0.0 && kl < 5e-4 {
+        format!("{kl:.0e}")
+    } else {
+        format!("{kl:.3}")
+    }
+}
+
 /// A relative change in five characters.
 pub(super) fn short(relative: f64) -> String {
     if relative == 0.0 {
@@ -368,7 +377,7 @@ fn tokens(
     let mean = match &compared.tokens {
         Some(Ok(tokens)) if !tokens.is_empty() => {
             let sum: f64 = tokens.iter().map(|token| token.kl).sum();
-            format!(", mean {:.3} nats", sum / tokens.len() as f64)
+            format!(", mean {} nats", nats(sum / tokens.len() as f64))
         }
         _ => String::new(),
     };
@@ -404,7 +413,7 @@ fn tokens(
                     cells::visible(compared.word(token.id), theme.ascii),
                     theme.text(),
                 ),
-                Entry::number(format!("{:.3}", token.kl), theme.text()),
+                Entry::number(nats(token.kl), theme.text()),
                 Entry::new(
                     cells::bar(token.kl as f32, most as f32, bars, theme),
                     theme.bar(),
