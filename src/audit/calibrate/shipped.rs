@@ -105,7 +105,7 @@ mod tests {
     #[test]
     fn the_calibration_in_the_binary_is_of_the_model_in_the_binary() {
         let calibration: Calibration = serde_json::from_str(POCKET).unwrap();
-        assert_eq!(all(), [calibration.clone()]);
+        assert_eq!(all(), std::slice::from_ref(&calibration));
         let cache = tempfile::tempdir().unwrap();
         let folder = built_in(built_in::FIRST).unwrap().unpack(cache.path());
         let pocket = Checkpoint::open("pocket", &folder.unwrap(), &LoadOptions::default()).unwrap();
