@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::diagnosis::{Diagnosis, diagnose};
 use super::fit::Calibration;
 use super::{CalibrateError, Record};
+use crate::audit::wording::number;
 
 /// A rate with its interval.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -76,6 +77,19 @@ pub struct Measured {
     pub false_alarms: Rate,
     /// Found faults of full strength that were named rightly.
     pub named: Rate,
+}
+
+impl Measured {
+    /// In a clause.
+    pub fn words(&self) -> String {
+        let share = |rate: Rate| number("fraction", rate.share());
+        format!(
+            "{} of full faults found, {} of those named rightly, {} of clean checkpoints suspected",
+            share(self.full),
+            share(self.named),
+            share(self.false_alarms)
+        )
+    }
 }
 
 impl Report {

@@ -11,7 +11,7 @@ use super::diagnosis::{Diagnosis, diagnose};
 use super::features::features;
 use super::{Basis, Calibration, Measured};
 use crate::audit::result::Audit;
-use crate::audit::wording::{number, phrase};
+use crate::audit::wording::phrase;
 
 /// Of the default policy's audits against the pocket model: `assets/policy/README.md` says how it was made.
 const POCKET: &str = include_str!("../../../assets/policy/pocket.calibration.json");
@@ -73,14 +73,10 @@ impl Calibrated {
             let _ = write!(text, "; it looks like `{fault}`");
         }
         if let Some(measured) = &self.measured {
-            let share = |rate: super::report::Rate| number("fraction", rate.share());
             let _ = write!(
                 text,
-                " (on the other half of the bank it found {} of full faults, named {} of those rightly, and suspected {} of \
-                 clean checkpoints)",
-                share(measured.full),
-                share(measured.named),
-                share(measured.false_alarms)
+                " (on the other half of the bank: {})",
+                measured.words()
             );
         }
         text

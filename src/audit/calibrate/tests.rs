@@ -66,8 +66,9 @@ fn bank(seed: u64, clean: usize) -> Vec<Record> {
 fn faults_are_found_and_named_and_clean_ones_pass() {
     let bank = bank(1, 20);
     let calibration = fit(&bank, "a bank", basis()).unwrap();
+    // The largest of 60 draws of a normal is 2.4 deviations, give or take .4, and counts ln 2.4; two more may add to it.
     assert!(
-        (2.0..6.0).contains(&calibration.threshold),
+        (0.6..1.8).contains(&calibration.threshold),
         "{}",
         calibration.threshold
     );

@@ -23,11 +23,12 @@ use super::{
     output::{Out, Table},
 };
 use crate::audit::{
+    calibrate::{Basis, Measured, shipped},
     catalogue::{self, Entry, SIGNALS},
     policy::{self, Policy},
     report::{self, compare, json, terminal, text::wrapped},
     result::Audit,
-    signals,
+    signals, wording,
 };
 use crate::pipeline::{folder, picture};
 
@@ -310,6 +311,15 @@ struct PolicyShown<'a> {
     file: String,
     enabled: Vec<&'a str>,
     toml: Option<&'static str>,
+    calibrations: Vec<Carried<'a>>,
+}
+
+/// A calibration in the binary, without what it was fitted to.
+#[derive(Serialize)]
+struct Carried<'a> {
+    bank: &'a str,
+    basis: &'a Basis,
+    measured: Option<Measured>,
 }
 
 fn show_policy(check: Option<&PathBuf>, out: &Out) -> anyhow::Result<()> {
@@ -322,6 +332,11 @@ fn show_policy(check: Option<&PathBuf>, out: &Out) -> anyhow::Result<()> {
         .map(|s| s.id)
         .filter(|id| read.enabled(id).is_some())
         .collect();
+    let carried = shipped::all().iter().map(|one| Carried {
+        bank: &one.bank,
+        basis: &one.basis,
+        measured: one.measured,
+    });
     if out.json {
         let shown = PolicyShown {
             name: read.id.name.clone(),
@@ -329,8 +344,19 @@ fn show_policy(check: Option<&PathBuf>, out: &Out) -> anyhow::Result<()> {
             file,
             enabled,
             toml: check.is_none().then_some(policy::DEFAULT),
+            calibrations: carried.collect(),
         };
         return out.json("candlescope.audit.policy/1", &shown);
+    }
+    for calibration in shipped::all() {
+        out.note(&format!(
+            "calibrated on {}, for audits against weights {}{}",
+            calibration.bank,
+            wording::short_hash(&calibration.basis.baseline),
+            calibration
+                .measured
+                .map_or_else(String::new, |rates| format!(": {}", rates.words()))
+        ));
     }
     match check {
         None => out.text(policy::DEFAULT),
