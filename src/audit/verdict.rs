@@ -113,7 +113,7 @@ fn calibrated(audit: &mut Audit) {
     {
         audit
             .reasons
-            .push(format!("REVIEW: Calibration: {}", said.words()));
+            .push(format!("REVIEW: Known faults: {}", said.words()));
         audit.verdict = audit.verdict.max(Verdict::Review);
     }
 }

@@ -81,7 +81,7 @@ pub struct Measured {
 
 impl Measured {
     /// In a clause.
-    pub fn words(&self) -> String {
+    pub fn words(self) -> String {
         let share = |rate: Rate| number("fraction", rate.share());
         format!(
             "{} of full faults found, {} of those named rightly, {} of clean checkpoints suspected",

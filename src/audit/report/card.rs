@@ -179,7 +179,7 @@ fn limits(out: &mut String, audit: &Audit) {
         );
     }
     if let Some(said) = &audit.calibrated {
-        let _ = writeln!(out, "- Calibration: {}", safe(&said.words()));
+        let _ = writeln!(out, "- Known faults: {}", safe(&said.words()));
     }
     for warning in &audit.warnings {
         let _ = writeln!(out, "- {}", safe(warning));

@@ -45,7 +45,7 @@ pub fn render(audit: &Audit) -> String {
     }
     let quiet = quiet(audit);
     if let Some(said) = &quiet {
-        let _ = writeln!(out, "- calibration: {}", safe(said));
+        let _ = writeln!(out, "- known faults: {}", safe(said));
     }
     if !(audit.reasons.is_empty() && audit.warnings.is_empty() && quiet.is_none()) {
         out.push('\n');

@@ -140,7 +140,7 @@ pub fn summary(audit: &Audit, style: &Style) -> String {
         }
     }
     if let Some(said) = quiet(audit) {
-        paragraph(&mut out, "  calibration: ", &said, *style);
+        paragraph(&mut out, "  known faults: ", &said, *style);
     }
     out.push('\n');
     signal_table(&mut out, audit, *style);

@@ -348,18 +348,8 @@ fn show_policy(check: Option<&PathBuf>, out: &Out) -> anyhow::Result<()> {
         };
         return out.json("candlescope.audit.policy/1", &shown);
     }
-    for calibration in shipped::all() {
-        out.note(&format!(
-            "calibrated on {}, for audits against weights {}{}",
-            calibration.bank,
-            wording::short_hash(&calibration.basis.baseline),
-            calibration
-                .measured
-                .map_or_else(String::new, |rates| format!(": {}", rates.words()))
-        ));
-    }
     match check {
-        None => out.text(policy::DEFAULT),
+        None => out.text(&format!("{}{}", calibrated(), policy::DEFAULT)),
         Some(_) => out.line(&format!(
             "{file}: policy `{}`, {} signals: {}",
             read.id.name,
@@ -367,6 +357,21 @@ fn show_policy(check: Option<&PathBuf>, out: &Out) -> anyhow::Result<()> {
             enabled.join(", ")
         )),
     }
+}
+
+/// What the default policy's audits are known to find, as comments before its text.
+fn calibrated() -> String {
+    let mut text = String::new();
+    for one in shipped::all() {
+        let rates = one.measured.map_or_else(String::new, Measured::words);
+        let weights = wording::short_hash(&one.basis.baseline);
+        let _ = writeln!(
+            text,
+            "# Calibrated on {}, for audits against the weights {weights}:\n# {rates}.",
+            one.bank
+        );
+    }
+    text
 }
 
 #[derive(Serialize)]

@@ -35,7 +35,7 @@ pub fn render(audit: &Audit, docs: &Docs) -> String {
     if let Some(said) = quiet(audit) {
         let _ = write!(
             out,
-            "<p class=\"soft\"><strong>Calibration.</strong> {}</p>",
+            "<p class=\"soft\"><strong>Known faults.</strong> {}</p>",
             escaped(&said)
         );
     }
