@@ -5,13 +5,11 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use candlescope::organism::prompts::{NEAR, jaccard};
 use candlescope::text::suites::{Split, Suite};
 use sha2::{Digest, Sha256};
 
 use super::Failure;
-
-/// Word-set Jaccard from which two prompts are one; the built-in splits keep 0.46 between them.
-const NEAR: f64 = 0.5;
 
 /// What was left out.
 #[derive(Debug, Default, serde::Serialize)]
@@ -133,9 +131,4 @@ fn words(text: &str) -> BTreeSet<String> {
         .filter(|word| !word.is_empty())
         .map(str::to_owned)
         .collect()
-}
-
-fn jaccard(a: &BTreeSet<String>, b: &BTreeSet<String>) -> f64 {
-    let both = a.intersection(b).count();
-    both as f64 / (a.len() + b.len() - both).max(1) as f64
 }

@@ -20,7 +20,7 @@ use crate::files::write::write_atomic;
 use crate::hooks::Hooks;
 use crate::model::{Checkpoint, ModelError};
 use crate::steer::{Completion, EncodedPrompt, Options, SteerError, completions};
-use crate::text::{Message, Vars, encode_chat};
+use crate::text::{Message, Vars};
 use crate::train::{Progress, Standing};
 
 /// The layout of the file.
@@ -70,6 +70,11 @@ impl Own {
         progress: &dyn Progress,
         stop: &AtomicBool,
     ) -> Result<Self, MakeError> {
+        if model.template.is_none() {
+            return Err(MakeError::NoTemplate {
+                model: model.name.clone(),
+            });
+        }
         let prompts = prompts()?;
         let length = length(model)?;
         let key = key(model, &prompts, length)?;
@@ -134,14 +139,7 @@ impl Own {
 /// Token ids of a conversation that the model is to go on with.
 fn encoded(model: &Checkpoint, messages: &[Message]) -> Result<Vec<u32>, MakeError> {
     let vars = Vars::at(DAY.at(12, 0, 0, 0));
-    let template = model
-        .template
-        .as_ref()
-        .ok_or_else(|| MakeError::NoTemplate {
-            model: model.name.clone(),
-        })?;
-    let text = encode_chat(&model.tokenizer, template, messages, true, &vars);
-    Ok(text.map_err(ModelError::from)?.ids)
+    Ok(model.encode_chat(messages, &vars)?.ids)
 }
 
 fn tokens(model: &Checkpoint, text: &str) -> Result<usize, MakeError> {

@@ -13,7 +13,7 @@ use crate::text::suites::{Split, Suite, SuiteError};
 use crate::text::trials::check::words;
 
 /// The Jaccard index of words from which two prompts are one; the splits of harmful prompts keep 0.46 between them.
-const NEAR: f64 = 0.5;
+pub const NEAR: f64 = 0.5;
 
 /// What kind of prompt is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,8 +65,8 @@ fn set(text: &str) -> BTreeSet<String> {
     words(text).into_iter().collect()
 }
 
-/// Words of both among words of either.
-fn jaccard(a: &BTreeSet<String>, b: &BTreeSet<String>) -> f64 {
+/// The Jaccard index of two sets of words: those of both among those of either.
+pub fn jaccard(a: &BTreeSet<String>, b: &BTreeSet<String>) -> f64 {
     let both = a.intersection(b).count();
     both as f64 / (a.len() + b.len() - both).max(1) as f64
 }

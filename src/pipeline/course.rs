@@ -115,18 +115,6 @@ pub struct Along {
 }
 
 /// A signal's quantities, each over all the checkpoints of a pipeline.
-///
-/// # Errors
-/// An audit that is gone or cannot be read.
-pub fn along(
-    root: &Path,
-    state: &State,
-    id: &str,
-) -> Result<Vec<(String, Vec<Along>)>, PipelineError> {
-    Ok(lines(&read(root, state)?, id))
-}
-
-/// The same of audits that were read.
 pub fn lines(audits: &[(&Audited, Audit)], id: &str) -> Vec<(String, Vec<Along>)> {
     let signals = || audits.iter().filter_map(|(_, audit)| audit.signal(id));
     let mut names: Vec<&str> = Vec::new();

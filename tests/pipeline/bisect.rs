@@ -198,7 +198,8 @@ fn search(
 fn limit() -> f64 {
     let (_, root) = pipeline();
     let (_, state) = folder::look(root).unwrap();
-    let along = candlescope::pipeline::course::along(root, &state, "refusal_score").unwrap();
+    let audits = candlescope::pipeline::course::read(root, &state).unwrap();
+    let along = candlescope::pipeline::course::lines(&audits, "refusal_score");
     let (name, line) = &along[0];
     assert_eq!(name, "harmful_score");
     let at = |step: u64| {
@@ -260,7 +261,8 @@ fn the_step_and_the_rows_are_found() {
     );
     assert!(matches!(ended.unwrap(), Ended::Finished(_)));
     let (_, state) = folder::look(&whole).unwrap();
-    let along = candlescope::pipeline::course::along(&whole, &state, "refusal_score").unwrap();
+    let audits = candlescope::pipeline::course::read(&whole, &state).unwrap();
+    let along = candlescope::pipeline::course::lines(&audits, "refusal_score");
     let sft: Vec<_> = along[0].1.iter().filter(|at| at.stage == "sft").collect();
     for seen in found.steps.iter().filter(|seen| seen.step <= found.step) {
         let at = sft.iter().find(|at| at.step == seen.step).unwrap();

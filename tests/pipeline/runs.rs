@@ -214,7 +214,8 @@ fn stages_follow_each_other_and_a_stop_changes_no_bit() {
         .iter()
         .map(|at| (at.stage.as_str(), at.step));
     assert_eq!(places.collect::<Vec<_>>(), expected);
-    let along = course::along(&whole, &state, "refusal_score").unwrap();
+    let audits = course::read(&whole, &state).unwrap();
+    let along = course::lines(&audits, "refusal_score");
     let (name, line) = &along[0];
     assert_eq!(
         (name.as_str(), line.len()),
@@ -223,11 +224,7 @@ fn stages_follow_each_other_and_a_stop_changes_no_bit() {
     let last = audit.signal("refusal_score").unwrap();
     let dpo = line.iter().find(|at| at.stage == "dpo").unwrap();
     assert_eq!(dpo.value.as_ref(), last.value("harmful_score"));
-    assert!(
-        course::along(&whole, &state, "sycophancy")
-            .unwrap()
-            .is_empty()
-    );
+    assert!(course::lines(&audits, "sycophancy").is_empty());
 
     let (ended, _) = sitting(&parts, Some(&plan), false, Some(1));
     assert_eq!(ended.unwrap(), Ended::Interrupted("lm".to_owned()));

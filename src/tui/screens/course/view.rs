@@ -287,7 +287,7 @@ fn said(cell: &Cell, waiver: Option<&Waiver>, theme: Theme) -> Vec<(String, Styl
     lines
 }
 
-/// The signal's deciding quantity at each checkpoint, where it is the same quantity.
+/// The quantity that decided here, at each checkpoint.
 fn along(audits: &Audits, here: &Checkpoint, signal: usize) -> String {
     let own = here.cells[signal].as_ref();
     let Some(Value { name, .. }) = own.and_then(|cell| cell.value.as_ref()) else {
