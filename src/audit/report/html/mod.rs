@@ -139,20 +139,22 @@ fn banner(out: &mut String, audit: &Audit) {
     for reason in &audit.reasons {
         let mut parts = reason.splitn(3, ": ");
         let said = (parts.next(), parts.next(), parts.next());
-        let _ = match said {
-            (Some(_), Some(title), Some(rest)) if failing(title).is_some() => {
-                let (id, chip) = failing(title)
-                    .map(|signal| (escaped(&signal.id), chip(signal.verdict)))
-                    .unwrap_or_default();
-                write!(
-                    out,
-                    "<li>{chip} <a href=\"#{id}\"><strong>{}</strong></a>: {}</li>",
-                    escaped(title),
-                    escaped(rest)
-                )
-            }
-            _ => write!(out, "<li>{}</li>", escaped(reason)),
+        let (Some(word), Some(title), Some(rest)) = said else {
+            let _ = write!(out, "<li>{}</li>", escaped(reason));
+            continue;
         };
+        let known = Verdict::ALL.into_iter().find(|known| known.word() == word);
+        let mark = known.map_or_else(|| escaped(word), chip);
+        let title = match failing(title) {
+            Some(signal) => format!(
+                "<a href=\"#{}\"><strong>{}</strong></a>",
+                escaped(&signal.id),
+                escaped(title)
+            ),
+            // What no signal says, as what is known of planted faults.
+            None => format!("<strong>{}</strong>", escaped(title)),
+        };
+        let _ = write!(out, "<li>{mark} {title}: {}</li>", escaped(rest));
     }
     out.push_str("</ul></div></div></header>");
 }
