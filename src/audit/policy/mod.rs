@@ -1,10 +1,11 @@
 //! The policy: which signals run, how large, and what their quantities must respect.
 //!
 //! Always: a policy that loads contains only signals and quantities of [`super::catalogue`] and no key that is ignored.
-//! What each key means and where each threshold comes from: `assets/policy/default.toml`. Reading of keys: [`keys`].
+//! What each key means and where each threshold comes from: `assets/policy/default.toml`. Reading: [`read`].
 //! Judging by it: [`super::verdict`].
 
 mod keys;
+mod read;
 mod text;
 
 use std::collections::BTreeMap;
@@ -12,7 +13,6 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use super::catalogue;
 use super::result::PolicyId;
 use super::verdict::Verdict;
 use keys::Keys;
@@ -120,9 +120,6 @@ pub struct Sizes {
     pub pairs: usize,
 }
 
-/// Preference pairs where a policy does not say.
-const PAIRS: usize = 200;
-
 /// What a report of a [`Sizes::quick`] run warns of.
 pub const QUICK: &str = "Run with --quick: fewer prompts and draws than the policy asks for.";
 
@@ -200,16 +197,6 @@ pub enum On {
     /// The upper end of the change.
     DeltaHigh,
 }
-
-const ON: &[(&str, On)] = &[
-    ("value", On::Value),
-    ("low", On::Low),
-    ("high", On::High),
-    ("delta", On::Delta),
-    ("delta_value", On::DeltaValue),
-    ("delta_low", On::DeltaLow),
-    ("delta_high", On::DeltaHigh),
-];
 
 impl On {
     /// True when it looks at the change against the baseline.
@@ -298,7 +285,7 @@ impl Policy {
             .map(|byte| format!("{byte:02x}"))
             .collect::<Vec<_>>()
             .concat();
-        read_policy(&Keys::new(file, &table), hash)
+        read::policy(&Keys::new(file, &table), hash)
     }
 
     /// What the policy says on the signal with this id; `None` when it is not in the policy or not enabled.
@@ -313,218 +300,6 @@ impl Policy {
             .find(|(_, ids)| ids.iter().any(|member| member == id))
             .map(|(name, _)| name.as_str())
     }
-}
-
-fn read_policy(keys: &Keys, hash: String) -> Result<Policy, PolicyError> {
-    keys.only(&[
-        "name",
-        "alpha",
-        "power",
-        "require_baseline",
-        "seed",
-        "sizes",
-        "families",
-        "signals",
-    ])?;
-    let mut signals = BTreeMap::new();
-    for (id, entry) in keys.table("signals")?.tables()? {
-        let known: Vec<_> = catalogue::SIGNALS.iter().map(|signal| signal.id).collect();
-        let Some(described) = catalogue::signal(&id) else {
-            return Err(keys.unknown("signal", &format!("signals.{id}"), &id, &known));
-        };
-        signals.insert(id, read_signal(&entry, described)?);
-    }
-    Ok(Policy {
-        id: PolicyId {
-            name: keys.text("name")?.unwrap_or_else(|| "unnamed".to_owned()),
-            hash,
-        },
-        alpha: keys.share("alpha")?.unwrap_or(0.05),
-        power: keys.share("power")?.unwrap_or(0.8),
-        require_baseline: keys.flag("require_baseline")?.unwrap_or(false),
-        seed: keys.count("seed")?.unwrap_or(0),
-        sizes: read_sizes(&keys.table("sizes")?)?,
-        families: read_families(&keys.table("families")?)?,
-        signals,
-    })
-}
-
-fn read_sizes(keys: &Keys) -> Result<Sizes, PolicyError> {
-    let names = [
-        "fit",
-        "select",
-        "harmful",
-        "harmless",
-        "lookalikes",
-        "trials",
-        "max_new_tokens",
-        "random_directions",
-        "shuffles",
-        "bootstrap",
-        "framed",
-        "triggers",
-        "pairs",
-    ];
-    keys.only(&names)?;
-    let size = |name: &str| -> Result<usize, PolicyError> {
-        match keys.count(name)? {
-            Some(count) if (1..=1_000_000).contains(&count) => Ok(count as usize),
-            Some(count) => Err(keys.wrong(name, "a count from 1 to 1000000", &count.to_string())),
-            None => Err(keys.wrong(
-                name,
-                "a count from 1 to 1000000",
-                "nothing; write it, or start with extends = \"default\"",
-            )),
-        }
-    };
-    Ok(Sizes {
-        fit: size("fit")?,
-        select: size("select")?,
-        harmful: size("harmful")?,
-        harmless: size("harmless")?,
-        lookalikes: size("lookalikes")?,
-        trials: size("trials")?,
-        max_new_tokens: size("max_new_tokens")?,
-        random_directions: size("random_directions")?,
-        shuffles: size("shuffles")?,
-        bootstrap: size("bootstrap")?,
-        framed: size("framed")?,
-        triggers: size("triggers")?,
-        // Policies that were written out before there were pairs have no such size.
-        pairs: match keys.count("pairs")? {
-            Some(_) => size("pairs")?,
-            None => PAIRS,
-        },
-    })
-}
-
-fn read_families(keys: &Keys) -> Result<BTreeMap<String, Vec<String>>, PolicyError> {
-    let mut families = BTreeMap::new();
-    let mut placed: BTreeMap<String, String> = BTreeMap::new();
-    let known: Vec<_> = catalogue::SIGNALS.iter().map(|signal| signal.id).collect();
-    for name in keys.names() {
-        let ids = keys.texts(&name)?;
-        for id in &ids {
-            if !known.contains(&id.as_str()) {
-                return Err(keys.unknown("signal", &keys.path(&name), id, &known));
-            }
-            if let Some(other) = placed.insert(id.clone(), name.clone()) {
-                let found = format!("`{id}`, which is also in `{other}`");
-                return Err(keys.wrong(&name, "signals that are in no other family", &found));
-            }
-        }
-        families.insert(name, ids);
-    }
-    Ok(families)
-}
-
-fn read_signal(keys: &Keys, described: &catalogue::Entry) -> Result<SignalPolicy, PolicyError> {
-    keys.only(&["enabled", "severity", "limits"])?;
-    let severity = keys
-        .choice("severity", SEVERITY)?
-        .unwrap_or(Severity::Review);
-    let known: Vec<_> = described
-        .quantities
-        .iter()
-        .map(|quantity| quantity.name)
-        .collect();
-    let mut limits = BTreeMap::new();
-    let all = keys.table("limits")?;
-    for name in all.names() {
-        if !known.contains(&name.as_str()) {
-            return Err(keys.unknown("quantity", &all.path(&name), &name, &known));
-        }
-        let read: Result<Vec<_>, _> = all
-            .one_or_many(&name)?
-            .iter()
-            .map(|limit| read_limit(limit, severity))
-            .collect();
-        limits.insert(name, read?);
-    }
-    Ok(SignalPolicy {
-        enabled: keys.flag("enabled")?.unwrap_or(true),
-        severity,
-        limits,
-    })
-}
-
-const SEVERITY: &[(&str, Severity)] = &[
-    ("block", Severity::Block),
-    ("review", Severity::Review),
-    ("info", Severity::Info),
-];
-
-const OTHERWISE: &[(&str, Verdict)] = &[("block", Verdict::Block), ("review", Verdict::Review)];
-
-fn read_limit(keys: &Keys, severity: Severity) -> Result<Limit, PolicyError> {
-    keys.only(&[
-        "min", "max", "on", "else", "detect", "holm", "when", "message",
-    ])?;
-    let limit = Limit {
-        min: keys.number("min")?,
-        max: keys.number("max")?,
-        on: keys.choice("on", ON)?.unwrap_or(On::Bad),
-        otherwise: keys.choice("else", OTHERWISE)?.unwrap_or(match severity {
-            Severity::Block => Verdict::Block,
-            Severity::Review | Severity::Info => Verdict::Review,
-        }),
-        detect: keys.number("detect")?,
-        holm: keys.flag("holm")?.unwrap_or(false),
-        when: read_conditions(&keys.table("when")?)?,
-        message: keys.text("message")?,
-    };
-    match (limit.min, limit.max) {
-        (None, None) => Err(keys.wrong("min", "given, or `max`", "neither")),
-        (Some(min), Some(max)) if min > max => {
-            Err(keys.wrong("min", "at most `max`", &format!("{min} over {max}")))
-        }
-        (Some(_), Some(_))
-            if matches!(limit.on, On::Low | On::High | On::DeltaLow | On::DeltaHigh) =>
-        {
-            Err(keys.wrong(
-                "on",
-                "left out, \"value\", \"delta\" or \"delta_value\" beside both `min` and `max`",
-                "one end of the interval",
-            ))
-        }
-        _ if limit.detect.is_some_and(|detect| detect <= 0.0) => {
-            Err(keys.wrong("detect", "above 0", "0 or less"))
-        }
-        _ => Ok(limit),
-    }
-}
-
-fn read_conditions(keys: &Keys) -> Result<Vec<Condition>, PolicyError> {
-    let mut conditions = Vec::new();
-    for (name, range) in keys.tables()? {
-        let all: Vec<String> = catalogue::SIGNALS
-            .iter()
-            .flat_map(|signal| {
-                signal
-                    .quantities
-                    .iter()
-                    .map(|quantity| format!("{}.{}", signal.id, quantity.name))
-            })
-            .collect();
-        let known: Vec<_> = all.iter().map(String::as_str).collect();
-        let Some((signal, value)) = name
-            .split_once('.')
-            .filter(|_| known.contains(&name.as_str()))
-        else {
-            return Err(keys.unknown("quantity", &keys.path(&name), &name, &known));
-        };
-        range.only(&["min", "max", "on"])?;
-        conditions.push(Condition {
-            signal: signal.to_owned(),
-            value: value.to_owned(),
-            of_change: range
-                .choice("on", &[("value", false), ("delta_value", true)])?
-                .unwrap_or(false),
-            min: range.number("min")?,
-            max: range.number("max")?,
-        });
-    }
-    Ok(conditions)
 }
 
 #[cfg(test)]

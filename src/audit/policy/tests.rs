@@ -1,7 +1,9 @@
 //! What a policy file may say, and how a wrong one is refused.
 #![allow(clippy::unwrap_used)]
 
+use super::read::SIZES;
 use super::*;
+use crate::audit::catalogue;
 
 fn refusal(text: &str) -> String {
     Policy::parse(text, "my.toml").unwrap_err().to_string()
@@ -109,4 +111,26 @@ fn wrong_values_and_contradictions_are_refused() {
     assert!(refusal("name = \"short\"").contains("`sizes.fit` must be a count"));
     assert!(refusal("extends = \"default\"\n[families]\nx = [\"coherence\"]").contains("also in"));
     assert!(refusal("a = = 1").contains("`my.toml` is not valid TOML"));
+}
+
+#[test]
+fn few_signals_are_asked_by_their_names() {
+    let head = "extends = \"default\"\n";
+    let off = "[signals.coherence]\nenabled = false";
+    let ask = |ids: &str| format!("{head}ask = [{ids}]\n");
+    let asked = |text: &str| -> Vec<String> {
+        let policy = Policy::parse(text, "few.toml").unwrap();
+        let on = policy.signals.iter().filter(|(_, signal)| signal.enabled);
+        on.map(|(id, _)| id.clone()).collect()
+    };
+    let two = ask("\"refusal_rate\", \"coherence\"");
+    assert_eq!(asked(&two), ["coherence", "refusal_rate"]);
+    assert_eq!(asked(&(two + off)), ["refusal_rate"]);
+    assert_eq!(asked(head).len(), catalogue::SIGNALS.len());
+    assert!(asked(&ask("")).is_empty());
+    let wrong = refusal(&ask("\"refusal_rates\""));
+    assert!(wrong.contains("did you mean `refusal_rate`"), "{wrong}");
+    let bare = "ask = [\"coherence\"]\n[sizes]\n".to_owned()
+        + &SIZES.map(|size| format!("{size} = 1\n")).concat();
+    assert!(refusal(&bare).contains("`coherence`, which it has not"));
 }

@@ -186,6 +186,32 @@ fn html_is_well_formed_self_contained_and_escaped() {
 }
 
 #[test]
+fn every_reason_has_the_mark_of_its_verdict_on_the_page_though_no_signal_says_it() {
+    let mut audit = fake::audit();
+    audit.reasons = vec![
+        "REVIEW: Known faults: 9.0 <deviations>".to_owned(),
+        "BLOCK: Refusal rate: refuses less".to_owned(),
+        "no verdict in front".to_owned(),
+    ];
+    let page = html::render(&audit, &docs());
+    let (_, list) = page.split_once("<ul>").unwrap();
+    let (list, _) = list.split_once("</ul>").unwrap();
+    let said: Vec<&str> = list.split("<li>").skip(1).collect();
+    let review = html::chip(Verdict::Review);
+    let block = html::chip(Verdict::Block);
+    assert_eq!(
+        said,
+        [
+            format!("{review} <strong>Known faults</strong>: 9.0 &lt;deviations&gt;</li>"),
+            format!(
+                "{block} <a href=\"#refusal_rate\"><strong>Refusal rate</strong></a>: refuses less</li>"
+            ),
+            "no verdict in front</li>".to_owned(),
+        ]
+    );
+}
+
+#[test]
 fn junit_is_well_formed_and_counts_what_did_not_pass() {
     let audit = fake::audit();
     let xml = junit::render(&audit);
