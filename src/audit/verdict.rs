@@ -84,7 +84,7 @@ pub fn evaluate(audit: &mut Audit, policy: &Policy) {
         audit.verdict = audit.verdict.max(verdict);
         (signal.checks, signal.verdict, signal.reason) = (checks, verdict, reason);
     }
-    calibrated(audit);
+    calibrated(audit, policy);
     audit.reasons.sort_by_key(|reason| {
         Verdict::ALL
             .iter()
@@ -104,8 +104,14 @@ pub fn evaluate(audit: &mut Audit, policy: &Policy) {
 
 /// An alarm of the calibration that speaks of this audit asks for a person, whatever the limits say: limits look at one
 /// quantity at a time, it looks at all.
-fn calibrated(audit: &mut Audit) {
-    audit.calibrated = shipped::say(audit);
+fn calibrated(audit: &mut Audit, policy: &Policy) {
+    let own = policy.calibration.as_deref();
+    audit.calibrated = shipped::say(audit, own);
+    if let Some(silent) = own.and_then(|own| shipped::silent(audit, own))
+        && !audit.warnings.contains(&silent)
+    {
+        audit.warnings.push(silent);
+    }
     if let Some(said) = audit
         .calibrated
         .as_ref()

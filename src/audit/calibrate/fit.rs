@@ -196,6 +196,25 @@ fn deviations<'a>(
 }
 
 impl Calibration {
+    /// What is wrong with one that was read from a file.
+    ///
+    /// # Errors
+    /// Another layout, or numbers that measure nothing.
+    pub fn check(&self) -> Result<(), String> {
+        if self.schema != SCHEMA {
+            return Err(format!("a calibration of the layout `{}`", self.schema));
+        }
+        let measures = |usual: &Usual| usual.centre.is_finite() && usual.scale > 0.0;
+        if let Some((name, usual)) = self.quantities.iter().find(|(_, usual)| !measures(usual)) {
+            let Usual { centre, scale, .. } = usual;
+            return Err(format!("`{name}` around {centre} by deviations of {scale}"));
+        }
+        if self.threshold.is_nan() || self.threshold < 0.0 {
+            return Err(format!("a limit of {}", self.threshold));
+        }
+        Ok(())
+    }
+
     /// How many deviations worse than usual each quantity is.
     pub fn deviations<'a>(
         &'a self,

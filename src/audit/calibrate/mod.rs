@@ -67,13 +67,13 @@ impl Basis {
         })
     }
 
-    /// What another does not have in common with this one; `None` where nothing.
+    /// What another was made with, where that differs.
     pub fn parted(&self, other: &Self) -> Option<&'static str> {
         [
-            ("baseline", self.baseline == other.baseline),
-            ("seed", self.seed == other.seed),
-            ("decoding", self.decoding == other.decoding),
-            ("prompts", self.suites == other.suites),
+            ("another baseline", self.baseline == other.baseline),
+            ("another seed", self.seed == other.seed),
+            ("another decoding", self.decoding == other.decoding),
+            ("other prompts", self.suites == other.suites),
         ]
         .into_iter()
         .find_map(|(what, same)| (!same).then_some(what))

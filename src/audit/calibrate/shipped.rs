@@ -1,4 +1,4 @@
-//! Calibrations that lie in the binary, and what they say of an audit.
+//! Calibrations that lie in the binary or in a policy, and what they say of an audit.
 //!
 //! Always: a calibration speaks only of audits with its own [`Basis`]; what it says can make a verdict worse, never better.
 
@@ -37,15 +37,31 @@ pub fn all() -> &'static [Calibration] {
     &SHIPPED
 }
 
-/// What the calibration in the binary that speaks of this audit says of it.
-pub fn say(audit: &Audit) -> Option<Calibrated> {
+/// What the calibration that speaks of this audit says of it: the policy's own, else one in the binary.
+pub fn say(audit: &Audit, own: Option<&Calibration>) -> Option<Calibrated> {
     let basis = Basis::of(audit)?;
-    let calibration = all().iter().find(|one| one.basis == basis)?;
+    let mut known = own.into_iter().chain(all());
+    let calibration = known.find(|one| one.basis == basis)?;
     Some(Calibrated {
         bank: calibration.bank.clone(),
         measured: calibration.measured,
         diagnosis: diagnose(calibration, &features(audit)),
     })
+}
+
+/// Why a policy's own calibration says nothing of this audit; `None` where it does.
+pub fn silent(audit: &Audit, own: &Calibration) -> Option<String> {
+    let why = match Basis::of(audit) {
+        None => "this audit has no baseline, and a calibration speaks of changes".to_owned(),
+        Some(basis) => {
+            let what = own.basis.parted(&basis)?;
+            format!("this audit was made with {what}")
+        }
+    };
+    Some(format!(
+        "The policy's calibration on {} says nothing here: {why}.",
+        own.bank
+    ))
 }
 
 impl Calibrated {

@@ -204,7 +204,8 @@ impl<'a> Keys<'a> {
         }
     }
 
-    fn get(&self, key: &str) -> Option<&'a Value> {
+    /// What stands under `key`.
+    pub fn get(&self, key: &str) -> Option<&'a Value> {
         self.table.and_then(|table| table.get(key))
     }
 

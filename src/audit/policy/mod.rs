@@ -13,6 +13,7 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
+use super::calibrate::Calibration;
 use super::result::PolicyId;
 use super::verdict::Verdict;
 use keys::Keys;
@@ -87,6 +88,8 @@ pub struct Policy {
     pub families: BTreeMap<String, Vec<String>>,
     /// The signals it knows, by id.
     pub signals: BTreeMap<String, SignalPolicy>,
+    /// What its audits are known to find, by `audit calibrate`.
+    pub calibration: Option<Box<Calibration>>,
 }
 
 /// How much to measure.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::keys::Keys;
 use super::{Condition, Limit, On, Policy, PolicyError, Severity, SignalPolicy, Sizes};
+use crate::audit::calibrate::Calibration;
 use crate::audit::catalogue;
 use crate::audit::result::PolicyId;
 use crate::audit::verdict::Verdict;
@@ -23,6 +24,7 @@ pub fn policy(keys: &Keys, hash: String) -> Result<Policy, PolicyError> {
         "families",
         "ask",
         "signals",
+        "calibration",
     ])?;
     let asked = read_asked(keys)?;
     let mut signals = BTreeMap::new();
@@ -52,6 +54,7 @@ pub fn policy(keys: &Keys, hash: String) -> Result<Policy, PolicyError> {
         sizes: read_sizes(&keys.table("sizes")?)?,
         families: read_families(&keys.table("families")?)?,
         signals,
+        calibration: read_calibration(keys)?.map(Box::new),
     })
 }
 
@@ -104,6 +107,21 @@ fn read_sizes(keys: &Keys) -> Result<Sizes, PolicyError> {
             None => PAIRS,
         },
     })
+}
+
+/// What `audit calibrate --policy-out` wrote behind the policy.
+fn read_calibration(keys: &Keys) -> Result<Option<Calibration>, PolicyError> {
+    let Some(value) = keys.get("calibration") else {
+        return Ok(None);
+    };
+    let wrong = |found: String| {
+        let expected = "what `audit calibrate --policy-out` writes";
+        keys.wrong("calibration", expected, &found)
+    };
+    let read: Calibration = (value.clone().try_into())
+        .map_err(|error: toml::de::Error| wrong(error.message().to_owned()))?;
+    read.check().map_err(wrong)?;
+    Ok(Some(read))
 }
 
 /// The only signals that are asked, where the policy names them.

@@ -134,3 +134,47 @@ fn few_signals_are_asked_by_their_names() {
         + &SIZES.map(|size| format!("{size} = 1\n")).concat();
     assert!(refusal(&bare).contains("`coherence`, which it has not"));
 }
+
+#[test]
+fn a_calibration_goes_through_a_policy_and_back_and_a_mended_one_is_refused() {
+    #[derive(serde::Serialize)]
+    struct Carrying<'a> {
+        calibration: &'a Calibration,
+    }
+    let shipped = &crate::audit::calibrate::shipped::all()[0];
+    let carried = toml::to_string(&Carrying {
+        calibration: shipped,
+    })
+    .unwrap();
+    let text = format!("extends = \"default\"\n{carried}");
+    let policy = Policy::parse(&text, "own.toml").unwrap();
+    assert_eq!(policy.calibration.as_deref(), Some(shipped));
+    let written = resolved(&text, "own.toml", policy.sizes).unwrap();
+    let again = Policy::parse(&written, "own.toml").unwrap();
+    assert_eq!(again.calibration, policy.calibration);
+
+    for (from, to, said) in [
+        (
+            "calibration/1",
+            "calibration/9",
+            "the layout `candlescope.calibration/9`",
+        ),
+        ("threshold = ", "limit = ", "unknown field `limit`"),
+        ("scale = ", "scale = -", "by deviations of -"),
+        ("threshold = ", "threshold = -", "a limit of -"),
+        (
+            "[calibration.basis]",
+            "[calibration.base]",
+            "unknown field `base`",
+        ),
+    ] {
+        let mended = text.replacen(from, to, 1);
+        assert_ne!(mended, text, "{from}");
+        let refused = refusal(&mended);
+        assert!(
+            refused.contains("`calibration` must be what `audit calibrate")
+                && refused.contains(said),
+            "{refused}"
+        );
+    }
+}

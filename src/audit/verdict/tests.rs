@@ -386,6 +386,75 @@ fn the_worst_signal_decides_and_judging_twice_changes_nothing() {
     assert_eq!(whole, once);
 }
 
+/// A policy that carries a calibration: clean ones change by .02 at most.
+fn carrying(suite: &str) -> Policy {
+    let text = format!(
+        "[signals.over_refusal]
+[signals.over_refusal.limits.lookalike_refusal]
+max = 0.9
+[calibration]
+schema = \"candlescope.calibration/1\"
+bank = \"a bank of five\"
+clean = 5
+threshold = 1.5
+[calibration.basis]
+baseline = \"\"
+seed = 0
+decoding = \"\"
+suites = [{suite}]
+[calibration.alone]
+over_refusal = 1.5
+[calibration.quantities.\"over_refusal.lookalike_refusal\"]
+centre = 0.0
+scale = 0.02
+two_sided = false
+[calibration.signatures.over_refusing]
+\"over_refusal.lookalike_refusal\" = 1.0"
+    );
+    policy(&text)
+}
+
+#[test]
+fn what_a_policy_carries_speaks_of_audits_of_its_kind_and_says_why_of_no_other() {
+    let rise = |by: f64| {
+        let value = rate(0.1 + by, 0.0, 0.3).with_baseline(0.1, None);
+        let mut audit = audit(vec![signal("over_refusal", vec![value])], true);
+        audit.baseline.as_mut().unwrap().weights_hash = String::new();
+        audit
+    };
+    let own = carrying("");
+    let mut far = rise(0.2);
+    evaluate(&mut far, &own);
+    // Ten deviations: ln(1 + 9) beyond one.
+    let said = far.calibrated.clone().unwrap();
+    assert!((said.diagnosis.score - 10.0_f64.ln()).abs() < 1e-9);
+    assert_eq!(far.verdict, Verdict::Review);
+    let reason = &far.reasons[0];
+    assert!(
+        reason.starts_with("REVIEW: Known faults: further from the baseline")
+            && reason.contains("`over_refusing`"),
+        "{reason}"
+    );
+    assert_eq!(far.warnings, Vec::<String>::new());
+
+    let mut near = rise(0.04);
+    evaluate(&mut near, &own);
+    assert!(!near.calibrated.unwrap().diagnosis.alarm);
+    assert_eq!(near.verdict, Verdict::Pass, "{:?}", near.reasons);
+
+    // Of other prompts it says nothing, and that once.
+    let other = carrying("{ name = \"x\", hash = \"h\", licence = \"l\", n = 3 }");
+    evaluate(&mut far, &other);
+    evaluate(&mut far, &other);
+    assert_eq!((far.verdict, far.calibrated), (Verdict::Pass, None));
+    assert_eq!(
+        far.warnings,
+        [
+            "The policy's calibration on a bank of five says nothing here: this audit was made with other prompts."
+        ]
+    );
+}
+
 #[test]
 fn exit_codes() {
     for verdict in Verdict::ALL {

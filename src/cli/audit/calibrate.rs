@@ -10,7 +10,7 @@ use super::progress::Steps;
 use crate::audit::calibrate::features::features;
 use crate::audit::calibrate::report::{Rate, Report, report};
 use crate::audit::calibrate::{Basis, Calibration, Diagnosis, Record, diagnosis, fit};
-use crate::audit::policy::Policy;
+use crate::audit::policy::{self, Policy};
 use crate::audit::report::json;
 use crate::audit::result::Audit;
 use crate::audit::runner::{self, Kept};
@@ -31,7 +31,9 @@ use crate::organism::make::{FILE, Made};
 /// reported on those with even seeds. Audits that are in the bank already are not made again.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Example:
-  candlescope audit calibrate bank/ --baseline runs/pocket/models/ppo --policy policy.toml --out calibration.json")]
+  candlescope audit calibrate bank/ --baseline runs/pocket/models/ppo --policy policy.toml --policy-out
+    calibrated.toml
+  candlescope audit run MODEL --baseline runs/pocket/models/ppo --policy calibrated.toml")]
 pub struct Args {
     /// The bank, as `organism bank` makes it
     bank: PathBuf,
@@ -44,6 +46,10 @@ pub struct Args {
     /// Write the calibration here
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Write the policy here with the calibration in it, which then speaks in its audits: beyond what clean checkpoints do, a
+    /// verdict is REVIEW at least
+    #[arg(long, value_name = "FILE")]
+    policy_out: Option<PathBuf>,
     #[command(flatten)]
     how: OpenArgs,
 }
@@ -61,10 +67,17 @@ pub struct DiagnoseArgs {
 }
 
 pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
-    let policy = match &args.policy {
-        Some(path) => Policy::load(path)?,
-        None => Policy::built_in()?,
+    let (text, policy) = match &args.policy {
+        Some(path) => (policy::text_of(path)?, Policy::load(path)?),
+        None => (DEFAULT.to_owned(), Policy::built_in()?),
     };
+    if args.policy_out.is_some() && policy.calibration.is_some() {
+        return Err(Usage::new(
+            "the policy carries a calibration already",
+            "give --policy the one that it was made of",
+        )
+        .into());
+    }
     let bank = members(&args.bank)?;
     let baseline = args.how.open(&args.baseline, out)?;
     let weights = baseline.fingerprint()?.weights.clone();
@@ -86,8 +99,30 @@ pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
         write_atomic(path, format!("{text}\n").as_bytes())?;
         out.note(&format!("wrote {}", path.display()));
     }
+    if let Some(path) = &args.policy_out {
+        let carried = toml::to_string(&Carrying {
+            calibration: &calibration,
+        })?;
+        let text = format!("{}\n\n{MADE}\n{carried}", text.trim_end());
+        // What cannot be read again is not written.
+        Policy::parse(&text, &path.display().to_string())?;
+        write_atomic(path, text.as_bytes())?;
+        out.note(&format!("wrote {}", path.display()));
+    }
     show(&calibration, &report, out)?;
     Ok(Outcome::Done)
+}
+
+/// What the default policy is extended by where none is given.
+const DEFAULT: &str = "extends = \"default\"\nname = \"default, calibrated\"";
+
+/// What stands before a calibration in a policy.
+const MADE: &str =
+    "# By `candlescope audit calibrate`: what this policy's audits are known to find.";
+
+#[derive(Serialize)]
+struct Carrying<'a> {
+    calibration: &'a Calibration,
 }
 
 /// A bank as reports name it.
@@ -192,10 +227,7 @@ fn audited(
         let common = basis.get_or_insert_with(|| own.clone());
         if let Some(what) = common.parted(&own) {
             return Err(Usage::new(
-                format!(
-                    "{} was made with another {what} than the others",
-                    place.display()
-                ),
+                format!("{} was made with {what} than the others", place.display()),
                 "remove it, and it is made again",
             )
             .into());
@@ -284,13 +316,17 @@ pub fn diagnose(args: &DiagnoseArgs, out: &Out) -> anyhow::Result<Outcome> {
     let audit = json::load(&args.audit)?;
     let text = std::fs::read_to_string(&args.calibration)?;
     let calibration: Calibration = serde_json::from_str(&text)?;
+    if let Err(found) = calibration.check() {
+        let said = format!("{} holds {found}", args.calibration.display());
+        return Err(Usage::new(said, "`candlescope audit calibrate` writes one").into());
+    }
     let advice = "audit with the same baseline, prompts and seed, or calibrate again";
     let Some(basis) = Basis::of(&audit) else {
         let said = "the audit has no baseline, and a calibration speaks of changes";
         return Err(Usage::new(said, advice).into());
     };
     if let Some(what) = calibration.basis.parted(&basis) {
-        let said = format!("the audit was made with another {what} than the calibration");
+        let said = format!("the audit was made with {what} than the calibration");
         return Err(Usage::new(said, advice).into());
     }
     let said: Diagnosis = diagnosis::diagnose(&calibration, &features(&audit));

@@ -23,7 +23,7 @@ use super::{
     output::{Out, Table},
 };
 use crate::audit::{
-    calibrate::{Basis, Measured, shipped},
+    calibrate::{Basis, Calibration, Measured, shipped},
     catalogue::{self, Entry, SIGNALS},
     policy::{self, Policy},
     report::{self, compare, json, terminal, text::wrapped},
@@ -332,7 +332,9 @@ fn show_policy(check: Option<&PathBuf>, out: &Out) -> anyhow::Result<()> {
         .map(|s| s.id)
         .filter(|id| read.enabled(id).is_some())
         .collect();
-    let carried = shipped::all().iter().map(|one| Carried {
+    let own = read.calibration.as_deref();
+    let carried = own.into_iter().chain(shipped::all());
+    let carried = carried.map(|one| Carried {
         bank: &one.bank,
         basis: &one.basis,
         measured: one.measured,
@@ -349,20 +351,27 @@ fn show_policy(check: Option<&PathBuf>, out: &Out) -> anyhow::Result<()> {
         return out.json("candlescope.audit.policy/1", &shown);
     }
     match check {
-        None => out.text(&format!("{}{}", calibrated(), policy::DEFAULT)),
-        Some(_) => out.line(&format!(
-            "{file}: policy `{}`, {} signals: {}",
-            read.id.name,
-            enabled.len(),
-            enabled.join(", ")
+        None => out.text(&format!(
+            "{}{}",
+            calibrated(shipped::all()),
+            policy::DEFAULT
         )),
+        Some(_) => {
+            out.line(&format!(
+                "{file}: policy `{}`, {} signals: {}",
+                read.id.name,
+                enabled.len(),
+                enabled.join(", ")
+            ))?;
+            out.text(&calibrated(own))
+        }
     }
 }
 
-/// What the default policy's audits are known to find, as comments before its text.
-fn calibrated() -> String {
+/// What a policy's audits are known to find, as comments.
+fn calibrated<'a>(known: impl IntoIterator<Item = &'a Calibration>) -> String {
     let mut text = String::new();
-    for one in shipped::all() {
+    for one in known {
         let rates = one.measured.map_or_else(String::new, Measured::words);
         let weights = wording::short_hash(&one.basis.baseline);
         let _ = writeln!(

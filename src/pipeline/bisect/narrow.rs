@@ -15,7 +15,7 @@ use crate::model::{Checkpoint, LoadOptions};
 use crate::pipeline::observe::Stop;
 use crate::pipeline::reading::{Looked, Reading};
 
-/// The policy with this signal alone.
+/// The policy with this signal alone; of one signal a calibration says nothing.
 pub(super) fn narrowed(policy: &Policy, id: &str) -> Policy {
     let mut signals = BTreeMap::new();
     if let Some(own) = policy.signals.get(id) {
@@ -32,6 +32,7 @@ pub(super) fn narrowed(policy: &Policy, id: &str) -> Policy {
     }
     Policy {
         signals,
+        calibration: None,
         ..policy.clone()
     }
 }
