@@ -101,7 +101,7 @@ pub struct Stage {
     /// Its seed, if it has one of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
-    /// The stage that its audits are paired with; the one it begins with where none is named.
+    /// The stage that its audits are paired with; the one it begins with, or its `model`, where none is named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub baseline: Option<String>,
     /// False leaves its audits out.

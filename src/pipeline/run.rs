@@ -363,7 +363,7 @@ impl Sitting<'_> {
             root: self.folder.path(),
             state: &state,
         };
-        stage::baseline(self.plan, stage, &sources)
+        stage::baseline(self.plan, stage, &sources, self.options.models)
     }
 
     /// What the stage's audits are given beside their prompts.

@@ -149,14 +149,19 @@ pub(super) fn opened(
     })
 }
 
-/// What a stage's audits are paired with. A reward model says nothing that a policy could be held against.
+/// What a stage's audits are paired with: another stage's model, or the one that it begins with. A reward model says nothing
+/// that a policy could be held against.
 pub(super) fn baseline(
     plan: &Plan,
     stage: &Stage,
     sources: &Sources<'_>,
+    models: &dyn Models,
 ) -> Result<Option<Checkpoint>, PipelineError> {
     let Some(name) = stage.baseline.as_ref().or(stage.from.as_ref()) else {
-        return Ok(None);
+        let mut model = stage.model.clone();
+        sources.resolve(&mut model, &stage.name)?;
+        let name = model.get("name").and_then(toml::Value::as_str);
+        return name.map(|name| opened(stage, name, models)).transpose();
     };
     if stage.is_policy() && !plan.stage(name).is_some_and(Stage::is_policy) {
         return Ok(None);

@@ -241,6 +241,37 @@ fn stages_follow_each_other_and_a_stop_changes_no_bit() {
 }
 
 #[test]
+fn a_stage_that_begins_with_a_given_model_is_held_against_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = plan(dir.path(), "go_on");
+    let (head, stages) = whole.split_once("[[stage]]").unwrap();
+    let (lm, _) = stages.split_once("[[stage]]").unwrap();
+    let root = dir.path().join("lm");
+    let plan = Plan::parse("plan", &format!("{head}[[stage]]{lm}")).unwrap();
+    let state = finished(sitting(&root, Some(&plan), false, None).0);
+    let given = root.join(&state.done("lm").unwrap().model);
+
+    let tune = format!(
+        "{head}[[stage]]\nname = 'tune'\nmethod = 'sft'\nmodel = {{ name = '{}' }}\n\
+        data = {{ train = ['@world/sft.jsonl'], max_length = 160, unusable = 'drop' }}\noptim = {{ batch_size = 2 }}\n\
+        schedule = {{ steps = 2 }}\n",
+        given.display()
+    );
+    let root = dir.path().join("tune");
+    let plan = Plan::parse("plan", &tune).unwrap();
+    let state = finished(sitting(&root, Some(&plan), false, None).0);
+    let place = root.join(&state.audited("tune", 2).unwrap().audit);
+    let audit = candlescope::audit::report::json::load(&place).unwrap();
+    let given = Folders.open(&given.display().to_string()).unwrap();
+    assert_eq!(
+        audit.baseline.unwrap().weights_hash,
+        given.fingerprint().unwrap().weights
+    );
+    let score = &audit.signals[0].values[0];
+    assert_ne!(score.delta.as_ref().unwrap().value, 0.0);
+}
+
+#[test]
 fn a_verdict_halts_and_a_resume_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     let mut text = plan(dir.path(), "halt");

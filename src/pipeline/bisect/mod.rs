@@ -304,7 +304,7 @@ impl Work<'_> {
             target: &self.request.target,
             rule: self.request.rule,
             policy: narrow::narrowed(&policy, self.request.target.signal.id),
-            baseline: stage::baseline(self.plan, self.stage, &self.sources())?,
+            baseline: stage::baseline(self.plan, self.stage, &self.sources(), self.models)?,
             inputs: given::inputs(self.plan, asked, &policies, &self.sources())?,
             reading: reading::of(self.plan, self.stage, &policies, &self.sources())?,
             refits: self.scratch.join(REFITS),
