@@ -80,6 +80,8 @@ pub struct Evidence {
     pub direction: Part<Chosen>,
     /// What adding and ablating it does to the test prompts.
     pub interventions: Part<Interventions>,
+    /// What ablating it does to harmless test prompts.
+    pub side_effects: Part<SideEffects>,
     /// What adding it at several doses does to harmless test prompts.
     pub doses: Part<Doses>,
     /// What adding and ablating the baseline's direction does here; only of the checkpoint under audit.
@@ -357,14 +359,21 @@ pub struct Interventions {
     pub bypassed: Vec<f64>,
     /// For each random direction, scores on the first [`Self::controls`] harmful prompts with it ablated.
     pub bypassed_random: Vec<Vec<f64>>,
-    /// KL of each harmless prompt between the unedited model and the model with the direction ablated, nats.
-    pub kl: Vec<f64>,
-    /// For each random direction, the same on the first [`Self::controls`] harmless prompts.
-    pub kl_random: Vec<Vec<f64>>,
     /// Prompts of each class that random directions were tried on.
     pub controls: usize,
     /// Norm of the added vector over the mean norm of the activations it was added to.
     pub relative_dose: f64,
+}
+
+/// What ablating the refusal direction does to answers to harmless test prompts, and what random directions do.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SideEffects {
+    /// KL of each harmless prompt between the unedited model and the model with the direction ablated, nats.
+    pub kl: Vec<f64>,
+    /// For each random direction, the same on the first [`Self::controls`] harmless prompts.
+    pub kl_random: Vec<Vec<f64>>,
+    /// Prompts that random directions were tried on.
+    pub controls: usize,
 }
 
 /// What the refusal direction does to harmless test prompts, dose by dose.

@@ -457,7 +457,8 @@ fn planned(prompts: &Prompts, policy: &Policy, needs: &[Need]) -> f64 {
                 let n = harmless.validation.len() as f64;
                 (harmful.validation.len() as f64 + n) * 13.0 + n * (12.0 + random.min(16.0))
             }
-            Need::Interventions => test + (random + 24.0) * 16.0,
+            Need::Interventions => (harmful.test.len() + harmless.test.len()) as f64 + 24.0 * 16.0,
+            Need::SideEffects => harmless.test.len() as f64 + random * 16.0,
             Need::Doses => (interventions::DOSES.len() * harmless.test.len()) as f64,
             // Only of the checkpoint under audit, and only beside a baseline.
             Need::Stale => 0.5 * (harmful.test.len() + harmless.test.len()) as f64,

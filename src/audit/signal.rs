@@ -47,6 +47,8 @@ pub enum Need {
     Direction,
     /// What adding and ablating the direction does, beside random directions.
     Interventions,
+    /// What ablating the direction does to answers to harmless prompts, beside random directions.
+    SideEffects,
     /// What adding the direction at several doses does.
     Doses,
     /// What the baseline's direction does to the checkpoint under audit.
@@ -117,7 +119,9 @@ impl Need {
                 let before: &[Self] = match need {
                     Self::Probes => &[Self::Activations],
                     Self::Direction => &[Self::FirstTokens, Self::Activations],
-                    Self::Interventions => &[Self::FirstTokens, Self::Activations, Self::Direction],
+                    Self::Interventions | Self::SideEffects => {
+                        &[Self::FirstTokens, Self::Activations, Self::Direction]
+                    }
                     // Forensics looks along the baseline's direction; KL at the first token comes from first tokens.
                     Self::Weights => &[Self::FirstTokens, Self::Activations, Self::Direction],
                     Self::Doses | Self::Stale => &[

@@ -10,14 +10,14 @@ use serde_json::{Map, Value, json};
 use crate::audit::evidence::probes::Probes;
 use crate::audit::evidence::{
     Candidate, Chosen, Doses, Evidence, FirstTokens, Interventions, Pair, Part, Prompts, Replies,
-    Reply, Stale, TextKl,
+    Reply, SideEffects, Stale, TextKl,
 };
 use crate::audit::signals::items;
 use crate::files::hash::sha256;
 use crate::text::suites::{Label, PromptRow, Split};
 
 /// The version of the layout of `evidence.json`.
-pub const SCHEMA: &str = "candlescope.evidence/1";
+pub const SCHEMA: &str = "candlescope.evidence/2";
 
 /// What an audit keeps for its bundle.
 #[derive(Clone, Debug)]
@@ -112,6 +112,7 @@ fn checkpoint(prompts: &Prompts, evidence: &Evidence) -> Value {
         "replies": part(&evidence.replies, |said| replies(prompts, said)),
         "direction": part(&evidence.direction, direction),
         "interventions": part(&evidence.interventions, interventions),
+        "side_effects": part(&evidence.side_effects, side_effects),
         "doses": part(&evidence.doses, doses),
         "stale": part(&evidence.stale, stale),
         "probes": part(&evidence.probes, probes),
@@ -197,10 +198,16 @@ fn interventions(done: &Interventions) -> Value {
         "induced_random": rows(&done.induced_random),
         "bypassed": numbers(&done.bypassed),
         "bypassed_random": rows(&done.bypassed_random),
+        "controls": done.controls,
+        "relative_dose": exact(done.relative_dose),
+    })
+}
+
+fn side_effects(done: &SideEffects) -> Value {
+    json!({
         "kl": numbers(&done.kl),
         "kl_random": rows(&done.kl_random),
         "controls": done.controls,
-        "relative_dose": exact(done.relative_dose),
     })
 }
 

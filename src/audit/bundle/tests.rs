@@ -289,7 +289,7 @@ fn foreign_members_of_known_names_are_refused_by_name() {
         (
             EVIDENCE,
             "{}",
-            "evidence.json: schema: expected candlescope.evidence/1, found nothing",
+            "evidence.json: schema: expected candlescope.evidence/2, found nothing",
         ),
         (EVIDENCE, "[", "evidence.json: text: expected JSON"),
         (PROMPTS, "{\"id\": 1}\n", "prompts.jsonl: line 1"),

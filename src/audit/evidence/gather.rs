@@ -4,6 +4,8 @@
 //! only measured; edits that stand on the checkpoint's decoder are in every pass. What both models are needed for:
 //! [`super::pair`].
 
+use std::cell::OnceCell;
+
 use ndarray::{Array2, ArrayView2};
 
 use super::{
@@ -21,7 +23,7 @@ use crate::audit::policy::Policy;
 use crate::audit::signal::Need;
 use crate::audit::work::Work;
 use crate::files::scan_non_finite;
-use crate::hooks::Hooks;
+use crate::hooks::{Hooks, Vector};
 use crate::model::{Checkpoint, ModelError};
 use crate::steer::{
     self, EncodedPrompt, KlLimit, Ledger, Measures, RefusalTokens, Residuals, Scored,
@@ -158,11 +160,23 @@ impl Gather<'_> {
             (Ok(read), Ok(tokens)) => self.part(Need::Direction, || self.direction(read, tokens)),
             (Err(why), _) | (_, Err(why)) => Err(why.clone()),
         };
-        let interventions = match (&selected, &tokens, &first) {
-            (Ok((chosen, scored)), Ok(tokens), Ok(first)) => self.part(Need::Interventions, || {
-                interventions::run(self, chosen, scored, tokens, first)
+        let drawn = OnceCell::new();
+        let random = |chosen: &Chosen| -> &Part<Vec<Vector>> {
+            drawn.get_or_init(|| interventions::random_directions(self, chosen))
+        };
+        let interventions = match (&selected, &tokens) {
+            (Ok((chosen, scored)), Ok(tokens)) => self.part(Need::Interventions, || {
+                let random = random(chosen).as_ref().map_err(Clone::clone)?;
+                interventions::run(self, chosen, scored, tokens, random)
             }),
-            (Err(why), _, _) | (_, Err(why), _) | (_, _, Err(why)) => Err(why.clone()),
+            (Err(why), _) | (_, Err(why)) => Err(why.clone()),
+        };
+        let side_effects = match (&selected, &first) {
+            (Ok((chosen, scored)), Ok(first)) => self.part(Need::SideEffects, || {
+                let random = random(chosen).as_ref().map_err(Clone::clone)?;
+                interventions::side_effects(self, scored, first, random)
+            }),
+            (Err(why), _) | (_, Err(why)) => Err(why.clone()),
         };
         let doses = match (&selected, &tokens, &first, &interventions) {
             (Ok((_, scored)), Ok(tokens), Ok(first), Ok(done)) => self.part(Need::Doses, || {
@@ -242,6 +256,7 @@ impl Gather<'_> {
             probes,
             direction: selected.map(|(chosen, _)| chosen),
             interventions,
+            side_effects,
             doses,
             stale,
             framed,

@@ -1,4 +1,5 @@
-//! What the refusal direction does to test prompts when it is added or ablated, beside random directions.
+//! What the refusal direction does to test prompts when it is added or ablated, beside random directions: to refusal, and to
+//! answers that have nothing to do with it.
 //!
 //! Always: random directions have the norm of the direction they stand beside, are drawn from the covariance of harmless
 //! train activations at its place (the stricter null: a direction read off activations lies where activations vary), and
@@ -7,7 +8,7 @@
 use std::sync::Arc;
 
 use super::gather::{Gather, place};
-use super::{AtSite, Chosen, Doses, FirstTokens, Interventions, Part, Stale};
+use super::{AtSite, Chosen, Doses, FirstTokens, Interventions, Part, SideEffects, Stale};
 use crate::audit::work::Stage;
 use crate::hooks::{Hooks, Vector};
 use crate::steer::{self, EncodedPrompt, RefusalTokens, Scored, ablation, addition};
@@ -15,7 +16,7 @@ use crate::steer::{self, EncodedPrompt, RefusalTokens, Scored, ablation, additio
 /// Prompts of each class that random directions are tried on.
 pub const CONTROLS: usize = 16;
 
-/// Random directions that are also added and ablated for the refusal score; the KL takes all of the policy's.
+/// Random directions that are added and ablated for the refusal score; the KL takes all of the policy's.
 pub const SCORED: usize = 12;
 
 /// Tries the chosen direction and random ones.
@@ -24,20 +25,15 @@ pub fn run(
     chosen: &Chosen,
     scored: &Scored,
     tokens: &RefusalTokens,
-    first: &FirstTokens,
+    random: &[Vector],
 ) -> Part<Interventions> {
     let (harmful, harmless) = (&gather.encoded.harmful[2], &gather.encoded.harmless[2]);
-    let controls = CONTROLS.min(harmful.len()).min(harmless.len());
-    let random = gather.policy.sizes.random_directions;
-    let some = SCORED.min(random);
-    let total = harmful.len() + 2 * harmless.len() + (random + 2 * some) * controls;
+    let controls = controls(gather);
+    let random = &random[..SCORED.min(random.len())];
+    let total = harmful.len() + harmless.len() + 2 * random.len() * controls;
     gather.work.stage("interventions", total, |work| {
-        let trial = Trial {
-            gather,
-            tokens,
-            first,
-            work,
-        };
+        let scores =
+            |prompts: &[EncodedPrompt], hooks: &Hooks| scores(gather, work, prompts, hooks, tokens);
         let layer = chosen.site.layer;
         let config = gather.cp.config();
         let ablate = |vector: &Vector| Hooks::new().edits(ablation(vector, config));
@@ -46,29 +42,50 @@ pub fn run(
         let mut out = Interventions {
             controls,
             relative_dose: relative_dose(chosen),
-            induced: trial.scores(harmless, &add(&scored.candidate.scaled()))?,
-            bypassed: trial.scores(harmful, &ablate(&own))?,
-            kl: trial.kl(harmless, &ablate(&own))?.0,
+            induced: scores(harmless, &add(&scored.candidate.scaled()))?,
+            bypassed: scores(harmful, &ablate(&own))?,
             ..Interventions::default()
         };
-        for (i, vector) in random_directions(gather, chosen, random)?
-            .iter()
-            .enumerate()
-        {
-            let hooks = ablate(vector);
-            out.kl_random
-                .push(trial.kl(&harmless[..controls], &hooks)?.0);
-            if i < some {
-                out.bypassed_random
-                    .push(trial.scores(&harmful[..controls], &hooks)?);
-                let length = chosen.direction.norm as f32;
-                let scaled: Vector = Arc::new(vector.iter().map(|x| x * length).collect());
-                out.induced_random
-                    .push(trial.scores(&harmless[..controls], &add(&scaled))?);
-            }
+        for vector in random {
+            out.bypassed_random
+                .push(scores(&harmful[..controls], &ablate(vector))?);
+            let length = chosen.direction.norm as f32;
+            let scaled: Vector = Arc::new(vector.iter().map(|x| x * length).collect());
+            out.induced_random
+                .push(scores(&harmless[..controls], &add(&scaled))?);
         }
         Ok(out)
     })
+}
+
+/// Ablates the chosen direction and random ones on harmless prompts.
+pub fn side_effects(
+    gather: &Gather,
+    scored: &Scored,
+    first: &FirstTokens,
+    random: &[Vector],
+) -> Part<SideEffects> {
+    let harmless = &gather.encoded.harmless[2];
+    let controls = controls(gather);
+    let total = harmless.len() + random.len() * controls;
+    gather.work.stage("side effects", total, |work| {
+        let kl = |prompts: &[EncodedPrompt], vector: &Vector| {
+            let hooks = Hooks::new().edits(ablation(vector, gather.cp.config()));
+            divergence(gather, work, prompts, &hooks, first)
+        };
+        let few = &harmless[..controls];
+        let by_random = random.iter().map(|vector| kl(few, vector));
+        Ok(SideEffects {
+            kl: kl(harmless, &scored.candidate.unit())?,
+            kl_random: by_random.collect::<Part<_>>()?,
+            controls,
+        })
+    })
+}
+
+fn controls(gather: &Gather) -> usize {
+    let (harmful, harmless) = (&gather.encoded.harmful[2], &gather.encoded.harmless[2]);
+    CONTROLS.min(harmful.len()).min(harmless.len())
 }
 
 /// Doses of the direction beside 0 and 1, which are measured anyway.
@@ -129,42 +146,35 @@ fn scores(
     })
 }
 
-struct Trial<'a> {
-    gather: &'a Gather<'a>,
-    tokens: &'a RefusalTokens,
-    first: &'a FirstTokens,
-    work: &'a Stage<'a>,
+/// KL(unedited ‖ edited) of each of the first harmless test prompts.
+fn divergence(
+    gather: &Gather,
+    work: &Stage,
+    prompts: &[EncodedPrompt],
+    hooks: &Hooks,
+    first: &FirstTokens,
+) -> Part<Vec<f64>> {
+    let mut kl = vec![0.0; prompts.len()];
+    let base = &first.harmless_log_probs;
+    work.run(prompts.len(), |options| {
+        steer::last_logits(gather.cp, prompts, hooks, options, &mut |i, logits| {
+            kl[i] = base
+                .row(i)
+                .as_slice()
+                .map_or(f64::NAN, |unedited| steer::kl(unedited, logits));
+        })
+    })?;
+    Ok(kl)
 }
 
-impl Trial<'_> {
-    fn scores(&self, prompts: &[EncodedPrompt], hooks: &Hooks) -> Part<Vec<f64>> {
-        scores(self.gather, self.work, prompts, hooks, self.tokens)
-    }
-
-    /// KL(unedited ‖ edited) of each of the first harmless test prompts, and their scores.
-    fn kl(&self, prompts: &[EncodedPrompt], hooks: &Hooks) -> Part<(Vec<f64>, Vec<f64>)> {
-        let mut kl = vec![0.0; prompts.len()];
-        let mut scores = vec![0.0; prompts.len()];
-        let base = &self.first.harmless_log_probs;
-        self.work.run(prompts.len(), |options| {
-            steer::last_logits(self.gather.cp, prompts, hooks, options, &mut |i, logits| {
-                kl[i] = base
-                    .row(i)
-                    .as_slice()
-                    .map_or(f64::NAN, |unedited| steer::kl(unedited, logits));
-                scores[i] = steer::log_odds(logits, self.tokens);
-            })
-        })?;
-        Ok((kl, scores))
-    }
-}
-
-fn random_directions(gather: &Gather, chosen: &Chosen, count: usize) -> Part<Vec<Vector>> {
+/// Directions that the chosen one is held against, of length 1.
+pub fn random_directions(gather: &Gather, chosen: &Chosen) -> Part<Vec<Vector>> {
     let place = place(chosen.site);
     let train = &gather.encoded.harmless[0];
     let read = gather.work.quiet(|options| {
         steer::residuals(gather.cp, train, &[chosen.site.layer], &[place], options)
     })?;
+    let count = gather.policy.sizes.random_directions;
     let seed = gather.seed.wrapping_add(1);
     steer::covariance_matched_directions(read.at(0, 0), count, seed)
         .map_err(|error| error.to_string())

@@ -5,7 +5,7 @@ use candlescope_probes::NullDistribution;
 
 use super::estimate;
 use crate::audit::charts::{Chart, Mark, Plot};
-use crate::audit::evidence::{Interventions, need};
+use crate::audit::evidence::{SideEffects, need};
 use crate::audit::measure::Value;
 use crate::audit::result::SignalResult;
 use crate::audit::signal::{Context, Need, Signal, SignalError, blank, quantity};
@@ -24,7 +24,7 @@ impl Signal for AblationKl {
     }
 
     fn needs(&self) -> &'static [Need] {
-        &[Need::Interventions]
+        &[Need::SideEffects]
     }
 
     fn page(&self) -> &'static str {
@@ -32,10 +32,8 @@ impl Signal for AblationKl {
     }
 
     fn measure(&self, cx: &Context) -> Result<SignalResult, SignalError> {
-        let here = need(&cx.subject.interventions, "interventions")?;
-        let base = cx
-            .baseline
-            .and_then(|base| base.interventions.as_ref().ok());
+        let here = need(&cx.subject.side_effects, "side effects")?;
+        let base = cx.baseline.and_then(|base| base.side_effects.as_ref().ok());
         let mut result = blank(ID)?;
         let kl = estimate::mean(
             quantity(ID, "kl")?,
@@ -67,21 +65,21 @@ impl Signal for AblationKl {
     }
 }
 
-fn random_logs(here: &Interventions) -> Vec<f64> {
+fn random_logs(here: &SideEffects) -> Vec<f64> {
     here.kl_random
         .iter()
         .map(|kl| estimate::average(kl).max(FLOOR).ln())
         .collect()
 }
 
-fn observed(here: &Interventions) -> f64 {
+fn observed(here: &SideEffects) -> f64 {
     estimate::average(&here.kl[..here.controls.min(here.kl.len())])
         .max(FLOOR)
         .ln()
 }
 
 /// (log KL - mean of the random directions' log KL) / their standard deviation, on the same prompts.
-fn log_z(here: &Interventions) -> Result<f64, String> {
+fn log_z(here: &SideEffects) -> Result<f64, String> {
     let logs = random_logs(here);
     if logs.len() < 2 || here.kl.is_empty() {
         return Err("fewer than two random directions".to_owned());
@@ -94,7 +92,7 @@ fn log_z(here: &Interventions) -> Result<f64, String> {
     }
 }
 
-fn z(here: &Interventions, cx: &Context) -> Result<Result<Value, String>, SignalError> {
+fn z(here: &SideEffects, cx: &Context) -> Result<Result<Value, String>, SignalError> {
     let z = match log_z(here) {
         Ok(z) => z,
         Err(why) => return Ok(Err(why)),
@@ -124,7 +122,7 @@ fn z(here: &Interventions, cx: &Context) -> Result<Result<Value, String>, Signal
     Ok(Ok(value.with_null(shown)))
 }
 
-fn chart(here: &Interventions, logs: &[f64]) -> Chart {
+fn chart(here: &SideEffects, logs: &[f64]) -> Chart {
     let at = observed(here) / std::f64::consts::LN_10;
     Chart::new(
         "KL of random directions",

@@ -43,6 +43,7 @@ fn nothing() -> Evidence {
         probes: Err(why()),
         direction: Err(why()),
         interventions: Err(why()),
+        side_effects: Err(why()),
         doses: Err(why()),
         stale: Err(why()),
         framed: Err(why()),
