@@ -172,11 +172,11 @@ pub fn run(
     let judges = options.inputs.map_or(&[][..], |inputs| &inputs.judges);
     same_words(subject, judges)?;
     let wanted = enabled(policy, (subject, baseline.is_some()), options);
-    let needs = Need::closure(
-        wanted
-            .iter()
-            .flat_map(|signal| signal.needs().iter().copied()),
-    );
+    let read: Vec<Need> = (wanted.iter())
+        .flat_map(|signal| signal.needs().iter().copied())
+        .collect();
+    let needs = Need::closure(read.iter().copied());
+    let own = Need::of_subject(&read);
     if needs.contains(&Need::Traits) {
         prompts.traits = traits(subject, options)?;
     }
@@ -192,19 +192,19 @@ pub fn run(
         .transpose()?
         .flatten();
     let pairable = baseline.filter(|_| mismatch.is_none());
-    let models = 1.0 + f64::from(u8::from(pairable.is_some()));
+    let theirs = pairable.map_or(0.0, |_| planned(&prompts, policy, &needs));
     let work = Work::new(
         options.progress,
         options.cancel,
-        models * planned(&prompts, policy, &needs),
+        planned(&prompts, policy, &own) + theirs,
     );
-    let gather = |cp: &Checkpoint, encoded: &Encoded, reference| {
+    let gather = |cp: &Checkpoint, encoded: &Encoded, needs: &[Need], reference| {
         work.on(&cp.name);
         Gather {
             cp,
             prompts: &prompts,
             encoded,
-            needs: &needs,
+            needs,
             policy,
             seed,
             refusal_phrases: options.refusal_phrases,
@@ -227,7 +227,7 @@ pub fn run(
             Some(match known {
                 Some(evidence) => evidence,
                 None => {
-                    let evidence = Rc::new(gather(baseline, &encode(baseline)?, None));
+                    let evidence = Rc::new(gather(baseline, &encode(baseline)?, &needs, None));
                     // What an interruption left out would be missing ever after.
                     if let (Some(kept), false) = (options.kept, work.cancelled()) {
                         kept.put(key, &evidence);
@@ -241,7 +241,7 @@ pub fn run(
     let reference = before
         .as_ref()
         .and_then(|before| before.direction.as_ref().ok());
-    let now = gather(subject, &encoded, reference);
+    let now = gather(subject, &encoded, &own, reference);
     let both = baseline.map(|baseline| Both {
         subject,
         baseline,

@@ -111,6 +111,16 @@ impl Need {
         matches!(self, Self::Scores | Self::RewardDirections)
     }
 
+    /// What has to be there of a checkpoint under audit: forensics looks along the baseline's direction alone.
+    pub fn of_subject(needs: &[Self]) -> Vec<Self> {
+        let weights = |need: &&Self| **need == Self::Weights;
+        let others = needs.iter().filter(|need| !weights(need));
+        let mut all = Self::closure(others.copied());
+        all.extend(needs.iter().find(weights));
+        all.sort_unstable();
+        all
+    }
+
     /// What has to be there before it, itself included, in the order of gathering.
     pub fn closure(needs: impl IntoIterator<Item = Self>) -> Vec<Self> {
         let mut all: Vec<Self> = needs
@@ -278,4 +288,20 @@ pub fn quantity(id: &str, name: &str) -> Result<&'static Quantity, SignalError> 
             id: id.to_owned(),
             name: name.to_owned(),
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forensics_need_a_direction_of_the_baseline_alone() {
+        let all = Need::closure([Need::Weights, Need::Texts]);
+        assert!(all.contains(&Need::Direction) && all.contains(&Need::Activations));
+        let own = Need::of_subject(&[Need::Weights, Need::Texts]);
+        assert_eq!(own, [Need::FirstTokens, Need::Texts, Need::Weights]);
+        // Whatever else asks for a direction gets one.
+        let asked = [Need::Weights, Need::Stale];
+        assert_eq!(Need::of_subject(&asked), Need::closure(asked));
+    }
 }

@@ -24,7 +24,7 @@ impl Signal for WeightForensics {
     }
 
     fn needs(&self) -> &'static [Need] {
-        &[Need::Weights, Need::Direction]
+        &[Need::Weights]
     }
 
     fn page(&self) -> &'static str {
