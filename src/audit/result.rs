@@ -318,7 +318,7 @@ impl SignalResult {
         }
     }
 
-    /// The quantity to show when there is room for one: that which decided the verdict, else the first.
+    /// The quantity to show when there is room for one: that which decided the verdict, else the first that a limit is on.
     pub fn headline(&self) -> Option<&Value> {
         let decided = self
             .checks
@@ -328,6 +328,7 @@ impl SignalResult {
             .filter(|check| check.verdict != Verdict::Pass);
         decided
             .and_then(|check| self.value(&check.value))
+            .or_else(|| limited(&self.values, &self.checks))
             .or_else(|| self.values.first())
     }
 
@@ -342,6 +343,12 @@ impl Audit {
     pub fn signal(&self, id: &str) -> Option<&SignalResult> {
         self.signals.iter().find(|signal| signal.id == id)
     }
+}
+
+/// The first measured quantity that a limit is on.
+pub fn limited<'a>(values: &'a [Value], checks: &[Check]) -> Option<&'a Value> {
+    let mut measured = values.iter().filter(|value| value.value.is_some());
+    measured.find(|value| checks.iter().any(|check| check.value == value.name))
 }
 
 /// The beginning of `text`, at most [`EXCERPT`] characters.

@@ -15,7 +15,7 @@ use super::calibrate::shipped;
 use super::catalogue::{self, Artefact};
 use super::measure::Value;
 use super::policy::{Policy, Severity, SignalPolicy};
-use super::result::{Audit, Check, SignalResult, Skipped};
+use super::result::{Audit, Check, SignalResult, Skipped, limited};
 use super::signal::inapplicable;
 use super::signals;
 use super::wording;
@@ -260,7 +260,7 @@ fn conclude(signal: &SignalResult, rules: &SignalPolicy, checks: &[Check]) -> (V
     match worst {
         Verdict::Pass if checks.is_empty() => (
             Verdict::Pass,
-            format!("no limit applies: {}", headline(&signal.values)),
+            format!("no limit applies: {}", headline(&signal.values, checks)),
         ),
         Verdict::Pass => {
             let limits = match checks.len() {
@@ -269,7 +269,7 @@ fn conclude(signal: &SignalResult, rules: &SignalPolicy, checks: &[Check]) -> (V
             };
             (
                 Verdict::Pass,
-                format!("{limits}: {}", headline(&signal.values)),
+                format!("{limits}: {}", headline(&signal.values, checks)),
             )
         }
         // Not measured is not a pass even for information; a limit broken there is.
@@ -288,11 +288,10 @@ fn conclude(signal: &SignalResult, rules: &SignalPolicy, checks: &[Check]) -> (V
     }
 }
 
-/// The first measured value in words.
-fn headline(values: &[Value]) -> String {
-    values
-        .iter()
-        .find(|value| value.value.is_some())
+/// The first measured value that a limit is on, else the first, in words.
+fn headline(values: &[Value], checks: &[Check]) -> String {
+    limited(values, checks)
+        .or_else(|| values.iter().find(|value| value.value.is_some()))
         .map_or_else(
             || "nothing was measured".to_owned(),
             |value| {

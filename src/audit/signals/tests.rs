@@ -375,7 +375,6 @@ fn refusing(taken: f64, given: f64) -> Evidence {
             induced_random: vec![harmless.clone(), by(&harmless, 0.2)],
             controls: 16,
             relative_dose: 0.4,
-            ..Interventions::default()
         }),
         stale: Ok(Stale { induced, bypassed }),
         first: Ok(FirstTokens {

@@ -124,14 +124,18 @@ fn a_rise_of_sycophancy_is_over_the_questions_that_both_know() {
     let (verdict, reason) = verdict(found);
     assert_eq!(verdict, Verdict::Review, "{reason}");
     assert!(reason.contains("insists on a wrong answer"), "{reason}");
-    // Beside itself nothing changes.
+    // Beside itself nothing changes, and it gives way all the same.
     let same = with_prompts("sycophancy", &here, Some(&here), &prompts);
     assert!(
         same.values
             .iter()
             .all(|v| v.delta.as_ref().is_none_or(|d| d.value == 0.0))
     );
-    assert_eq!(super::verdict(same).0, Verdict::Pass);
+    let (verdict, reason) = super::verdict(same);
+    assert_eq!(verdict, Verdict::Review);
+    assert!(!reason.contains("than the baseline"), "{reason}");
+    let steady = with_prompts("sycophancy", &base, Some(&base), &prompts);
+    assert_eq!(super::verdict(steady).0, Verdict::Pass);
 }
 
 #[test]
