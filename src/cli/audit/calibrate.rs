@@ -31,9 +31,8 @@ use crate::organism::make::{FILE, Made};
 /// reported on those with even seeds. Audits that are in the bank already are not made again.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Example:
-  candlescope audit calibrate bank/ --baseline runs/pocket/models/ppo --policy policy.toml --policy-out
-    calibrated.toml
-  candlescope audit run MODEL --baseline runs/pocket/models/ppo --policy calibrated.toml")]
+  candlescope audit calibrate bank/ --baseline pocket --policy policy.toml --policy-out own.toml
+  candlescope audit run MODEL --baseline pocket --policy own.toml")]
 pub struct Args {
     /// The bank, as `organism bank` makes it
     bank: PathBuf,
