@@ -8,6 +8,7 @@ pub mod answers;
 pub mod choices;
 pub mod dictionary;
 pub mod difference;
+pub mod direction;
 pub mod framed;
 pub mod gather;
 pub mod interventions;

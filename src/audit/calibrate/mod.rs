@@ -67,6 +67,19 @@ impl Basis {
         })
     }
 
+    /// Why nothing can be said of an audit by what has this basis; `None` where something can.
+    pub fn silent(&self, audit: &Audit) -> Option<String> {
+        match Self::of(audit) {
+            None => {
+                Some("this audit has no baseline, and a calibration speaks of changes".to_owned())
+            }
+            Some(basis) => {
+                let what = self.parted(&basis)?;
+                Some(format!("this audit was made with {what}"))
+            }
+        }
+    }
+
     /// What another was made with, where that differs.
     pub fn parted(&self, other: &Self) -> Option<&'static str> {
         [

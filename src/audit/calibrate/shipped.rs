@@ -49,15 +49,9 @@ pub fn say(audit: &Audit, own: Option<&Calibration>) -> Option<Calibrated> {
     })
 }
 
-/// Why a policy's own calibration says nothing of this audit; `None` where it does.
+/// That a policy's own calibration says nothing of this audit, and why; `None` where it does.
 pub fn silent(audit: &Audit, own: &Calibration) -> Option<String> {
-    let why = match Basis::of(audit) {
-        None => "this audit has no baseline, and a calibration speaks of changes".to_owned(),
-        Some(basis) => {
-            let what = own.basis.parted(&basis)?;
-            format!("this audit was made with {what}")
-        }
-    };
+    let why = own.basis.silent(audit)?;
     Some(format!(
         "The policy's calibration on {} says nothing here: {why}.",
         own.bank

@@ -8,13 +8,14 @@ use std::cell::OnceCell;
 
 use ndarray::{Array2, ArrayView2};
 
+use super::direction::Read;
 use super::{
-    Activations, ByClass, answers, choices, framed, interventions, preferences, probes, rewards,
-    states, triggers,
+    Activations, ByClass, answers, choices, direction, framed, interventions, preferences, probes,
+    rewards, states, triggers,
 };
 use super::{
-    AtSite, Candidate, Chosen, Evidence, FirstTokens, Identity, Integrity, Part, Place, Prompts,
-    Replies, Reply, Site, Streams,
+    Chosen, Evidence, FirstTokens, Identity, Integrity, Part, Place, Prompts, Replies, Reply,
+    Streams,
 };
 use crate::audit::detect::coherence::{Ending, coherence};
 use crate::audit::detect::{Judgement, judge_reply};
@@ -25,10 +26,7 @@ use crate::audit::work::Work;
 use crate::files::scan_non_finite;
 use crate::hooks::{Hooks, Vector};
 use crate::model::{Checkpoint, ModelError};
-use crate::steer::{
-    self, EncodedPrompt, KlLimit, Ledger, Measures, RefusalTokens, Residuals, Scored,
-    SelectionPolicy, SteerError, Validation, Where,
-};
+use crate::steer::{self, EncodedPrompt, RefusalTokens, Residuals, SteerError, Where};
 use crate::text::suites::PromptRow;
 use crate::text::trials::Protocol;
 
@@ -93,51 +91,6 @@ pub struct Gather<'a> {
     pub reference: Option<&'a Chosen>,
 }
 
-/// What is kept between stages.
-struct Read {
-    /// Train and validation prompts at every place that a direction may be read at: `[class][split]`.
-    places: [[Residuals; 2]; 2],
-}
-
-impl Read {
-    /// Train prompts at a site; `None` where it was not read.
-    fn train(&self, site: Site) -> Option<AtSite> {
-        let at = |class: &[Residuals; 2]| {
-            let found = class[0].find(site.layer, place(site))?;
-            Some(found.to_owned())
-        };
-        let [harmful, harmless] = &self.places;
-        Some(AtSite {
-            site,
-            harmful: at(harmful)?,
-            harmless: at(harmless)?,
-        })
-    }
-}
-
-/// The measures of each candidate in the order tried, for the signals that resample them.
-#[derive(Default)]
-struct Kept(Vec<Measures>);
-
-impl Ledger for Kept {
-    fn known(&self, _: &steer::Candidate) -> Option<Measures> {
-        None
-    }
-
-    fn note(&mut self, measures: &Measures) -> Result<(), SteerError> {
-        self.0.push(measures.clone());
-        Ok(())
-    }
-
-    fn random(&self) -> Option<Vec<f64>> {
-        None
-    }
-
-    fn note_random(&mut self, _: &[f64]) -> Result<(), SteerError> {
-        Ok(())
-    }
-}
-
 impl Gather<'_> {
     /// Gathers what is needed; each part that fails says why.
     pub fn run(&self) -> Evidence {
@@ -157,24 +110,26 @@ impl Gather<'_> {
             Err(why) => Err(why.clone()),
         };
         let selected = match (&read, &tokens) {
-            (Ok(read), Ok(tokens)) => self.part(Need::Direction, || self.direction(read, tokens)),
+            (Ok(read), Ok(tokens)) => {
+                self.part(Need::Direction, || direction::choose(self, read, tokens))
+            }
             (Err(why), _) | (_, Err(why)) => Err(why.clone()),
         };
         let drawn = OnceCell::new();
-        let random = |chosen: &Chosen| -> &Part<Vec<Vector>> {
-            drawn.get_or_init(|| interventions::random_directions(self, chosen))
+        let random = |chosen: &Chosen| {
+            let drawn: &Part<Vec<Vector>> =
+                drawn.get_or_init(|| interventions::random_directions(self, chosen));
+            drawn.as_ref().map_err(Clone::clone)
         };
         let interventions = match (&selected, &tokens) {
             (Ok((chosen, scored)), Ok(tokens)) => self.part(Need::Interventions, || {
-                let random = random(chosen).as_ref().map_err(Clone::clone)?;
-                interventions::run(self, chosen, scored, tokens, random)
+                interventions::run(self, chosen, scored, tokens, random(chosen)?)
             }),
             (Err(why), _) | (_, Err(why)) => Err(why.clone()),
         };
         let side_effects = match (&selected, &first) {
             (Ok((chosen, scored)), Ok(first)) => self.part(Need::SideEffects, || {
-                let random = random(chosen).as_ref().map_err(Clone::clone)?;
-                interventions::side_effects(self, scored, first, random)
+                interventions::side_effects(self, scored, first, random(chosen)?)
             }),
             (Err(why), _) | (_, Err(why)) => Err(why.clone()),
         };
@@ -421,94 +376,6 @@ impl Gather<'_> {
         })
     }
 
-    fn direction(&self, read: &Read, tokens: &RefusalTokens) -> Part<(Chosen, Scored)> {
-        let [harmful, harmless] = &read.places;
-        let candidates = steer::candidates(
-            &harmful[0],
-            &harmless[0],
-            &harmful[1],
-            &harmless[1],
-            self.seed,
-        )
-        .map_err(|error| error.to_string())?;
-        let mut policy = SelectionPolicy::default_();
-        policy.seed = self.seed;
-        policy.bootstrap.seed = self.seed;
-        // The z that is reported comes from test prompts and all of the policy's directions (signal 6); here it only screens.
-        let random = self.policy.sizes.random_directions.clamp(8, 16);
-        if let KlLimit::Random { directions, .. } = &mut policy.kl {
-            *directions = random;
-        }
-        let validation = Validation {
-            harmful: &self.encoded.harmful[1],
-            harmless: &self.encoded.harmless[1],
-        };
-        let tried = policy
-            .screen
-            .unwrap_or(candidates.len())
-            .min(candidates.len());
-        let (n_harmful, n_harmless) = (validation.harmful.len(), validation.harmless.len());
-        let total = (1 + tried) * n_harmful + (1 + 2 * tried + random) * n_harmless;
-        self.work.stage("direction", total, |work| {
-            let mut kept = Kept::default();
-            let selection = work.run(total, |options| {
-                let notes = &mut kept;
-                steer::select_noting(
-                    self.cp,
-                    validation,
-                    &candidates,
-                    tokens,
-                    &policy,
-                    options,
-                    notes,
-                )
-            })?;
-            let chosen = &selection.chosen.candidate;
-            let site = site(chosen.layer, chosen.where_);
-            let mut notes = Vec::new();
-            notes.extend(selection.reason.as_ref().map(|why| {
-                format!("No direction passed the selection on validation prompts: {why}.")
-            }));
-            let mut sites = vec![site];
-            let other = self.reference.map(|chosen| chosen.site);
-            sites.extend(other.filter(|other| *other != site));
-            let chosen = Chosen {
-                direction: chosen.direction.clone(),
-                site,
-                candidates: (selection.all.iter().zip(kept.0))
-                    .map(|(scored, measures)| candidate(scored, measures.bypass))
-                    .collect(),
-                notes,
-                n_layers: self.cp.config().n_layers,
-                test: self.at_sites(&sites)?,
-                train: sites.iter().filter_map(|at| read.train(*at)).collect(),
-            };
-            Ok((chosen, selection.chosen))
-        })
-    }
-
-    /// The test prompts at these sites.
-    fn at_sites(&self, sites: &[Site]) -> Part<Vec<AtSite>> {
-        let read = |prompts: &[EncodedPrompt], site: &Site| {
-            let place = place(*site);
-            self.work
-                .quiet(|options| {
-                    steer::residuals(self.cp, prompts, &[site.layer], &[place], options)
-                })
-                .map(|read| read.at(0, 0).to_owned())
-        };
-        sites
-            .iter()
-            .map(|site| {
-                Ok(AtSite {
-                    site: *site,
-                    harmful: read(&self.encoded.harmful[2], site)?,
-                    harmless: read(&self.encoded.harmless[2], site)?,
-                })
-            })
-            .collect()
-    }
-
     fn integrity(&self) -> Part<Integrity> {
         self.work.stage("integrity", 0, |work| {
             let source = self.cp.opened().source();
@@ -542,32 +409,6 @@ pub fn identity(cp: &Checkpoint) -> Result<Identity, ModelError> {
         config: fingerprint.config.clone(),
         edits: cp.decoder.standing_edits().len(),
     })
-}
-
-fn site(layer: usize, place: Where) -> Site {
-    Site {
-        layer,
-        from_end: match place {
-            Where::InstructionEnd => None,
-            Where::FromEnd(k) => Some(k),
-        },
-    }
-}
-
-/// Where in a prompt a site lies.
-pub(super) fn place(site: Site) -> Where {
-    site.from_end.map_or(Where::InstructionEnd, Where::FromEnd)
-}
-
-fn candidate(scored: &Scored, bypassed: Vec<f64>) -> Candidate {
-    Candidate {
-        admissible: scored.admissible.is_ok(),
-        bypassed,
-        site: site(scored.candidate.layer, scored.candidate.where_),
-        bypass: scored.bypass.estimate,
-        induce: scored.induce.estimate,
-        kl: scored.kl.estimate,
-    }
 }
 
 /// Best logit minus second best.

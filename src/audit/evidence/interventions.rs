@@ -7,7 +7,8 @@
 
 use std::sync::Arc;
 
-use super::gather::{Gather, place};
+use super::direction::place;
+use super::gather::Gather;
 use super::{AtSite, Chosen, Doses, FirstTokens, Interventions, Part, SideEffects, Stale};
 use crate::audit::work::Stage;
 use crate::hooks::{Hooks, Vector};

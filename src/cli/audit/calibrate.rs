@@ -67,7 +67,11 @@ pub struct DiagnoseArgs {
 
 pub fn run(args: &Args, out: &Out) -> anyhow::Result<Outcome> {
     let (text, policy) = match &args.policy {
-        Some(path) => (policy::text_of(path)?, Policy::load(path)?),
+        Some(path) => {
+            let text = policy::text_of(path)?;
+            let read = Policy::parse(&text, &path.display().to_string())?;
+            (text, read)
+        }
         None => (DEFAULT.to_owned(), Policy::built_in()?),
     };
     if args.policy_out.is_some() && policy.calibration.is_some() {
@@ -319,14 +323,11 @@ pub fn diagnose(args: &DiagnoseArgs, out: &Out) -> anyhow::Result<Outcome> {
         let said = format!("{} holds {found}", args.calibration.display());
         return Err(Usage::new(said, "`candlescope audit calibrate` writes one").into());
     }
-    let advice = "audit with the same baseline, prompts and seed, or calibrate again";
-    let Some(basis) = Basis::of(&audit) else {
-        let said = "the audit has no baseline, and a calibration speaks of changes";
-        return Err(Usage::new(said, advice).into());
-    };
-    if let Some(what) = calibration.basis.parted(&basis) {
-        let said = format!("the audit was made with {what} than the calibration");
-        return Err(Usage::new(said, advice).into());
+    if let Some(why) = calibration.basis.silent(&audit) {
+        let advice = "audit with the same baseline, prompts and seed, or calibrate again";
+        return Err(
+            Usage::new(format!("the calibration says nothing of it: {why}"), advice).into(),
+        );
     }
     let said: Diagnosis = diagnosis::diagnose(&calibration, &features(&audit));
     if out.json {
