@@ -1,7 +1,7 @@
 //! How far a run is: a bar with loss and time left on a terminal, otherwise a line every ten seconds.
 
 use std::io::IsTerminal;
-use std::sync::{Mutex, OnceLock};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -23,8 +23,30 @@ pub struct Steps<'a> {
     out: &'a Out,
     bar: Option<ProgressBar>,
     said: Mutex<Option<Instant>>,
-    /// Time and tokens of the first row of this sitting.
-    first: OnceLock<(f64, f64)>,
+    pace: Mutex<Option<Pace>>,
+}
+
+/// Where a run stood when it was first heard of, and how far it is; in a pipeline one run follows another.
+#[derive(Clone, Copy)]
+struct Pace {
+    wall: f64,
+    tokens: f64,
+    step: u64,
+}
+
+impl Pace {
+    /// Tokens a second since the run's first row of this sitting, evaluations and checkpoints included.
+    fn of(known: &mut Option<Self>, now: Self) -> Option<f64> {
+        let first = known
+            .filter(|before| before.step <= now.step)
+            .unwrap_or(now);
+        *known = Some(Self {
+            step: now.step,
+            ..first
+        });
+        let rate = (now.tokens - first.tokens) / (now.wall - first.wall);
+        (rate.is_finite() && rate > 0.0).then_some(rate)
+    }
 }
 
 impl<'a> Steps<'a> {
@@ -40,7 +62,7 @@ impl<'a> Steps<'a> {
             out,
             bar,
             said: Mutex::new(None),
-            first: OnceLock::new(),
+            pace: Mutex::default(),
         }
     }
 
@@ -51,12 +73,14 @@ impl<'a> Steps<'a> {
         }
     }
 
-    /// Tokens a second since the first row, evaluations and checkpoints included.
     fn pace(&self, row: &Row) -> Option<String> {
-        let now = (row.wall, row.number("num_tokens")?);
-        let (wall, tokens) = self.first.get_or_init(|| now);
-        let rate = (now.1 - tokens) / (now.0 - wall);
-        (rate.is_finite() && rate > 0.0).then(|| format!(", {rate:.0} tokens/s"))
+        let now = Pace {
+            wall: row.wall,
+            tokens: row.number("num_tokens")?,
+            step: row.step,
+        };
+        let rate = Pace::of(&mut *self.pace.lock().ok()?, now)?;
+        Some(format!(", {rate:.0} tokens/s"))
     }
 
     fn say(&self, line: &str) {
@@ -131,5 +155,22 @@ impl Progress for Steps<'_> {
             self.out
                 .note(&format!("step {step} of {total}{words}{left}"));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pace_is_that_of_the_run_which_is_running() {
+        let mut known = None;
+        let mut at = |step, wall, tokens| Pace::of(&mut known, Pace { wall, tokens, step });
+        assert_eq!(at(3, 100.0, 1000.0), None);
+        assert_eq!(at(5, 110.0, 3000.0), Some(200.0));
+        assert_eq!(at(9, 120.0, 5000.0), Some(200.0));
+        // The next run of a pipeline begins from nothing.
+        assert_eq!(at(1, 200.0, 50.0), None);
+        assert_eq!(at(2, 210.0, 550.0), Some(50.0));
     }
 }

@@ -1,6 +1,7 @@
 //! What clean checkpoints do, and what each fault looks like.
 //!
-//! Always: a quantity is counted in deviations: of the clean checkpoints among themselves, and of the audit's own sampling.
+//! Always: a quantity is counted in deviations: of the clean checkpoints among themselves, and of the audit's own sampling, where
+//! n clean ones that all show the same bound it to the error of n such samples and no closer.
 //! What is worse than usual by more than a deviation counts by its logarithm, and an audit's distance is the length of the
 //! vector of these: one quantity that has no spread among a few clean ones, and so is any number of deviations away as soon as
 //! it moves, does not outweigh a fault that moves many. The limit on the distance is conformal (Vovk et al. 2005): the largest
@@ -59,9 +60,10 @@ pub struct Usual {
 }
 
 impl Usual {
-    /// How many deviations worse than usual a number is.
-    pub fn deviations(self, feature: Feature) -> f64 {
-        let z = (feature.value - self.centre) / self.scale;
+    /// How many deviations worse than usual a number is, where this many clean checkpoints are what is usual.
+    pub fn deviations(self, feature: Feature, clean: usize) -> f64 {
+        let least = feature.error.unwrap_or(0.0) / (clean as f64).sqrt();
+        let z = (feature.value - self.centre) / self.scale.max(least);
         if self.two_sided { z.abs() } else { z }
     }
 }
@@ -150,8 +152,9 @@ fn limits(clean: &[&Features]) -> (f64, BTreeMap<String, f64>) {
         let others = clean.iter().enumerate().filter(|(i, _)| *i != left_out);
         let others: Vec<&Features> = others.map(|(_, features)| *features).collect();
         let quantities = usual(&others);
-        threshold = threshold.max(distance(deviations(&quantities, features)));
-        for (signal, far) in by_signal(deviations(&quantities, features)) {
+        let beyond = || deviations(&quantities, features, others.len());
+        threshold = threshold.max(distance(beyond()));
+        for (signal, far) in by_signal(beyond()) {
             let most = alone.entry(signal.to_owned()).or_insert(0.0_f64);
             *most = most.max(far);
         }
@@ -188,10 +191,11 @@ fn by_signal<'a>(deviations: impl Iterator<Item = (&'a str, f64)>) -> BTreeMap<&
 fn deviations<'a>(
     quantities: &'a BTreeMap<String, Usual>,
     features: &'a Features,
+    clean: usize,
 ) -> impl Iterator<Item = (&'a str, f64)> {
-    quantities.iter().filter_map(|(name, usual)| {
+    quantities.iter().filter_map(move |(name, usual)| {
         let feature = features.get(name)?;
-        Some((name.as_str(), usual.deviations(*feature)))
+        Some((name.as_str(), usual.deviations(*feature, clean)))
     })
 }
 
@@ -220,7 +224,7 @@ impl Calibration {
         &'a self,
         features: &'a Features,
     ) -> impl Iterator<Item = (&'a str, f64)> {
-        deviations(&self.quantities, features)
+        deviations(&self.quantities, features, self.clean)
     }
 
     /// How far an audit is from clean ones.

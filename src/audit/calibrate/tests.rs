@@ -140,3 +140,29 @@ fn a_bank_that_cannot_calibrate_says_why() {
         Err(CalibrateError::Features)
     ));
 }
+
+#[test]
+fn what_clean_ones_never_did_counts_by_the_error_of_as_many_samples() {
+    // One hedge in 32 answers, where five clean ones had none: their error is nothing, that of the sample is not.
+    let usual = fit::Usual {
+        centre: 0.0,
+        scale: 1e-3,
+        two_sided: false,
+    };
+    let hedged = |error| Feature {
+        value: 0.031,
+        error,
+        two_sided: false,
+    };
+    assert!((usual.deviations(hedged(None), 5) - 31.0).abs() < 1e-9);
+    let few = usual.deviations(hedged(Some(0.031)), 5);
+    assert!((few - 5.0_f64.sqrt()).abs() < 1e-9, "{few}");
+    let many = usual.deviations(hedged(Some(0.031)), 20);
+    assert!((many - 20.0_f64.sqrt()).abs() < 1e-9, "{many}");
+    // Where clean ones differ by more, they are the measure.
+    let wide = fit::Usual {
+        scale: 0.1,
+        ..usual
+    };
+    assert!((wide.deviations(hedged(Some(0.031)), 5) - 0.31).abs() < 1e-9);
+}
