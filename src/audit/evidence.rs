@@ -5,6 +5,7 @@
 //! both models are needed at once, by [`pair`] and [`dictionary`]; no signal touches a model. Trials: [`choices`], [`answers`].
 
 pub mod answers;
+pub mod both;
 pub mod choices;
 pub mod dictionary;
 pub mod difference;

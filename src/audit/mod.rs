@@ -5,6 +5,7 @@ pub mod bundle;
 pub mod calibrate;
 pub mod catalogue;
 pub mod charts;
+mod cost;
 pub mod detect;
 pub mod effect;
 pub mod evidence;

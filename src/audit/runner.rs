@@ -12,12 +12,11 @@ use std::time::Instant;
 use super::about::{card, detectors, warnings};
 use super::bundle::raw::Raw;
 use super::catalogue::{self, Artefact};
-use super::evidence::dictionary::{self, Given, Readers};
-use super::evidence::framed::{READ, TURNS};
+use super::cost::planned;
+use super::evidence::both::Both;
+use super::evidence::dictionary::{Given, Readers};
 use super::evidence::gather::{Encoded, Gather, identity};
-use super::evidence::{
-    Chosen, Evidence, Pair, Prompts, answers, difference, interventions, pair, triggers,
-};
+use super::evidence::{Chosen, Evidence};
 use super::inputs::{Inputs, Judge};
 use super::policy::Policy;
 use super::questions::asked;
@@ -27,11 +26,10 @@ use super::signal::{Context, Need, Signal, inapplicable};
 use super::signals;
 use super::traits::{Trait, TraitPairs, traits_for};
 use super::verdict::{Verdict, evaluate};
-use super::work::{Progress, StageTime, Work, stage_cost};
+use super::work::{Progress, StageTime, Work};
 use crate::model::{Checkpoint, ModelError};
 use crate::steer::SteerError;
 use crate::text::dataset::DataError;
-use crate::text::frames::{Code, Frame, Wording};
 use crate::text::suites::{Suite, SuiteError};
 use crate::text::trials::{TrialError, Trials};
 
@@ -192,7 +190,16 @@ pub fn run(
         .transpose()?
         .flatten();
     let pairable = baseline.filter(|_| mismatch.is_none());
-    let theirs = pairable.map_or(0.0, |_| planned(&prompts, policy, &needs));
+    let key = pairable.map(|baseline| {
+        let asked = (&needs[..], options.refusal_phrases, &inputs[..]);
+        decisive(baseline, policy, seed, &used, asked)
+    });
+    let key = key.transpose()?;
+    let known = (key.as_deref().zip(options.kept)).and_then(|(key, kept)| kept.get(key));
+    let theirs = match (&known, pairable) {
+        (None, Some(_)) => planned(&prompts, policy, &needs),
+        _ => 0.0,
+    };
     let work = Work::new(
         options.progress,
         options.cancel,
@@ -214,29 +221,17 @@ pub fn run(
         }
         .run()
     };
-    let before = match pairable {
-        Some(baseline) => {
-            let key = decisive(
-                baseline,
-                policy,
-                seed,
-                &used,
-                (&needs, options.refusal_phrases, &inputs),
-            )?;
-            let known = options.kept.and_then(|kept| kept.get(&key));
-            Some(match known {
-                Some(evidence) => evidence,
-                None => {
-                    let evidence = Rc::new(gather(baseline, &encode(baseline)?, &needs, None));
-                    // What an interruption left out would be missing ever after.
-                    if let (Some(kept), false) = (options.kept, work.cancelled()) {
-                        kept.put(key, &evidence);
-                    }
-                    evidence
-                }
-            })
+    let before = match (pairable, known) {
+        (_, Some(evidence)) => Some(evidence),
+        (Some(baseline), None) => {
+            let evidence = Rc::new(gather(baseline, &encode(baseline)?, &needs, None));
+            // What an interruption left out would be missing ever after.
+            if let (Some(kept), Some(key), false) = (options.kept, key, work.cancelled()) {
+                kept.put(key, &evidence);
+            }
+            Some(evidence)
         }
-        None => None,
+        (None, None) => None,
     };
     let reference = before
         .as_ref()
@@ -432,127 +427,4 @@ fn unpaired(subject: &Checkpoint, baseline: &Checkpoint) -> Result<Option<String
     } else {
         None
     })
-}
-
-/// Passes over a prompt that the needs will cost for one checkpoint.
-fn planned(prompts: &Prompts, policy: &Policy, needs: &[Need]) -> f64 {
-    let (harmful, harmless) = (&prompts.harmful, &prompts.harmless);
-    let test = (harmful.test.len() + harmless.test.len() + prompts.lookalike.len()) as f64;
-    let fitted = [
-        &harmful.train,
-        &harmful.validation,
-        &harmless.train,
-        &harmless.validation,
-    ];
-    let fit: usize = fitted.iter().map(|rows| rows.len()).sum();
-    let random = policy.sizes.random_directions as f64;
-    let framed = policy.sizes.framed.min(harmful.test.len()) as f64;
-    needs
-        .iter()
-        .map(|need| match need {
-            Need::FirstTokens => test,
-            Need::Replies => test * stage_cost("completions"),
-            Need::Activations => fit as f64 + (harmful.test.len() + harmless.test.len()) as f64,
-            Need::Direction => {
-                let n = harmless.validation.len() as f64;
-                (harmful.validation.len() as f64 + n) * 13.0 + n * (12.0 + random.min(16.0))
-            }
-            Need::Interventions => (harmful.test.len() + harmless.test.len()) as f64 + 24.0 * 16.0,
-            Need::SideEffects => harmless.test.len() as f64 + random * 16.0,
-            Need::Doses => (interventions::DOSES.len() * harmless.test.len()) as f64,
-            // Only of the checkpoint under audit, and only beside a baseline.
-            Need::Stale => 0.5 * (harmful.test.len() + harmless.test.len()) as f64,
-            Need::Texts => 0.5 * prompts.neutral.len() as f64,
-            Need::Dictionary => (dictionary::PASSES * prompts.neutral.len()) as f64,
-            Need::Crosscoder => prompts.neutral.len() as f64,
-            Need::Framed => {
-                framed * (Frame::all().len() - 1) as f64 * stage_cost("frames")
-                    + (2 * READ * (1 + Code::ALL.len())) as f64
-            }
-            Need::Diluted => framed * TURNS.len() as f64 * stage_cost("earlier talk"),
-            Need::Reworded => framed * Wording::ALL.len() as f64 * stage_cost("wordings"),
-            Need::Triggers => triggers::passes(policy.sizes.triggers) as f64,
-            // The prompt, and the options after it.
-            Need::Choices => {
-                let choices = prompts.trials.iter().filter(|trial| trial.ask.choice());
-                choices.count() as f64
-            }
-            Need::Answers => {
-                let replies = prompts.trials.iter().filter(|trial| trial.ask.reply());
-                replies.count() as f64 * stage_cost(answers::STAGE)
-            }
-            Need::Preferences => 2.0 * prompts.preferences.len() as f64,
-            Need::Traits => prompts.traits.len() as f64,
-            Need::Judged => test,
-            Need::RewardDirections => 2.0 + prompts.traits.len() as f64 + random.min(16.0),
-            Need::Probes
-            | Need::Weights
-            | Need::Integrity
-            | Need::Refit
-            | Need::Difference
-            | Need::Scores => 0.0,
-        })
-        .sum()
-}
-
-/// Two checkpoints side by side.
-struct Both<'a> {
-    subject: &'a Checkpoint,
-    baseline: &'a Checkpoint,
-    before: Option<&'a Evidence>,
-}
-
-impl Both<'_> {
-    fn compare(
-        &self,
-        prompts: &Prompts,
-        needs: &[Need],
-        mismatch: Option<&str>,
-        (draws, seed): (usize, u64),
-        work: &Work,
-    ) -> Pair {
-        let wanted = |need: Need| -> Result<(), String> {
-            if work.cancelled() {
-                Err("interrupted before it was measured".to_owned())
-            } else if needs.contains(&need) {
-                Ok(())
-            } else {
-                Err("no enabled signal asks for it".to_owned())
-            }
-        };
-        let direction = self
-            .before
-            .and_then(|before| before.direction.as_ref().ok())
-            .map(|chosen| chosen.direction.vector.as_slice());
-        Pair {
-            texts: match mismatch {
-                Some(why) => Err(why.to_owned()),
-                None => wanted(Need::Texts).and_then(|()| {
-                    pair::texts(self.subject, self.baseline, &prompts.neutral, work)
-                }),
-            },
-            difference: match mismatch {
-                Some(why) => Err(why.to_owned()),
-                None => wanted(Need::Difference).and_then(|()| {
-                    let draws = (draws, seed);
-                    difference::difference(
-                        self.subject,
-                        self.baseline,
-                        &prompts.neutral,
-                        draws,
-                        work,
-                    )
-                }),
-            },
-            weights: wanted(Need::Weights).and_then(|()| {
-                pair::weights(
-                    &self.subject.decoder,
-                    &self.baseline.decoder,
-                    direction,
-                    seed,
-                    work,
-                )
-            }),
-        }
-    }
 }

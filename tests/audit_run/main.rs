@@ -7,8 +7,8 @@ mod pressure;
 mod prompts;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use candlescope::audit::catalogue::Artefact;
 use candlescope::audit::evidence::dictionary::Given;
@@ -230,34 +230,53 @@ fn a_checkpoint_beside_itself_has_not_changed() {
     assert_eq!(value("direction_cosine", "cosine").value, Some(1.0));
 }
 
+/// The furthest share of an audit that was told.
+#[derive(Default)]
+struct Furthest(Mutex<f64>);
+
+impl Progress for Furthest {
+    fn step(&self, step: &Step) {
+        let mut furthest = self.0.lock().unwrap();
+        *furthest = furthest.max(step.overall);
+    }
+}
+
 #[test]
 fn what_is_kept_of_a_baseline_changes_no_number() {
     let (cp, setup) = (tiny(), Setup::new());
     let mut policy = policy();
     for (id, signal) in &mut policy.signals {
-        signal.enabled = ["refusal_score", "direction_cosine"].contains(&id.as_str());
+        signal.enabled =
+            ["refusal_score", "direction_cosine", "kl_to_baseline"].contains(&id.as_str());
     }
     let kept = Kept::default();
     let audit = |seed: u64, kept: Option<&Kept>| {
+        let furthest = Furthest::default();
         let options = Options {
             seed: Some(seed),
             kept,
-            ..setup.options(&Silent)
+            ..setup.options(&furthest)
         };
         let outcome = runner::run(&cp, Some(&cp), &policy, &options).unwrap();
         let passes = outcome.stages.len();
-        (timeless(&outcome.audit), passes)
+        let told = *furthest.0.lock().unwrap();
+        ((timeless(&outcome.audit), told), passes)
     };
-    let (fresh, whole) = audit(7, None);
-    assert_eq!(audit(7, Some(&kept)).0, fresh);
-    let (again, fewer) = audit(7, Some(&kept));
+    let ((fresh, furthest), whole) = audit(7, None);
+    assert_eq!(audit(7, Some(&kept)).0.0, fresh);
+    let ((again, told), fewer) = audit(7, Some(&kept));
     assert_eq!(again, fresh);
+    // What is known already is no work to come.
+    assert!(
+        told > 0.9 * furthest,
+        "at its end it was said to be at {told}, {furthest} where all was asked"
+    );
     assert!(
         fewer < whole,
         "the baseline was not asked again: {fewer} of {whole}"
     );
     // Another seed asks something else, and what was kept is no answer to it.
-    assert_eq!(audit(8, Some(&kept)).0, audit(8, None).0);
+    assert_eq!(audit(8, Some(&kept)).0.0, audit(8, None).0.0);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! What each key means and where each threshold comes from: `assets/policy/default.toml`. Reading: [`read`].
 //! Judging by it: [`super::verdict`].
 
+mod amount;
 mod keys;
 mod read;
 mod text;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::amount;
 use super::keys::Keys;
 use super::{Condition, Limit, On, Policy, PolicyError, Severity, SignalPolicy, Sizes};
 use crate::audit::calibrate::Calibration;
@@ -162,21 +163,19 @@ fn read_signal(keys: &Keys, described: &catalogue::Entry) -> Result<SignalPolicy
     let severity = keys
         .choice("severity", SEVERITY)?
         .unwrap_or(Severity::Review);
-    let known: Vec<_> = described
-        .quantities
-        .iter()
-        .map(|quantity| quantity.name)
-        .collect();
     let mut limits = BTreeMap::new();
     let all = keys.table("limits")?;
     for name in all.names() {
-        if !known.contains(&name.as_str()) {
+        let Some(quantity) = described.quantity(&name) else {
+            let known: Vec<_> = (described.quantities.iter())
+                .map(|quantity| quantity.name)
+                .collect();
             return Err(keys.unknown("quantity", &all.path(&name), &name, &known));
-        }
+        };
         let read: Result<Vec<_>, _> = all
             .one_or_many(&name)?
             .iter()
-            .map(|limit| read_limit(limit, severity))
+            .map(|limit| read_limit(limit, severity, quantity.unit))
             .collect();
         limits.insert(name, read?);
     }
@@ -205,19 +204,19 @@ const ON: &[(&str, On)] = &[
 
 const OTHERWISE: &[(&str, Verdict)] = &[("block", Verdict::Block), ("review", Verdict::Review)];
 
-fn read_limit(keys: &Keys, severity: Severity) -> Result<Limit, PolicyError> {
+fn read_limit(keys: &Keys, severity: Severity, unit: &str) -> Result<Limit, PolicyError> {
     keys.only(&[
         "min", "max", "on", "else", "detect", "holm", "when", "message",
     ])?;
     let limit = Limit {
-        min: keys.number("min")?,
-        max: keys.number("max")?,
+        min: amount::number(keys, "min", unit)?,
+        max: amount::number(keys, "max", unit)?,
         on: keys.choice("on", ON)?.unwrap_or(On::Bad),
         otherwise: keys.choice("else", OTHERWISE)?.unwrap_or(match severity {
             Severity::Block => Verdict::Block,
             Severity::Review | Severity::Info => Verdict::Review,
         }),
-        detect: keys.number("detect")?,
+        detect: amount::number(keys, "detect", unit)?,
         holm: keys.flag("holm")?.unwrap_or(false),
         when: read_conditions(&keys.table("when")?)?,
         message: keys.text("message")?,
@@ -246,31 +245,29 @@ fn read_limit(keys: &Keys, severity: Severity) -> Result<Limit, PolicyError> {
 fn read_conditions(keys: &Keys) -> Result<Vec<Condition>, PolicyError> {
     let mut conditions = Vec::new();
     for (name, range) in keys.tables()? {
-        let all: Vec<String> = catalogue::SIGNALS
-            .iter()
-            .flat_map(|signal| {
-                signal
-                    .quantities
-                    .iter()
-                    .map(|quantity| format!("{}.{}", signal.id, quantity.name))
-            })
-            .collect();
-        let known: Vec<_> = all.iter().map(String::as_str).collect();
-        let Some((signal, value)) = name
-            .split_once('.')
-            .filter(|_| known.contains(&name.as_str()))
-        else {
+        let known = |(signal, value): (&str, &str)| {
+            let quantity = catalogue::signal(signal)?.quantity(value)?;
+            Some((signal.to_owned(), quantity))
+        };
+        let Some((signal, quantity)) = name.split_once('.').and_then(known) else {
+            let all: Vec<String> = (catalogue::SIGNALS.iter())
+                .flat_map(|signal| {
+                    let quantities = signal.quantities.iter();
+                    quantities.map(|quantity| format!("{}.{}", signal.id, quantity.name))
+                })
+                .collect();
+            let known: Vec<_> = all.iter().map(String::as_str).collect();
             return Err(keys.unknown("quantity", &keys.path(&name), &name, &known));
         };
         range.only(&["min", "max", "on"])?;
         conditions.push(Condition {
-            signal: signal.to_owned(),
-            value: value.to_owned(),
+            signal,
+            value: quantity.name.to_owned(),
             of_change: range
                 .choice("on", &[("value", false), ("delta_value", true)])?
                 .unwrap_or(false),
-            min: range.number("min")?,
-            max: range.number("max")?,
+            min: amount::number(&range, "min", quantity.unit)?,
+            max: amount::number(&range, "max", quantity.unit)?,
         });
     }
     Ok(conditions)

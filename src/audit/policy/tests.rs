@@ -97,12 +97,12 @@ fn wrong_values_and_contradictions_are_refused() {
         ))
     };
     assert_eq!(
-        limit("min = \"a\""),
-        "policy `my.toml`: `signals.coherence.limits.distinct_2.min` must be a number, found string"
+        limit("min = true"),
+        "policy `my.toml`: `signals.coherence.limits.distinct_2.min` must be a number, found boolean"
     );
     assert!(limit("else = \"block\"").contains("must be given, or `max`, found neither"));
-    assert!(limit("min = 2\nmax = 1").contains("must be at most `max`"));
-    assert!(limit("min = 1\nmax = 2\non = \"low\"").contains("one end of the interval"));
+    assert!(limit("min = 0.2\nmax = 0.1").contains("must be at most `max`"));
+    assert!(limit("min = 0.1\nmax = 0.2\non = \"low\"").contains("one end of the interval"));
     assert!(limit("min = nan").contains("must be a finite number"));
     assert!(limit("min = 1\ndetect = 0").contains("must be above 0"));
     assert!(limit("min = 1\non = \"lower\"").contains("must be one of \"value\", \"low\""));
@@ -111,6 +111,63 @@ fn wrong_values_and_contradictions_are_refused() {
     assert!(refusal("name = \"short\"").contains("`sizes.fit` must be a count"));
     assert!(refusal("extends = \"default\"\n[families]\nx = [\"coherence\"]").contains("also in"));
     assert!(refusal("a = = 1").contains("`my.toml` is not valid TOML"));
+}
+
+#[test]
+fn a_limit_is_in_the_unit_of_its_quantity() {
+    let text = |of: &str, body: &str| format!("extends = \"default\"\n[signals.{of}]\n{body}");
+    let read = |of: (&str, &str), body: &str| {
+        let text = text(&format!("{}.limits.{}", of.0, of.1), body);
+        Policy::parse(&text, "my.toml").map(|mut policy| {
+            let signal = policy.signals.get_mut(of.0).unwrap();
+            signal.limits.remove(of.1).unwrap().remove(0)
+        })
+    };
+    let (rate, score) = (
+        ("refusal_rate", "harmful_refusal"),
+        ("refusal_score", "harmful_score"),
+    );
+    for (written, meant) in [
+        ("0.07", 0.07),
+        ("\"7 %\"", 0.07),
+        ("\"7%\"", 0.07),
+        ("1", 1.0),
+    ] {
+        assert_eq!(
+            read(rate, &format!("min = {written}")).unwrap().min,
+            Some(meant)
+        );
+    }
+    let drop = "min = \"-5 points\"\non = \"delta\"\ndetect = \"10 points\"";
+    let drop = read(rate, drop).unwrap();
+    assert_eq!((drop.min, drop.detect), (Some(-0.05), Some(0.1)));
+    assert_eq!(read(score, "min = \"-1.5 nats\"").unwrap().min, Some(-1.5));
+    assert_eq!(read(score, "min = 50").unwrap().min, Some(50.0));
+    let when = "max = 1\nwhen = { \"refusal_rate.harmful_refusal\" = { max = \"25 %\" } }";
+    assert_eq!(read(score, when).unwrap().when[0].max, Some(0.25));
+
+    for wrong in [
+        "50",
+        "-7",
+        "\"7\"",
+        "\"7 nats\"",
+        "\"a\"",
+        "\"700 %\"",
+        "\"\"",
+        "\"% 7\"",
+    ] {
+        let refused = read(rate, &format!("min = {wrong}"))
+            .unwrap_err()
+            .to_string();
+        let expected = "`signals.refusal_rate.limits.harmful_refusal.min` must be a fraction of one, or in per cent like \"50 %\", found";
+        assert!(refused.contains(expected), "{refused}");
+    }
+    let refused = |body: &str| read(score, body).unwrap_err().to_string();
+    assert!(
+        refused("max = \"5 %\"").contains("must be a number in its unit (nats), found \"5 %\"")
+    );
+    let when = "max = 1\nwhen = { \"refusal_score.score_auroc\" = { max = 95 } }";
+    assert!(refused(when).contains("must be in its unit (auroc), at most 1 either way, found 95"));
 }
 
 #[test]
