@@ -184,7 +184,7 @@ fn graded(figures: &[(String, Figures)], each: usize, out: &Out) -> anyhow::Resu
         "Right by the answer key, of {each} conversations of each kind that no training had:"
     ))?;
     let heads = figures.iter().map(|(stage, _)| stage.clone());
-    let mut table = Table::of(std::iter::once("kind".to_owned()).chain(heads).collect());
+    let mut table = Table::grid(std::iter::once("kind".to_owned()).chain(heads).collect());
     for kind in Kind::ALL {
         let name = serde_json::to_value(kind)?;
         let mut cells = vec![name.as_str().unwrap_or_default().to_owned()];

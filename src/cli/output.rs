@@ -161,6 +161,7 @@ const NARROWEST: usize = 40;
 pub struct Table {
     header: Vec<String>,
     rows: Vec<Vec<String>>,
+    grid: bool,
 }
 
 impl Table {
@@ -168,14 +169,25 @@ impl Table {
     pub fn new<const N: usize>(header: [&str; N]) -> Self {
         Self {
             header: header.map(str::to_owned).to_vec(),
-            rows: Vec::new(),
+            ..Self::default()
         }
     }
 
     /// An empty table of as many columns as there are words.
     pub fn of(header: Vec<String>) -> Self {
-        let rows = Vec::new();
-        Self { header, rows }
+        Self {
+            header,
+            ..Self::default()
+        }
+    }
+
+    /// An empty table of values in every column: those for which there is no room beside the others go below, where the first
+    /// column names each row again.
+    pub fn grid(header: Vec<String>) -> Self {
+        Self {
+            grid: true,
+            ..Self::of(header)
+        }
     }
 
     /// Adds a row of a table of [`Self::of`], as long as its header.
@@ -205,6 +217,9 @@ impl Table {
                 .unwrap_or(0)
         };
         let widths: Vec<usize> = (0..columns).map(widest).collect();
+        if self.grid {
+            return self.blocks(&widths, width(), out);
+        }
         let before: usize = widths[..columns - 1].iter().map(|w| w + 2).sum();
         let beside = width().saturating_sub(before);
         if beside < NARROWEST {
@@ -221,6 +236,35 @@ impl Table {
             }
         }
         text
+    }
+
+    /// As many columns beside the first as there is room for, and the next of them below.
+    fn blocks(&self, widths: &[usize], room: usize, out: &Out) -> String {
+        let (mut text, mut from) = (String::new(), 1);
+        loop {
+            let taken = |to: usize| {
+                let beside = widths[from..to].iter().map(|width| width + 2);
+                widths[0] + beside.sum::<usize>()
+            };
+            let to = (from + 1..=widths.len())
+                .take_while(|&to| to == from + 1 || taken(to) <= room)
+                .last()
+                .unwrap_or(widths.len());
+            let part = |row: &[String]| {
+                let cells = [&row[..1], &row[from..to]].concat();
+                let widths = [&widths[..1], &widths[from..to]].concat();
+                line(&cells, &widths, "").trim_end().to_owned()
+            };
+            text += &(out.paint("1", &part(&self.header)) + "\n");
+            for row in &self.rows {
+                text += &(part(row) + "\n");
+            }
+            if to == widths.len() {
+                return text;
+            }
+            text.push('\n');
+            from = to;
+        }
     }
 
     /// The last column below the others, for text that would be squeezed beside them.
@@ -264,5 +308,22 @@ mod tests {
         assert_eq!(text.lines().next(), Some("name    what"));
         assert_eq!(text.lines().nth(1), Some("a       first"));
         assert!(!text.contains('\u{1b}'), "{text}");
+    }
+
+    #[test]
+    fn a_grid_without_room_goes_on_below_under_its_own_header() {
+        let mut grid = Table::grid(["at", "one", "two", "three"].map(str::to_owned).to_vec());
+        grid.cells(&["a", "1", "22", "3.3"].map(str::to_owned));
+        grid.cells(&["bb", "", "2", ""].map(str::to_owned));
+        let out = Out::new(false, When::Never, true);
+        let blocks = |room| grid.blocks(&[2, 3, 3, 5], room, &out);
+        assert_eq!(
+            blocks(19),
+            "at  one  two  three\na   1    22   3.3\nbb       2\n"
+        );
+        let two = "at  one  two\na   1    22\nbb       2\n\nat  three\na   3.3\nbb\n";
+        assert_eq!(blocks(18), two);
+        // A column that fits nowhere is not left out.
+        assert_eq!(blocks(1).matches("at  ").count(), 3);
     }
 }

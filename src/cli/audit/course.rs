@@ -69,7 +69,7 @@ fn whole(course: &Course, out: &Out) -> anyhow::Result<()> {
         .collect();
     let mut header = vec!["checkpoint".to_owned(), "verdict".to_owned()];
     header.extend(entries.iter().map(|entry| entry.number.to_string()));
-    let mut table = Table::of(header);
+    let mut table = Table::grid(header);
     for checkpoint in &course.checkpoints {
         let mut cells = vec![
             format!("{} {}", checkpoint.stage, checkpoint.step),
@@ -108,7 +108,7 @@ fn along(run: &Path, (audits, id): (&[(&Audited, Audit)], &str), out: &Out) -> a
     }
     let mut header = vec!["checkpoint".to_owned()];
     header.extend(quantities.iter().map(|(name, _)| wording::phrase(name)));
-    let mut table = Table::of(header);
+    let mut table = Table::grid(header);
     for (i, (audited, _)) in audits.iter().enumerate() {
         let mut cells = vec![format!("{} {}", audited.stage, audited.step)];
         for (_, line) in &quantities {
