@@ -110,6 +110,8 @@ pub struct Along {
     pub stage: String,
     /// The step.
     pub step: u64,
+    /// Whether the audit asked the signal: of a reward model, or between the ends of stages, some are not.
+    pub asked: bool,
     /// What was measured, if it was.
     pub value: Option<Value>,
 }
@@ -131,13 +133,14 @@ pub fn lines(audits: &[(&Audited, Audit)], id: &str) -> Vec<(String, Vec<Along>)
 
 /// One quantity over the checkpoints; those that lack it are there all the same.
 pub fn line(audits: &[(&Audited, Audit)], id: &str, name: &str) -> Vec<Along> {
-    let value = |audit: &Audit| audit.signal(id)?.value(name).cloned();
-    audits
-        .iter()
-        .map(|(audited, audit)| Along {
+    let along = |(audited, audit): &(&Audited, Audit)| {
+        let signal = audit.signal(id);
+        Along {
             stage: audited.stage.clone(),
             step: audited.step,
-            value: value(audit),
-        })
-        .collect()
+            asked: signal.is_some(),
+            value: signal.and_then(|signal| signal.value(name)).cloned(),
+        }
+    };
+    audits.iter().map(along).collect()
 }

@@ -1,7 +1,8 @@
 //! Quantities of a pipeline's audits drawn one below the other over its checkpoints, each with the place where it appears.
 //!
 //! Always: a quantity has appeared at the first checkpoint from which on its whole interval lies beyond the limit; a quantity
-//! without an interval is judged by its estimate; a checkpoint where it was not measured ends what appeared before it.
+//! without an interval is judged by its estimate; a checkpoint where it was asked and could not be measured ends what appeared
+//! before it, one where it was not asked (a reward model is not asked what it refuses) says nothing.
 
 use std::path::Path;
 use std::str::FromStr;
@@ -135,11 +136,11 @@ pub fn lines(root: &Path, state: &State, wishes: &[Wish]) -> Result<Vec<Line>, P
 
 /// The first place from which on everything lies beyond the limit.
 fn appears(limit: Limit, along: &[Along]) -> Option<usize> {
-    let short = along
-        .iter()
-        .rposition(|one| !one.value.as_ref().is_some_and(|value| limit.passed(value)));
-    let first = short.map_or(0, |at| at + 1);
-    (first < along.len()).then_some(first)
+    let passed = |one: &Along| one.value.as_ref().is_some_and(|value| limit.passed(value));
+    let short = along.iter().rposition(|one| one.asked && !passed(one));
+    let from = short.map_or(0, |at| at + 1);
+    let first = along[from..].iter().position(|one| one.asked)?;
+    Some(from + first)
 }
 
 /// The lines as one drawing that stands in a file of its own.
@@ -267,6 +268,7 @@ mod tests {
         let each = numbers.iter().enumerate().map(|(i, number)| Along {
             stage: if i < 2 { "lm" } else { "sft" }.to_owned(),
             step: i as u64,
+            asked: true,
             value: number.map(|(low, high)| {
                 let mut value = Value::new(
                     "score_auroc",
@@ -296,7 +298,14 @@ mod tests {
         assert_eq!(appears(above, &seen), Some(2));
         assert_eq!(appears(above, &seen[..2]), None);
         assert_eq!(appears(above, &seen[2..]), Some(0));
-        assert_eq!(appears(above, &along(&[Some((0.8, 0.9)), None])), None);
+        let mut last = along(&[None, Some((0.8, 0.9)), None]);
+        assert_eq!(appears(above, &last), None);
+        // Where it was not asked, nothing ended and nothing appears.
+        for one in &mut last {
+            one.asked = one.value.is_some();
+        }
+        assert_eq!(appears(above, &last), Some(1));
+        assert_eq!(appears(above, &last[2..]), None);
         let below = Limit {
             at: 0.65,
             above: false,
