@@ -190,12 +190,14 @@ pub fn run(
         .transpose()?
         .flatten();
     let pairable = baseline.filter(|_| mismatch.is_none());
-    let key = pairable.map(|baseline| {
-        let asked = (&needs[..], options.refusal_phrases, &inputs[..]);
-        decisive(baseline, policy, seed, &used, asked)
-    });
-    let key = key.transpose()?;
-    let known = (key.as_deref().zip(options.kept)).and_then(|(key, kept)| kept.get(key));
+    let kept = match pairable.zip(options.kept) {
+        Some((baseline, kept)) => {
+            let asked = (&needs[..], options.refusal_phrases, &inputs[..]);
+            Some((kept, decisive(baseline, policy, seed, &used, asked)?))
+        }
+        None => None,
+    };
+    let known = kept.as_ref().and_then(|(kept, key)| kept.get(key));
     let theirs = match (&known, pairable) {
         (None, Some(_)) => planned(&prompts, policy, &needs),
         _ => 0.0,
@@ -226,7 +228,7 @@ pub fn run(
         (Some(baseline), None) => {
             let evidence = Rc::new(gather(baseline, &encode(baseline)?, &needs, None));
             // What an interruption left out would be missing ever after.
-            if let (Some(kept), Some(key), false) = (options.kept, key, work.cancelled()) {
+            if let (Some((kept, key)), false) = (kept, work.cancelled()) {
                 kept.put(key, &evidence);
             }
             Some(evidence)

@@ -190,7 +190,7 @@ impl Table {
         }
     }
 
-    /// Adds a row of a table of [`Self::of`], as long as its header.
+    /// Adds a row of a table of [`Self::of`] or [`Self::grid`], as long as its header.
     pub fn cells(&mut self, cells: &[String]) {
         self.rows
             .push(cells.iter().map(|cell| visible(cell)).collect());
